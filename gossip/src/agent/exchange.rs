@@ -1,0 +1,174 @@
+//! SWIM: a round a period, the answers to others' rounds, and what follows from no answer.
+//!
+//! ```text
+//!  round ──probe──▶ partner                      acked: done
+//!    ack_timeout ──probe──▶ partner again,       by any: done
+//!      and again ──probe request──▶ helpers ──probe──▶ partner
+//!        2 periods ──▶ suspect                   overridden: done
+//!          suspicion ──▶ faulty                  overridden: back again
+//! ```
+//!
+//! Deadlines are looked at when the module wakes, after what arrived in the same step: whoever
+//! slept too long first reads the answers that came meanwhile.
+//!
+//! Invariant: a suspicion is raised, and a verdict given, only of the very generation that did not
+//! answer.
+
+use live_objects::{Io, NodeId, Time};
+use tracing::trace;
+
+use super::{Agent, len_max, send};
+use crate::entry::{Entry, Generation, Standing};
+use crate::knowledge::{Draft, Source};
+use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
+use crate::wire::{Leg, Packet};
+
+impl Agent {
+    pub(super) fn on_wake(&mut self, now: Time, io: &mut Io<'_>) {
+        while let Some((number, probe)) = self.probes.due(now) {
+            self.on_silence(now, number, probe, io);
+        }
+        while let Some(node) = self.suspicions.due(now) {
+            let suspect = self.knowledge.members().of(node).expect("who is suspected has a row");
+            assert_eq!(suspect.standing, Standing::Suspect, "a suspicion that was not cleared");
+            self.hear(now, Entry { standing: Standing::Faulty, ..suspect }, Source::News, io);
+        }
+        if self.round_at <= now {
+            let next = self.round_at + self.config.period;
+            self.round_at = if next > now { next } else { now + self.config.period };
+            self.on_round(now, io);
+        }
+    }
+
+    pub(super) fn on_packet(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
+        let source =
+            if matches!(packet.leg, Leg::Rest { .. }) { self.table() } else { Source::News };
+        let mut objects = false;
+        for entry in &packet.entries {
+            objects |= self.hear(now, entry.clone(), source, io);
+        }
+        match packet.leg {
+            Leg::Probe { number } => {
+                let leg = Leg::Ack { number };
+                self.say(Draft { answers: Some(packet), ..Draft::new(leg, from) }, io);
+            }
+            Leg::Ack { number } => {
+                self.on_ack(number, from, io);
+                packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
+                self.say_rest(number, from, packet, io);
+            }
+            Leg::Rest { number } => self.say_rest(number, from, packet, io),
+            Leg::ProbeRequest { number, target } => {
+                let stage = Stage::Helping { asker: from, number };
+                self.on_request(now, Probe { target, stage }, io);
+            }
+        }
+        // A probe's answer says it already.
+        if objects && !matches!(packet.leg, Leg::Probe { .. }) && len_max(from, io).is_some() {
+            send(&self.knowledge.own_word(0), from, io);
+        }
+    }
+
+    fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
+        self.rounds += 1;
+        if let Some(partner) = self.partners.next(self.knowledge.members()) {
+            let held = self.knowledge.members().of(partner).expect("partners have rows");
+            let generation = held.generation;
+            let stage = Stage::Own { generation, attempt: 1, helpers: Vec::new() };
+            let deadline = now + self.config.ack_timeout;
+            let number = self.probes.start(Probe { target: partner, stage }, deadline);
+            self.say(Draft::new(Leg::Probe { number }, partner), io);
+        }
+        self.look_around(now, io);
+    }
+
+    /// A probe's deadline has passed: the partner is asked again, and so are helpers, or is
+    /// suspected.
+    fn on_silence(&mut self, now: Time, number: u32, probe: Probe, io: &mut Io<'_>) {
+        let Probe { target, stage: Stage::Own { generation, attempt, mut helpers } } = probe else {
+            return;
+        };
+        if attempt == ATTEMPTS {
+            return self.suspect(now, target, generation, io);
+        }
+        self.say(Draft::new(Leg::Probe { number }, target), io);
+        if HELPED_ATTEMPTS.contains(&attempt) {
+            let members = self.knowledge.members();
+            let others = self.partners.some(self.config.helpers, members, &[members.me(), target]);
+            for helper in &others {
+                let request = Draft::new(Leg::ProbeRequest { number, target }, *helper);
+                self.say(Draft { about: Some(target), ..request }, io);
+            }
+            helpers.extend(others);
+        }
+        let stage = Stage::Own { generation, attempt: attempt + 1, helpers };
+        self.probes.wait(number, Probe { target, stage }, now + self.config.period / 2);
+    }
+
+    /// A member of this generation did not answer.
+    fn suspect(&mut self, now: Time, target: NodeId, generation: Generation, io: &mut Io<'_>) {
+        let held = self.knowledge.members().of(target);
+        let is_still =
+            |held: &Entry| held.generation == generation && held.standing == Standing::Alive;
+        if let Some(silent) = held.filter(is_still) {
+            trace!(member = ?silent.member, "does not answer");
+            let suspect = Entry { standing: Standing::Suspect, ..silent };
+            self.hear(now, suspect, Source::News, io);
+        }
+    }
+
+    /// An answer. If it is to none of our questions it came too late, or was not the first: what it
+    /// told is taken in all the same, since a member on a slow path may have no other way to
+    /// object.
+    fn on_ack(&mut self, number: u32, from: NodeId, io: &mut Io<'_>) {
+        match self.probes.on_ack(number, from) {
+            Some(Probe { target, stage: Stage::Helping { asker, number } }) => {
+                let relayed = Draft::new(Leg::Ack { number }, asker);
+                self.say(Draft { about: Some(target), ..relayed }, io);
+            }
+            Some(_) => {}
+            None => {
+                trace!(?from, number, "an answer to nothing");
+                io.count("gossip.unsolicited");
+            }
+        }
+    }
+
+    /// Somebody asks for a probe; its target's entry came with the request.
+    fn on_request(&mut self, now: Time, probe: Probe, io: &mut Io<'_>) {
+        let target = probe.target;
+        if !self.knowledge.members().is_up(target) || target == self.knowledge.members().me() {
+            io.count("gossip.request_for_nobody");
+            return;
+        }
+        match self.probes.help(probe, now + 2 * self.config.period) {
+            Some(number) => self.say(Draft::new(Leg::Probe { number }, target), io),
+            None => io.count("gossip.probes_full"),
+        }
+    }
+
+    /// Sends a probe, an ack or a probe request.
+    pub(super) fn say(&mut self, draft: Draft<'_>, io: &mut Io<'_>) {
+        if let Some(len_max) = len_max(draft.to, io) {
+            send(&self.knowledge.packet(draft, len_max), draft.to, io);
+        }
+    }
+
+    /// What the third and fourth packet of an exchange say, if they have to say something.
+    fn say_rest(&mut self, number: u32, to: NodeId, answered: &Packet, io: &mut Io<'_>) {
+        let Some(len_max) = len_max(to, io) else { return };
+        let rest = match (&answered.buckets, &answered.inventory) {
+            (Some(buckets), _) => self.knowledge.ask(number, buckets, len_max),
+            (None, Some(inventory)) => self.knowledge.supply(number, inventory, len_max),
+            (None, None) => None,
+        };
+        if let Some(rest) = rest {
+            send(&rest, to, io);
+        }
+    }
+
+    /// How what comes from another's table is heard.
+    pub(super) fn table(&self) -> Source {
+        if self.pulls.is_newcomer() { Source::Newcomer } else { Source::Table }
+    }
+}

@@ -1,0 +1,158 @@
+//! How often, how long, how many: the numbers of the protocol that may be chosen.
+//!
+//! All spans are counted in *periods*, as in SWIM (DSN 2002, section 4), so that one number makes
+//! the whole protocol faster and dearer or slower and cheaper. Nodes of a cluster should have the
+//! same configuration; nothing breaks if they have not, since no span is ever compared between
+//! nodes.
+
+use core::time::Duration;
+
+use thiserror::Error;
+
+/// The numbers of the protocol. Change some by `Config { helpers: 5, ..Config::with_period(period)
+/// }`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Config {
+    /// How often a node starts an exchange with a partner.
+    pub period: Duration,
+    /// How long a probe waits for its answer before others are asked to probe too. It should be
+    /// above most round trips, and is at most [`Config::ACK_PERIODS_MAX`] periods.
+    pub ack_timeout: Duration,
+    /// How many others are asked to probe a partner that did not answer: 1 to
+    /// [`Config::HELPERS_MAX`].
+    pub helpers: usize,
+    /// For how many periods a suspected member may object in a cluster of up to ten; in larger ones
+    /// it has as many times more as their number has decimal digits, since news takes longer.
+    pub suspicion_periods: u32,
+    /// How often a node passes a piece of news on, times the binary logarithm of the number of
+    /// members: 1 to [`Config::RETRANSMIT_MULT_MAX`]. SWIM calls it λ.
+    pub retransmit_mult: u32,
+}
+
+impl Config {
+    /// The longest `ack_timeout`, in periods.
+    pub const ACK_PERIODS_MAX: u32 = ACK_PERIODS_MAX;
+    /// The highest `helpers`.
+    pub const HELPERS_MAX: usize = 16;
+    /// The longest `suspicion_periods`.
+    pub const SUSPICION_PERIODS_MAX: u32 = 10_000;
+    /// The highest `retransmit_mult`.
+    pub const RETRANSMIT_MULT_MAX: u32 = 6;
+
+    /// The defaults for another period.
+    pub const fn with_period(period: Duration) -> Self {
+        let (helpers, suspicion_periods, retransmit_mult) = (3, 10, 3);
+        Self { period, ack_timeout: period, helpers, suspicion_periods, retransmit_mult }
+    }
+
+    /// Whether the protocol works with these numbers.
+    pub(crate) fn checked(self) -> Result<Self, ConfigError> {
+        let ack_max = self.period.saturating_mul(Self::ACK_PERIODS_MAX);
+        if self.period < PERIOD_MIN || self.period > PERIOD_MAX {
+            Err(ConfigError::Period(self.period))
+        } else if self.ack_timeout.is_zero() || self.ack_timeout > ack_max {
+            Err(ConfigError::AckTimeout(self.ack_timeout))
+        } else if !(1..=Self::HELPERS_MAX).contains(&self.helpers) {
+            Err(ConfigError::Helpers(self.helpers))
+        } else if !(1..=Self::SUSPICION_PERIODS_MAX).contains(&self.suspicion_periods) {
+            Err(ConfigError::SuspicionPeriods(self.suspicion_periods))
+        } else if !(1..=Self::RETRANSMIT_MULT_MAX).contains(&self.retransmit_mult) {
+            Err(ConfigError::RetransmitMult(self.retransmit_mult))
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// How long a suspected member has to object, in a cluster of this many.
+    pub(crate) fn suspicion(&self, members: usize) -> Duration {
+        let millis = self.period * self.suspicion_periods / 1_000;
+        millis * log10_thousandths(members).max(1_000)
+    }
+
+    /// How often a piece of news is passed on, in a cluster of this many: the mult times log2,
+    /// rounded up, which is the log2 of the power.
+    pub(crate) fn sent_max(&self, members: usize) -> u32 {
+        (members as u128 + 1).pow(self.retransmit_mult).next_power_of_two().ilog2()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::with_period(Duration::from_millis(200))
+    }
+}
+
+/// Why a configuration was refused. The caller's fault; nothing was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum ConfigError {
+    /// The period is out of bounds.
+    #[error("a period of {0:?}: choose {PERIOD_MIN:?} to {PERIOD_MAX:?}")]
+    Period(Duration),
+    /// The time for an answer is out of bounds.
+    #[error("an ack_timeout of {0:?}: choose above 0, to {ACK_PERIODS_MAX} periods")]
+    AckTimeout(Duration),
+    /// The number of helpers is out of bounds.
+    #[error("{0} helpers: choose 1 to {max}", max = Config::HELPERS_MAX)]
+    Helpers(usize),
+    /// The time to object is out of bounds.
+    #[error("{0} suspicion_periods: choose 1 to {max}", max = Config::SUSPICION_PERIODS_MAX)]
+    SuspicionPeriods(u32),
+    /// The number of times that news is passed on is out of bounds.
+    #[error("a retransmit_mult of {0}: choose 1 to {max}", max = Config::RETRANSMIT_MULT_MAX)]
+    RetransmitMult(u32),
+}
+
+/// A thousand times the decimal logarithm, within 45, by integers: logarithms of floating point
+/// differ between machines, and a run must not. `n` is at most 2^18, so that its seventh power
+/// fits.
+fn log10_thousandths(n: usize) -> u32 {
+    assert!(n < 1 << 18, "a cluster of {n}, larger than any table");
+    // log10 n = log2(n^7) / 7 * log10 2, and log10 2 / 7 = 0.0430…
+    (n.max(1) as u128).pow(7).ilog2() * 43
+}
+
+const ACK_PERIODS_MAX: u32 = 16;
+const PERIOD_MIN: Duration = Duration::from_millis(1);
+const PERIOD_MAX: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspicion_grows_with_the_cluster() {
+        let config = Config::default();
+        assert_eq!(config.suspicion(1), Duration::from_secs(2));
+        assert_eq!(config.suspicion(10), Duration::from_secs(2));
+        let exact = |n: usize| Duration::from_secs_f64(2.0 * (n as f64).log10().max(1.0));
+        for n in [11, 57, 100, 999, 1_000, 10_000, 65_536] {
+            assert!(exact(n) - config.suspicion(n) < Duration::from_millis(100), "{n}");
+        }
+    }
+
+    #[test]
+    fn news_is_passed_on_by_the_logarithm() {
+        let config = Config::default();
+        let exact = |n: usize| (3.0 * (n as f64 + 1.0).log2()).ceil() as u32;
+        for n in [1, 2, 3, 9, 100, 1_000, 65_536] {
+            assert_eq!(config.sent_max(n), exact(n), "{n}");
+        }
+        assert_eq!(config.sent_max(1_000), 30);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let good = Config::default();
+        let refused = |config: Config| config.checked().expect_err("refused");
+        assert_eq!(good.checked(), Ok(good));
+        let zero = Duration::ZERO;
+        assert_eq!(refused(Config { period: zero, ..good }), ConfigError::Period(zero));
+        let long = good.period * (Config::ACK_PERIODS_MAX + 1);
+        assert_eq!(refused(Config { ack_timeout: long, ..good }), ConfigError::AckTimeout(long));
+        assert_eq!(refused(Config { helpers: 0, ..good }), ConfigError::Helpers(0));
+        let forever = u32::MAX;
+        let config = Config { suspicion_periods: forever, ..good };
+        assert_eq!(refused(config), ConfigError::SuspicionPeriods(forever));
+        assert_eq!(refused(Config { retransmit_mult: 7, ..good }), ConfigError::RetransmitMult(7));
+    }
+}

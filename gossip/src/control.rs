@@ -1,0 +1,147 @@
+//! The messages of the streams: how a newcomer gets a whole table at once.
+//!
+//! These are few and not counted byte by byte, so they are written by serde and postcard. A message
+//! is at most [`MESSAGE_LEN_MAX`] long, which bounds what reading it can allocate. The variants are
+//! numbered by position on the wire: new ones go last.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Entry;
+
+/// The longest message: a piece of a table that is written, sent and read in one go.
+pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
+
+/// What goes over a stream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Control {
+    /// Here I am; send me your table.
+    Pull { entry: Entry },
+    /// A piece of the table, and whether it is the last.
+    Table { entries: Vec<Entry>, last: bool },
+}
+
+impl Control {
+    /// A piece of a table: as many entries as are sure to fit into `len_max` bytes, but at least
+    /// one of those there are.
+    pub(crate) fn table(entries: impl Iterator<Item = Entry>, len_max: usize) -> Self {
+        let mut entries = entries.peekable();
+        let mut piece = Vec::new();
+        let mut len = TABLE_LEN_MAX;
+        while let Some(entry) = entries.peek() {
+            len += entry_len_max(entry);
+            if len > len_max && !piece.is_empty() {
+                break;
+            }
+            piece.extend(entries.next());
+        }
+        Self::Table { entries: piece, last: entries.peek().is_none() }
+    }
+
+    /// Writes it.
+    pub(crate) fn encode(&self) -> Bytes {
+        postcard::to_allocvec(self).expect("memory takes every message").into()
+    }
+
+    /// Reads one.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        if bytes.len() > MESSAGE_LEN_MAX {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        postcard::from_bytes(bytes)
+    }
+}
+
+/// The most bytes that an entry takes: node, incarnation, a generation of 63 bits, standing, count,
+/// and for each address its family, itself, and a port.
+fn entry_len_max(entry: &Entry) -> usize {
+    let address_len = |v4: bool| if v4 { 1 + 4 + 3 } else { 1 + 16 + 3 };
+    let addresses = entry.addresses.iter().map(|address| address_len(address.is_ipv4()));
+    16 + 16 + 9 + 1 + 1 + addresses.sum::<usize>()
+}
+
+/// What a table takes beside its entries: variant, count, last.
+const TABLE_LEN_MAX: usize = 1 + 3 + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::tests::{entries, entry};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn reads_what_it_wrote(entries in prop::collection::vec(entries(), 1..9), last: bool) {
+            for message in [
+                Control::Pull { entry: entries[0].clone() },
+                Control::Table { entries, last },
+            ] {
+                prop_assert_eq!(Control::decode(&message.encode()), Ok(message));
+            }
+        }
+
+        #[test]
+        fn a_piece_fits_and_pieces_join(
+            given in prop::collection::vec(entries(), 0..40),
+            len_max in 200..2_000_usize,
+        ) {
+            let mut got = Vec::new();
+            loop {
+                let piece = Control::table(given[got.len()..].iter().cloned(), len_max);
+                prop_assert!(piece.encode().len() <= len_max);
+                let Control::Table { entries, last } = piece else { unreachable!() };
+                got.extend(entries);
+                if last {
+                    break;
+                }
+            }
+            prop_assert_eq!(got, given);
+        }
+
+        #[test]
+        fn never_panics(bytes: Vec<u8>) {
+            let _ = Control::decode(&bytes);
+        }
+
+        #[test]
+        fn never_panics_on_damage(
+            entries in prop::collection::vec(entries(), 1..9),
+            at: prop::sample::Index,
+            bits in 1..=255_u8,
+        ) {
+            let mut bytes = Control::Table { entries, last: true }.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+            let _ = Control::decode(&bytes);
+            let _ = Control::decode(&bytes[..at]);
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let hex = |message: &Control| -> String {
+            message.encode().iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let (node, life) = ("10".repeat(16), "01".repeat(16));
+        let written = format!("{node}{life}ac020001000a000001d836");
+        let pull = Control::Pull { entry: entry(1, 300) };
+        assert_eq!(hex(&pull), format!("00{written}"));
+        let table = Control::Table { entries: vec![entry(1, 300)], last: true };
+        assert_eq!(hex(&table), format!("0101{written}01"));
+    }
+
+    #[test]
+    fn what_is_too_long_or_absurd_is_refused() {
+        assert!(Control::decode(&vec![0; MESSAGE_LEN_MAX + 1]).is_err());
+        let endless = [1, 0xff, 0xff, 0xff, 0xff, 0x0f];
+        assert!(Control::decode(&endless).is_err(), "four billion entries in no bytes");
+        let mut absurd = Control::Pull { entry: entry(1, 1) }.encode().to_vec();
+        absurd.splice(33..34, [[0xff; 9].as_slice(), &[1]].concat());
+        assert!(Control::decode(&absurd).is_err(), "generation u64::MAX");
+        let mut many = Control::Pull { entry: entry(1, 1) }.encode().to_vec();
+        assert_eq!(many[35], 1);
+        many[35] = 5;
+        many.extend([0; 99]);
+        assert!(Control::decode(&many).is_err(), "five addresses");
+    }
+}

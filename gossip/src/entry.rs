@@ -1,0 +1,246 @@
+//! What nodes say of each other, and whose word counts more.
+//!
+//! SWIM (DSN 2002, section 4.2) orders what is said of a member first by the member's *incarnation
+//! number*, which only the member itself raises, and then by standing: a suspicion overrides that
+//! it is alive, a verdict overrides both. Ours is that order, with three differences:
+//!
+//! - The number is called *generation*, since an incarnation is something else here: 128 random
+//!   bits for one life of a process. A generation goes on growing from one life of a node to the
+//!   next.
+//! - A verdict is overridden by a higher generation, as a suspicion is. So whoever was thought
+//!   dead, by a mistake or beyond a partition, comes back by itself.
+//! - Where generation and standing are the same, the greater incarnation wins, so that all nodes
+//!   choose alike between two lives that happened to take one number.
+//!
+//! Invariant: [`Entry::precedence`] is a total order of all that can be said of a node. A table
+//! keeps the greatest, so in whatever order and however often things are heard, the outcome is the
+//! same.
+
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use live_objects::{Incarnation, Member};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// What is said of a node. Only the member itself makes one; others may raise its standing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) member: Member,
+    pub(crate) generation: Generation,
+    pub(crate) standing: Standing,
+    pub(crate) addresses: Addresses,
+}
+
+impl Entry {
+    /// Of two entries about one node the greater holds.
+    pub(crate) fn precedence(&self) -> (Generation, Standing, Incarnation) {
+        (self.generation, self.standing, self.member.incarnation)
+    }
+}
+
+/// How a member stands; numbered as on the wire, of one generation the later overrides.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// Nobody doubts it.
+    Alive,
+    /// It did not answer, and has time to object.
+    Suspect,
+    /// It did not object in time: the verdict.
+    Faulty,
+    /// It said good-bye.
+    Left,
+}
+
+impl Standing {
+    /// Whether such a member counts as one.
+    pub(crate) const fn is_up(self) -> bool {
+        matches!(self, Self::Alive | Self::Suspect)
+    }
+}
+
+/// The number that a member raises to override what is said of it.
+///
+/// A node begins with its clock's milliseconds, so that its next life begins higher; if the clock
+/// was set back it hears of its former life, and goes above that. What is above [`Generation::MAX`]
+/// is refused by everybody: a number that could not be raised would lock its node out forever. A
+/// clock gone mad begins at half of that, which leaves more suspicions to answer than any node will
+/// live to see. (A forged entry could still push a node to the end. Only a member could forge it,
+/// and members are trusted not to lie.)
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    /// The highest that is accepted: 146 million years, in milliseconds.
+    pub(crate) const MAX: Self = Self(1 << 62);
+
+    /// Where a node's life begins.
+    pub(crate) fn at_start(unix_ms: u64) -> Self {
+        Self(unix_ms.min(Self::MAX.0 / 2))
+    }
+
+    /// One higher than this one, unless this is the highest.
+    pub(crate) fn raised(self) -> Self {
+        Self(self.0 + 1).min(Self::MAX)
+    }
+}
+
+impl TryFrom<u64> for Generation {
+    type Error = Absurd;
+
+    fn try_from(number: u64) -> Result<Self, Absurd> {
+        if number > Self::MAX.0 { Err(Absurd::Generation(number)) } else { Ok(Self(number)) }
+    }
+}
+
+impl From<Generation> for u64 {
+    fn from(generation: Generation) -> Self {
+        generation.0
+    }
+}
+
+/// Where a member is reached, the best first. Most have one IPv4 address: that takes no allocation,
+/// and the type no more than 16 bytes, as a table may hold many thousands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Vec<SocketAddr>", into = "Vec<SocketAddr>")]
+pub(crate) enum Addresses {
+    One(SocketAddrV4),
+    Some(Box<[SocketAddr]>),
+}
+
+impl Addresses {
+    /// The most addresses of a member.
+    pub(crate) const MAX: usize = 4;
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SocketAddr> {
+        let (one, some) = match self {
+            Self::One(one) => (Some(SocketAddr::V4(*one)), [].as_slice()),
+            Self::Some(some) => (None, some.as_ref()),
+        };
+        one.into_iter().chain(some.iter().copied())
+    }
+}
+
+impl TryFrom<Vec<SocketAddr>> for Addresses {
+    type Error = Absurd;
+
+    fn try_from(mut addresses: Vec<SocketAddr>) -> Result<Self, Absurd> {
+        // Scope and flow mean nothing at another node, and do not travel.
+        for address in &mut addresses {
+            if let SocketAddr::V6(v6) = address {
+                *v6 = SocketAddrV6::new(*v6.ip(), v6.port(), 0, 0);
+            }
+        }
+        match addresses.as_slice() {
+            [SocketAddr::V4(one)] => Ok(Self::One(*one)),
+            some if some.len() <= Self::MAX => Ok(Self::Some(addresses.into_boxed_slice())),
+            more => Err(Absurd::Addresses(more.len())),
+        }
+    }
+}
+
+impl From<Addresses> for Vec<SocketAddr> {
+    fn from(addresses: Addresses) -> Self {
+        addresses.iter().collect()
+    }
+}
+
+/// What no node that keeps to the protocol says. The peer's fault; nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum Absurd {
+    #[error("generation {0} is above all that a node can reach")]
+    Generation(u64),
+    #[error("{0} addresses, more than the {max} of a member", max = Addresses::MAX)]
+    Addresses(usize),
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use live_objects::NodeId;
+    use proptest::prelude::*;
+
+    /// An entry like most: alive, with one address.
+    pub(crate) fn entry(node: u8, generation: u64) -> Entry {
+        let address: SocketAddr = format!("10.0.0.{node}:7000").parse().unwrap();
+        Entry {
+            member: Member {
+                // Spread over the buckets, which go by the first digit.
+                node: NodeId::from_bytes([node.rotate_left(4); NodeId::LEN]),
+                incarnation: Incarnation::from_bytes([node; Incarnation::LEN]),
+            },
+            generation: Generation::try_from(generation).unwrap(),
+            standing: Standing::Alive,
+            addresses: vec![address].try_into().unwrap(),
+        }
+    }
+
+    impl Entry {
+        pub(crate) fn as_standing(&self, standing: Standing) -> Self {
+            Self { standing, ..self.clone() }
+        }
+    }
+
+    pub(crate) fn standings() -> impl Strategy<Value = Standing> {
+        use Standing::{Alive, Faulty, Left, Suspect};
+        prop::sample::select(vec![Alive, Suspect, Faulty, Left])
+    }
+
+    /// Any entry at all.
+    pub(crate) fn entries() -> impl Strategy<Value = Entry> {
+        let v4 =
+            any::<(u32, u16)>().prop_map(|(ip, port)| SocketAddr::from((ip.to_be_bytes(), port)));
+        let v6 = any::<([u8; 16], u16)>().prop_map(SocketAddr::from);
+        let addresses = prop::collection::vec(prop_oneof![v4, v6], 0..=Addresses::MAX);
+        (any::<[[u8; 16]; 2]>(), 0..=Generation::MAX.0, standings(), addresses).prop_map(
+            |([node, incarnation], generation, standing, addresses)| Entry {
+                member: Member {
+                    node: NodeId::from_bytes(node),
+                    incarnation: Incarnation::from_bytes(incarnation),
+                },
+                generation: Generation(generation),
+                standing,
+                addresses: addresses.try_into().unwrap(),
+            },
+        )
+    }
+
+    #[test]
+    fn generation_then_standing_then_incarnation() {
+        let alive = entry(1, 7);
+        let faulty = alive.as_standing(Standing::Faulty);
+        assert!(alive.as_standing(Standing::Suspect).precedence() > alive.precedence());
+        assert!(faulty.precedence() > alive.as_standing(Standing::Suspect).precedence());
+        assert!(alive.as_standing(Standing::Left).precedence() > faulty.precedence());
+        assert!(entry(1, 8).precedence() > faulty.precedence(), "a verdict can be overridden");
+        let mut other_life = alive.clone();
+        other_life.member.incarnation = Incarnation::from_bytes([2; 16]);
+        assert!(other_life.precedence() > alive.precedence());
+        assert!(faulty.precedence() > other_life.precedence());
+    }
+
+    #[test]
+    fn no_generation_is_beyond_reach() {
+        assert_eq!(Generation::try_from(u64::MAX), Err(Absurd::Generation(u64::MAX)));
+        assert!(Generation::try_from(Generation::MAX.0 + 1).is_err());
+        let mad_clock = Generation::at_start(u64::MAX);
+        assert!(mad_clock.raised() > mad_clock);
+        assert_eq!(Generation::MAX.raised(), Generation::MAX, "no overflow");
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Addresses>(), 16);
+        assert_eq!(size_of::<Entry>(), 64);
+    }
+
+    #[test]
+    fn addresses_are_few_and_without_scope() {
+        let address: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        assert_eq!(Addresses::try_from(vec![address; 5]), Err(Absurd::Addresses(5)));
+        let scoped = SocketAddr::V6(SocketAddrV6::new([9; 8].into(), 7, 3, 4));
+        let plain = SocketAddr::V6(SocketAddrV6::new([9; 8].into(), 7, 0, 0));
+        let addresses = Addresses::try_from(vec![scoped, address]).unwrap();
+        assert_eq!(addresses.iter().collect::<Vec<_>>(), [plain, address]);
+    }
+}

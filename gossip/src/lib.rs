@@ -1,0 +1,76 @@
+//! Gossip: weak and wide. Who is in the cluster, at a cost a node that does not grow with the
+//! cluster.
+//!
+//! [`Gossip`] is a [`Module`](live_objects::Module) without I/O. Membership is SWIM (Das, Gupta and
+//! Motivala, DSN 2002): each period a node probes one other, changes travel on the probes, and who
+//! does not answer is suspected first and declared faulty only if it does not object.
+//!
+//! **Guarantees.** Once nothing changes any more and packets get through now and then, all nodes
+//! that can reach each other know the same members ([`Agreement::Eventual`]). A crashed member is
+//! suspected, in a cluster of any size, 4.6 periods later on average: 1.58 until somebody probes it
+//! (SWIM, section 3), three without an answer; and then buried by all. A member that was suspected,
+//! or buried, and is alive comes back by itself, as do both halves of a partition. A node starts
+//! one exchange a period, and no datagram is longer than 1,200 bytes with all headers. Nothing that
+//! comes from the network makes it panic, and every table has a limit.
+//!
+//! **Not guaranteed.** Any two nodes may differ at any moment, and see changes in different orders:
+//! who needs the same views in the same order needs [`Agreement::Views`], which this module does
+//! not offer. A verdict may be wrong. Members are trusted not to lie.
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use bytes::Bytes;
+//! use gossip::Gossip;
+//! use live_objects::*;
+//!
+//! // A driver that has no network at all: this node stays alone.
+//! struct Nowhere;
+//! impl Driver for Nowhere {
+//!     fn send(&mut self, _: Target<'_>, _: Via, _: Envelope, _: Bytes) -> Result<(), Full> {
+//!         Ok(())
+//!     }
+//!     fn room(&mut self, _: NodeId) -> usize { 0 }
+//!     fn datagram_max(&self, _: NodeId) -> usize { 1_200 }
+//!     fn address(&mut self, _: NodeId, _: &[SocketAddr]) {}
+//!     fn dial(&mut self, _: SocketAddr) {}
+//! }
+//!
+//! let mut stack = Stack::new(vec![Box::new(Gossip::default())], &Rng::from_seed([7; 32]))?;
+//! let me = Member {
+//!     node: NodeId::from_public_key(b"my key"),
+//!     incarnation: Incarnation::from_bytes([1; 16]),
+//! };
+//! stack.start(&Start { me, unix_ms: 1_764_000_000_000, addresses: vec![], seeds: vec![] });
+//! let members = ObjectType::members(Agreement::Eventual);
+//! let port = stack.open(Spec::new("/who/is/here".parse()?, members))?;
+//!
+//! stack.step(Time::ZERO, [], &mut Nowhere);
+//! assert_eq!(port.try_next(), Some(Event::Opened));
+//! assert_eq!(port.try_next(), Some(Event::Members(MembersEvent::Roster(vec![me]))));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Reading order.** `entry`: what nodes say of each other, and whose word counts more. `members`,
+//! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
+//! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
+//! get in. `agent` and the files below it: the machine that all these are parts of.
+//!
+//! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
+//! [`Agreement::Views`]: live_objects::Agreement::Views
+
+mod agent;
+mod config;
+mod control;
+mod digest;
+mod entry;
+mod knowledge;
+mod members;
+mod probe;
+mod rumor;
+mod seeds;
+mod suspicion;
+mod transfer;
+mod wire;
+
+pub use agent::Gossip;
+pub use config::{Config, ConfigError};

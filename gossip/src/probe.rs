@@ -1,0 +1,312 @@
+//! Whom to probe, and the probes that wait for an answer.
+//!
+//! SWIM (DSN 2002, section 4.3): a node goes through its list of members in turn, shuffles it when
+//! it is through, and puts newcomers at random places in it, so that of n members each is probed
+//! within 2n - 1 periods. Here the list is drawn up anew from the table for each pass, and members
+//! that went since are passed over; so a departure costs nothing, and one that comes back within a
+//! pass is at worst probed twice in it.
+//!
+//! A probe that gets no answer is repeated a few times, and helpers are asked to probe too, before
+//! the partner is suspected. SWIM asks once, and then the helpers once: where a quarter of the
+//! packets is lost that makes one probe of seven fail, and of those of ours one of six hundred, at
+//! no cost where none is lost. Beside its own a node sends probes for others who asked for it, and
+//! *knocks* at tombstones. All have a number, by which an answer finds its probe, and a deadline.
+
+use core::ops::RangeInclusive;
+use std::collections::{BTreeMap, BTreeSet};
+
+use live_objects::{NodeId, Rng, Time};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use crate::entry::Generation;
+use crate::members::Members;
+
+/// The order in which members are probed.
+pub(crate) struct Partners {
+    rng: Rng,
+    order: Vec<NodeId>,
+    next: usize,
+}
+
+impl Partners {
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self { rng, order: Vec::new(), next: 0 }
+    }
+
+    /// Takes in a newcomer: at a place in the rest of this pass or, if the place drawn is in the
+    /// part that is done, with the next pass.
+    pub(crate) fn insert(&mut self, node: NodeId) {
+        let place = self.rng.random_range(0..=self.order.len());
+        if place >= self.next {
+            self.order.push(node);
+            let last = self.order.len() - 1;
+            self.order.swap(place, last);
+        }
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn next(&mut self, members: &Members) -> Option<NodeId> {
+        if let Some(partner) = self.next_of_pass(members) {
+            return Some(partner);
+        }
+        self.order.clear();
+        let others = members.up().map(|member| member.node).filter(|node| *node != members.me());
+        self.order.extend(others);
+        self.order.shuffle(&mut self.rng);
+        self.next = 0;
+        self.next_of_pass(members)
+    }
+
+    /// Up to `count` members at random, neither this node nor `except`.
+    pub(crate) fn some(
+        &mut self,
+        count: usize,
+        members: &Members,
+        except: &[NodeId],
+    ) -> Vec<NodeId> {
+        let mut some = Vec::with_capacity(count);
+        if self.order.is_empty() {
+            return some;
+        }
+        // Most draws hit; a list so full of the departed that all miss is drawn up anew soon.
+        for _ in 0..DRAWS_MAX.max(8 * count) {
+            let node = self.order[self.rng.random_range(0..self.order.len())];
+            if members.is_up(node) && !except.contains(&node) && !some.contains(&node) {
+                some.push(node);
+                if some.len() == count {
+                    break;
+                }
+            }
+        }
+        some
+    }
+
+    fn next_of_pass(&mut self, members: &Members) -> Option<NodeId> {
+        let rest = self.order.get(self.next..)?;
+        let found = rest.iter().position(|node| members.is_up(*node));
+        self.next += found.map_or(rest.len(), |found| found + 1);
+        found.map(|_| self.order[self.next - 1])
+    }
+}
+
+const DRAWS_MAX: usize = 32;
+
+/// A probe that waits for an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Probe {
+    pub(crate) target: NodeId,
+    pub(crate) stage: Stage,
+}
+
+/// For whose sake, and how far, a target is probed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    /// It was asked so often, being of this generation, and these were asked to ask it.
+    Own { generation: Generation, attempt: u32, helpers: Vec<NodeId> },
+    /// It was asked for another's sake, whose probe has this number.
+    Helping { asker: NodeId, number: u32 },
+    /// It was declared faulty, and may have come back.
+    Knocking,
+}
+
+/// The probes that wait.
+pub(crate) struct Probes {
+    next_number: u32,
+    waiting: BTreeMap<u32, (Probe, Time)>,
+    queue: BTreeSet<(Time, u32)>,
+}
+
+impl Probes {
+    pub(crate) fn new(mut rng: Rng) -> Self {
+        Self { next_number: rng.random(), waiting: BTreeMap::new(), queue: BTreeSet::new() }
+    }
+
+    /// A new probe of this node's own; gives its number.
+    pub(crate) fn start(&mut self, probe: Probe, deadline: Time) -> u32 {
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        self.wait(number, probe, deadline);
+        number
+    }
+
+    /// A new probe for another's sake; gives its number, or nothing if too many wait.
+    pub(crate) fn help(&mut self, probe: Probe, deadline: Time) -> Option<u32> {
+        (self.waiting.len() < HELPS_MAX).then(|| self.start(probe, deadline))
+    }
+
+    /// A probe goes on, under its old number.
+    pub(crate) fn wait(&mut self, number: u32, probe: Probe, deadline: Time) {
+        let former = self.waiting.insert(number, (probe, deadline));
+        assert!(former.is_none(), "two probes of one number");
+        assert!(self.waiting.len() <= PROBES_MAX, "a node starts few probes a period");
+        self.queue.insert((deadline, number));
+    }
+
+    /// A probe whose deadline has passed, and its number, until there is none. It no longer waits.
+    pub(crate) fn due(&mut self, now: Time) -> Option<(u32, Probe)> {
+        let (deadline, number) = *self.queue.first()?;
+        if deadline <= now { self.remove(number).map(|probe| (number, probe)) } else { None }
+    }
+
+    /// `from` answered the probe of this number. Gives the probe, which no longer waits, if there
+    /// is one and the answer was its to give.
+    pub(crate) fn on_ack(&mut self, number: u32, from: NodeId) -> Option<Probe> {
+        let (Probe { target, stage }, _) = self.waiting.get(&number)?;
+        let is_helper = matches!(stage, Stage::Own { helpers, .. } if helpers.contains(&from));
+        if from == *target || is_helper { self.remove(number) } else { None }
+    }
+
+    /// When the next deadline passes.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.queue.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Probe> {
+        let (probe, deadline) = self.waiting.remove(&number)?;
+        self.queue.remove(&(deadline, number));
+        Some(probe)
+    }
+}
+
+/// How often a partner is asked, half a period apart after the first, before it is suspected.
+pub(crate) const ATTEMPTS: u32 = 5;
+
+/// After which attempts helpers are asked too: not at once, since a single loss is common and
+/// helpers are dear; but so early that the last of them has a period for its two round trips.
+pub(crate) const HELPED_ATTEMPTS: RangeInclusive<u32> = 2..=3;
+
+/// The most probes that wait.
+const PROBES_MAX: usize = 256;
+
+/// How many may wait when another's is to be added. The rest is for this node's own: at most two a
+/// period, each of which waits [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods
+/// and two more.
+const HELPS_MAX: usize = PROBES_MAX - 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Standing;
+    use crate::entry::tests::entry;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    fn node(number: u8) -> NodeId {
+        entry(number, 1).member.node
+    }
+
+    fn members(others: u8) -> Members {
+        let mut members = Members::new(entry(0, 1));
+        (1..=others).for_each(|other| drop(members.merge(entry(other, 1))));
+        members
+    }
+
+    proptest! {
+        /// SWIM 4.3: whenever one begins to count, every member is probed within 2n - 1 periods.
+        #[test]
+        fn everyone_is_probed_within_twice_the_members(
+            n in 1..40_u8,
+            seed: [u8; 32],
+            skip in 0..80_usize,
+        ) {
+            let members = members(n);
+            let mut partners = Partners::new(Rng::from_seed(seed));
+            (1..=n).for_each(|other| partners.insert(node(other)));
+            for _ in 0..skip {
+                partners.next(&members);
+            }
+            let mut probed: Vec<NodeId> =
+                (0..2 * n - 1).map(|_| partners.next(&members).unwrap()).collect();
+            probed.sort();
+            probed.dedup();
+            prop_assert_eq!(probed.len(), usize::from(n));
+        }
+
+        #[test]
+        fn some_are_up_and_all_different(n in 0..9_u8, seed: [u8; 32]) {
+            let mut members = members(n);
+            members.merge(entry(1, 1).as_standing(Standing::Faulty));
+            let mut partners = Partners::new(Rng::from_seed(seed));
+            partners.next(&members);
+            let some = partners.some(3, &members, &[node(2)]);
+            prop_assert!(some.len() <= 3 && some.iter().all(|node| members.is_up(*node)));
+            prop_assert!(some.iter().all(|one| ![node(0), node(1), node(2)].contains(one)));
+            prop_assert!((1..some.len()).all(|i| !some[..i].contains(&some[i])));
+        }
+    }
+
+    #[test]
+    fn the_departed_are_passed_over_and_newcomers_are_met() {
+        let mut members = members(3);
+        let mut partners = Partners::new(Rng::from_seed([7; 32]));
+        let first = partners.next(&members).unwrap();
+        let gone = (1..=3).find(|other| node(*other) != first).unwrap();
+        members.merge(entry(gone, 1).as_standing(Standing::Left));
+        members.merge(entry(4, 1));
+        partners.insert(node(4));
+        let met: Vec<NodeId> = (0..6).filter_map(|_| partners.next(&members)).collect();
+        assert!(!met.contains(&node(gone)));
+        assert!(met.contains(&node(4)));
+    }
+
+    #[test]
+    fn alone_there_is_nobody_to_probe() {
+        let mut partners = Partners::new(Rng::from_seed([7; 32]));
+        assert_eq!(partners.next(&members(0)), None);
+        assert_eq!(partners.some(3, &members(0), &[]), []);
+    }
+
+    fn probes() -> Probes {
+        Probes::new(Rng::from_seed([7; 32]))
+    }
+
+    fn knock(number: u8) -> Probe {
+        Probe { target: node(number), stage: Stage::Knocking }
+    }
+
+    const fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    #[test]
+    fn an_answer_finds_its_probe_once() {
+        let mut probes = probes();
+        let number = probes.start(knock(1), at(9));
+        assert_eq!(probes.on_ack(number.wrapping_add(1), node(1)), None, "no such probe");
+        assert_eq!(probes.on_ack(number, node(2)), None, "not its to answer");
+        assert_eq!(probes.on_ack(number, node(1)), Some(knock(1)));
+        assert_eq!(probes.on_ack(number, node(1)), None);
+        assert_eq!((probes.due(Time::MAX), probes.next_deadline()), (None, None));
+    }
+
+    #[test]
+    fn helpers_may_answer_and_so_may_the_target_still() {
+        let mut probes = probes();
+        let generation = Generation::at_start(1);
+        let own = |attempt, helpers| Probe {
+            target: node(1),
+            stage: Stage::Own { generation, attempt, helpers },
+        };
+        for answers in [node(1), node(3)] {
+            let number = probes.start(own(1, vec![]), at(5));
+            assert_eq!(probes.due(at(4)), None);
+            assert_eq!(probes.due(at(5)), Some((number, own(1, vec![]))));
+            probes.wait(number, own(2, vec![node(2), node(3)]), at(15));
+            assert_eq!(probes.next_deadline(), Some(at(15)));
+            assert_eq!(probes.on_ack(number, node(4)), None);
+            assert!(probes.on_ack(number, answers).is_some());
+        }
+    }
+
+    #[test]
+    fn who_asks_for_help_leaves_room_for_own_probes() {
+        let mut probes = probes();
+        assert!((0..HELPS_MAX).all(|_| probes.help(knock(1), at(9)).is_some()));
+        assert_eq!(probes.help(knock(1), at(9)), None);
+        for _ in HELPS_MAX..PROBES_MAX {
+            probes.start(knock(1), at(9));
+        }
+        assert_eq!(std::iter::from_fn(|| probes.due(at(9))).count(), PROBES_MAX);
+        assert!(probes.help(knock(1), at(9)).is_some());
+    }
+}

@@ -1,0 +1,479 @@
+//! The datagrams of an exchange, laid out by hand so that their size is known before they are
+//! written.
+//!
+//! ```text
+//!  0      1         5                21 (of a probe request; else at 5)
+//!  +------+---------+----------------+-----+--------+-----------+-----+--------+------
+//!  | leg  | number  | target         | tag | length | body      | tag | length | …
+//!  +------+---------+----------------+-----+--------+-----------+-----+--------+------
+//!    u8     u32       only of a probe  u8    u16
+//!                     request
+//!
+//!  tag 1, entries: node [16], incarnation [16], generation u64, standing u8, count u8, addresses
+//!                  (4 [4] u16 | 6 [16] u16) …
+//!  tag 2, digest:  u64
+//!  tag 3, buckets: u32 × 16
+//!  tag 4, inventory: from [16], to [16], hashes u32 …
+//! ```
+//!
+//! A section of an unknown tag is passed over, so that later versions can put more into the same
+//! exchange. Anything else that is not as drawn makes the whole packet void. What is decoded holds
+//! nothing of the buffer it came in.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use live_objects::{Envelope, Incarnation, Member, NodeId};
+use thiserror::Error;
+
+use crate::digest::BUCKETS;
+use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
+
+/// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
+/// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
+/// IPv4 and UDP, the envelope, and the 16 bytes of the seal that datagrams are to bear.
+pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16;
+
+/// The least limit under which every packet fits with what it must carry: a digest, an entry about
+/// the receiver, and one about the target of a probe request.
+pub(crate) const PACKET_LEN_MIN: usize =
+    LEG_LEN + NodeId::LEN + 2 * SECTION_LEN + DIGEST_LEN + 2 * ENTRY_LEN_MAX;
+
+/// The shortest entry.
+pub(crate) const ENTRY_LEN_MIN: usize = NodeId::LEN + Incarnation::LEN + 8 + 1 + 1;
+
+/// The longest entry.
+pub(crate) const ENTRY_LEN_MAX: usize = ENTRY_LEN_MIN + Addresses::MAX * 19;
+
+/// What the buckets take.
+pub(crate) const BUCKETS_SECTION_LEN: usize = SECTION_LEN + BUCKETS * HASH_LEN;
+
+/// What an inventory takes beside its hashes.
+pub(crate) const INVENTORY_SECTION_LEN: usize = SECTION_LEN + 2 * NodeId::LEN;
+
+/// The hash of an entry, or of a bucket.
+pub(crate) const HASH_LEN: usize = 4;
+
+/// What tag and length of a section take.
+const SECTION_LEN: usize = 1 + 2;
+
+/// A packet of an exchange.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Packet {
+    pub(crate) leg: Leg,
+    /// The sender's digest of all.
+    pub(crate) digest: Option<u64>,
+    /// The sender's digests by bucket.
+    pub(crate) buckets: Option<[u32; BUCKETS]>,
+    pub(crate) inventory: Option<Inventory>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Inventory {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) hashes: Vec<u32>,
+}
+
+/// Which part of an exchange a packet is. The number says of which exchange; who starts it draws
+/// it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leg {
+    /// Are you there?
+    Probe { number: u32 },
+    /// I am; or, from one who was asked to probe another: it is.
+    Ack { number: u32 },
+    /// Probe that node for me.
+    ProbeRequest { number: u32, target: NodeId },
+    /// What the digests showed to be missing.
+    Rest { number: u32 },
+}
+
+impl Packet {
+    /// A packet with nothing in it yet.
+    pub(crate) const fn new(leg: Leg) -> Self {
+        Self { leg, digest: None, buckets: None, inventory: None, entries: Vec::new() }
+    }
+
+    /// How long it is when written.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let target = if let Leg::ProbeRequest { .. } = self.leg { NodeId::LEN } else { 0 };
+        let digest = self.digest.map_or(0, |_| SECTION_LEN + DIGEST_LEN);
+        let buckets = self.buckets.map_or(0, |_| BUCKETS_SECTION_LEN);
+        let inventory = self.inventory.as_ref();
+        let inventory =
+            inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
+        let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
+        LEG_LEN + target + digest + buckets + inventory + entries
+    }
+
+    /// How many bytes of entries can be added to a packet that may be `len_max` long.
+    pub(crate) fn room(&self, len_max: usize) -> usize {
+        let section = if self.entries.is_empty() { SECTION_LEN } else { 0 };
+        len_max.saturating_sub(self.encoded_len() + section)
+    }
+
+    /// Writes it.
+    pub(crate) fn encode(&self) -> Bytes {
+        let len = self.encoded_len();
+        let mut out = BytesMut::with_capacity(len);
+        self.put_leg(&mut out);
+        if let Some(digest) = self.digest {
+            put_section(&mut out, TAG_DIGEST, DIGEST_LEN);
+            out.put_u64(digest);
+        }
+        if let Some(buckets) = self.buckets {
+            put_section(&mut out, TAG_BUCKETS, BUCKETS * HASH_LEN);
+            buckets.into_iter().for_each(|bucket| out.put_u32(bucket));
+        }
+        if let Some(Inventory { from, to, hashes }) = &self.inventory {
+            put_section(&mut out, TAG_INVENTORY, 2 * NodeId::LEN + hashes.len() * HASH_LEN);
+            out.put_slice(from.as_bytes());
+            out.put_slice(to.as_bytes());
+            hashes.iter().for_each(|hash| out.put_u32(*hash));
+        }
+        if !self.entries.is_empty() {
+            put_section(&mut out, TAG_ENTRIES, self.entries_len());
+            self.entries.iter().for_each(|entry| put_entry(&mut out, entry));
+        }
+        assert_eq!(out.len(), len, "a packet is as long as it said");
+        out.freeze()
+    }
+
+    /// Reads one.
+    pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, PacketError> {
+        let mut packet = Self::new(take_leg(&mut bytes)?);
+        while !bytes.is_empty() {
+            let tag = bytes.try_get_u8()?;
+            let len = usize::from(bytes.try_get_u16()?);
+            let mut body = bytes.split_off(..len).ok_or(PacketError::Truncated)?;
+            match tag {
+                TAG_DIGEST => packet.digest = Some(body.try_get_u64()?),
+                TAG_BUCKETS => packet.buckets = Some(take_buckets(&mut body)?),
+                TAG_INVENTORY => packet.inventory = Some(take_inventory(&mut body)?),
+                TAG_ENTRIES => {
+                    while !body.is_empty() {
+                        packet.entries.push(take_entry(&mut body)?);
+                    }
+                }
+                _ => continue,
+            }
+            if !body.is_empty() {
+                return Err(PacketError::Overlong);
+            }
+        }
+        Ok(packet)
+    }
+
+    fn entries_len(&self) -> usize {
+        self.entries.iter().map(entry_len).sum()
+    }
+
+    fn put_leg(&self, out: &mut BytesMut) {
+        let (code, number) = match self.leg {
+            Leg::Probe { number } => (LEG_PROBE, number),
+            Leg::Ack { number } => (LEG_ACK, number),
+            Leg::ProbeRequest { number, .. } => (LEG_PROBE_REQUEST, number),
+            Leg::Rest { number } => (LEG_REST, number),
+        };
+        out.put_u8(code);
+        out.put_u32(number);
+        if let Leg::ProbeRequest { target, .. } = self.leg {
+            out.put_slice(target.as_bytes());
+        }
+    }
+}
+
+/// How long an entry is when written.
+pub(crate) fn entry_len(entry: &Entry) -> usize {
+    let address_len = |address: SocketAddr| if address.is_ipv4() { 1 + 4 + 2 } else { 1 + 16 + 2 };
+    ENTRY_LEN_MIN + entry.addresses.iter().map(address_len).sum::<usize>()
+}
+
+/// Why a packet was dropped. The peer's fault; nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum PacketError {
+    #[error("ends too early")]
+    Truncated,
+    #[error("a section is longer than what it holds")]
+    Overlong,
+    #[error("an unknown leg, {0}: of a later version, perhaps")]
+    UnknownLeg(u8),
+    #[error("an unknown standing, {0}")]
+    UnknownStanding(u8),
+    #[error("an unknown family of addresses, {0}")]
+    UnknownFamily(u8),
+    #[error(transparent)]
+    Absurd(#[from] Absurd),
+}
+
+impl From<bytes::TryGetError> for PacketError {
+    fn from(_: bytes::TryGetError) -> Self {
+        Self::Truncated
+    }
+}
+
+fn put_section(out: &mut BytesMut, tag: u8, len: usize) {
+    out.put_u8(tag);
+    out.put_u16(u16::try_from(len).expect("a section is no longer than a datagram"));
+}
+
+fn put_entry(out: &mut BytesMut, entry: &Entry) {
+    out.put_slice(entry.member.node.as_bytes());
+    out.put_slice(entry.member.incarnation.as_bytes());
+    out.put_u64(entry.generation.into());
+    out.put_u8(entry.standing as u8);
+    out.put_u8(entry.addresses.iter().count() as u8);
+    for address in entry.addresses.iter() {
+        match address.ip() {
+            IpAddr::V4(ip) => {
+                out.put_u8(FAMILY_V4);
+                out.put_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                out.put_u8(FAMILY_V6);
+                out.put_slice(&ip.octets());
+            }
+        }
+        out.put_u16(address.port());
+    }
+}
+
+fn take_leg(bytes: &mut &[u8]) -> Result<Leg, PacketError> {
+    let code = bytes.try_get_u8()?;
+    let number = bytes.try_get_u32()?;
+    match code {
+        LEG_PROBE => Ok(Leg::Probe { number }),
+        LEG_ACK => Ok(Leg::Ack { number }),
+        LEG_PROBE_REQUEST => {
+            Ok(Leg::ProbeRequest { number, target: NodeId::from_bytes(take_array(bytes)?) })
+        }
+        LEG_REST => Ok(Leg::Rest { number }),
+        unknown => Err(PacketError::UnknownLeg(unknown)),
+    }
+}
+
+fn take_buckets(bytes: &mut &[u8]) -> Result<[u32; BUCKETS], PacketError> {
+    let mut buckets = [0; BUCKETS];
+    for bucket in &mut buckets {
+        *bucket = bytes.try_get_u32()?;
+    }
+    Ok(buckets)
+}
+
+fn take_inventory(bytes: &mut &[u8]) -> Result<Inventory, PacketError> {
+    let from = NodeId::from_bytes(take_array(bytes)?);
+    let to = NodeId::from_bytes(take_array(bytes)?);
+    let mut hashes = Vec::with_capacity(bytes.len() / HASH_LEN);
+    while !bytes.is_empty() {
+        hashes.push(bytes.try_get_u32()?);
+    }
+    Ok(Inventory { from, to, hashes })
+}
+
+fn take_entry(bytes: &mut &[u8]) -> Result<Entry, PacketError> {
+    let node = NodeId::from_bytes(take_array(bytes)?);
+    let incarnation = Incarnation::from_bytes(take_array(bytes)?);
+    let generation = Generation::try_from(bytes.try_get_u64()?)?;
+    let standing = match bytes.try_get_u8()? {
+        0 => Standing::Alive,
+        1 => Standing::Suspect,
+        2 => Standing::Faulty,
+        3 => Standing::Left,
+        unknown => return Err(PacketError::UnknownStanding(unknown)),
+    };
+    let count = usize::from(bytes.try_get_u8()?);
+    if count > Addresses::MAX {
+        return Err(Absurd::Addresses(count).into());
+    }
+    let addresses = (0..count).map(|_| take_address(bytes)).collect::<Result<Vec<_>, _>>()?;
+    let addresses = Addresses::try_from(addresses)?;
+    Ok(Entry { member: Member { node, incarnation }, generation, standing, addresses })
+}
+
+fn take_address(bytes: &mut &[u8]) -> Result<SocketAddr, PacketError> {
+    let ip: IpAddr = match bytes.try_get_u8()? {
+        FAMILY_V4 => take_array::<4>(bytes)?.into(),
+        FAMILY_V6 => take_array::<16>(bytes)?.into(),
+        unknown => return Err(PacketError::UnknownFamily(unknown)),
+    };
+    Ok(SocketAddr::new(ip, bytes.try_get_u16()?))
+}
+
+fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], PacketError> {
+    bytes.split_off(..N).and_then(|taken| taken.try_into().ok()).ok_or(PacketError::Truncated)
+}
+
+const LEG_LEN: usize = 1 + 4;
+const LEG_PROBE: u8 = 1;
+const LEG_ACK: u8 = 2;
+const LEG_PROBE_REQUEST: u8 = 3;
+const LEG_REST: u8 = 4;
+
+const TAG_ENTRIES: u8 = 1;
+const TAG_DIGEST: u8 = 2;
+const TAG_BUCKETS: u8 = 3;
+const TAG_INVENTORY: u8 = 4;
+
+const DIGEST_LEN: usize = 8;
+
+const FAMILY_V4: u8 = 4;
+const FAMILY_V6: u8 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::tests::{entries, entry};
+    use proptest::prelude::*;
+
+    fn legs() -> impl Strategy<Value = Leg> {
+        (any::<u32>(), any::<[u8; 16]>(), 0..4_u8).prop_map(|(number, target, leg)| match leg {
+            0 => Leg::Probe { number },
+            1 => Leg::Ack { number },
+            2 => Leg::ProbeRequest { number, target: NodeId::from_bytes(target) },
+            _ => Leg::Rest { number },
+        })
+    }
+
+    fn inventories() -> impl Strategy<Value = Inventory> {
+        any::<([[u8; 16]; 2], Vec<u32>)>().prop_map(|([from, to], hashes)| {
+            let (from, to) = (NodeId::from_bytes(from), NodeId::from_bytes(to));
+            Inventory { from, to, hashes }
+        })
+    }
+
+    fn packets() -> impl Strategy<Value = Packet> {
+        let sections = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
+        let inventory = prop::option::of(inventories());
+        (legs(), sections, inventory, prop::collection::vec(entries(), 0..9)).prop_map(
+            |(leg, (digest, buckets), inventory, entries)| Packet {
+                leg,
+                digest,
+                buckets,
+                inventory,
+                entries,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_it_wrote(packet in packets()) {
+            let bytes = packet.encode();
+            prop_assert_eq!(bytes.len(), packet.encoded_len());
+            prop_assert_eq!(Packet::decode(&bytes), Ok(packet));
+        }
+
+        #[test]
+        fn room_is_what_can_be_added(
+            mut packet in packets(),
+            entry in entries(),
+            less in 0..2_usize,
+        ) {
+            let len_max = packet.encoded_len() + SECTION_LEN + entry_len(&entry) - less;
+            let fits = entry_len(&entry) <= packet.room(len_max);
+            packet.entries.push(entry);
+            prop_assert_eq!(fits, packet.encoded_len() <= len_max);
+        }
+
+        #[test]
+        fn never_panics(bytes: Vec<u8>) {
+            let _ = Packet::decode(&bytes);
+        }
+
+        /// Damage beyond the first bytes, where arbitrary bytes seldom get.
+        #[test]
+        fn never_panics_on_damage(
+            packet in packets(),
+            at: prop::sample::Index,
+            bits in 1..=255_u8,
+        ) {
+            let mut bytes = packet.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+            let _ = Packet::decode(&bytes);
+            let _ = Packet::decode(&bytes[..at]);
+        }
+
+        #[test]
+        fn unknown_sections_are_passed_over(packet in packets(), tag in 5..=255_u8, body: Vec<u8>) {
+            let mut bytes = packet.encode().to_vec();
+            put_section_to(&mut bytes, tag, &body);
+            prop_assert_eq!(Packet::decode(&bytes), Ok(packet));
+        }
+    }
+
+    fn put_section_to(bytes: &mut Vec<u8>, tag: u8, body: &[u8]) {
+        bytes.push(tag);
+        bytes.extend((body.len() as u16).to_be_bytes());
+        bytes.extend(body);
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let number = 0x0102_0304;
+        let mut probe = Packet::new(Leg::Probe { number });
+        probe.digest = Some(0x1122_3344_5566_7788);
+        assert_eq!(hex(&probe.encode()), "01010203040200081122334455667788");
+
+        let mut ack = Packet::new(Leg::Ack { number });
+        ack.buckets = Some([7; BUCKETS]);
+        assert_eq!(hex(&ack.encode()), format!("0201020304030040{}", "00000007".repeat(BUCKETS)));
+
+        let target = NodeId::from_bytes([0xab; 16]);
+        let request = Packet::new(Leg::ProbeRequest { number, target });
+        assert_eq!(hex(&request.encode()), format!("0301020304{}", "ab".repeat(16)));
+
+        let (from, to) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
+        let mut asks = Packet::new(Leg::Rest { number });
+        asks.inventory = Some(Inventory { from, to, hashes: vec![8, 9] });
+        let range = "01".repeat(16) + &"02".repeat(16);
+        assert_eq!(hex(&asks.encode()), format!("0401020304040028{range}0000000800000009"));
+
+        let mut rest = Packet::new(Leg::Rest { number });
+        let addresses: Vec<SocketAddr> =
+            ["10.0.0.1:7000".parse().unwrap(), "[2001:db8::1]:7001".parse().unwrap()].into();
+        let addresses = addresses.try_into().unwrap();
+        rest.entries = vec![Entry { addresses, ..entry(1, 9).as_standing(Standing::Suspect) }];
+        let (node, life) = ("10".repeat(16), "01".repeat(16));
+        let places = "040a0000011b58 0620010db80000000000000000000000011b59".replace(' ', "");
+        let golden = format!("0401020304010044{node}{life}00000000000000090102{places}");
+        assert_eq!(hex(&rest.encode()), golden);
+    }
+
+    #[test]
+    fn each_fault_has_its_name() {
+        let mut whole = Packet::new(Leg::Rest { number: 1 });
+        whole.entries = vec![entry(1, 1)];
+        let damaged = |at: usize, byte: u8| {
+            let mut bytes = whole.encode().to_vec();
+            bytes[at] = byte;
+            Packet::decode(&bytes).expect_err("damaged")
+        };
+        let entry_at = LEG_LEN + SECTION_LEN;
+        assert_eq!(damaged(0, 99), PacketError::UnknownLeg(99));
+        assert_eq!(damaged(entry_at + 40, 4), PacketError::UnknownStanding(4));
+        assert_eq!(damaged(entry_at + 41, 5), PacketError::Absurd(Absurd::Addresses(5)));
+        assert_eq!(damaged(entry_at + 42, 5), PacketError::UnknownFamily(5));
+        let generation = damaged(entry_at + 32, 0xff);
+        assert!(matches!(generation, PacketError::Absurd(Absurd::Generation(_))));
+        assert_eq!(Packet::decode(&whole.encode()[..20]), Err(PacketError::Truncated));
+        let mut overlong = Packet::new(Leg::Probe { number: 1 }).encode().to_vec();
+        put_section_to(&mut overlong, TAG_DIGEST, &[0; 9]);
+        assert_eq!(Packet::decode(&overlong), Err(PacketError::Overlong));
+    }
+
+    #[test]
+    fn a_packet_that_must_be_sent_fits_the_least_datagram() {
+        let mut request =
+            Packet::new(Leg::ProbeRequest { number: 1, target: entry(1, 1).member.node });
+        request.digest = Some(1);
+        assert_eq!(request.room(PACKET_LEN_MIN), 2 * ENTRY_LEN_MAX);
+    }
+}

@@ -1,0 +1,346 @@
+//! A simulated node: a clock, a stack of modules, its ends of links, and what is on its way to it.
+//!
+//! A host looks at nothing but itself and the (frozen) network while it runs, so that many hosts can
+//! run at once: what it sends lands in `flights`, which the world hands out when the window is over.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{
+    Arrival, Counts, Incarnation, Member, Module, ObjectId, OpenError, Port, Rng, Spec, Stack,
+    Start, Time,
+};
+use rand::RngExt;
+
+use crate::clock::Clock;
+use crate::history::{Record, What};
+use crate::network::{Cuts, Network};
+use crate::site::Site;
+use crate::trace::Trace;
+use crate::wire::{Packet, Wire};
+
+/// Makes the modules of a node, each time it starts. The argument is the node's number.
+pub(crate) type Factory = dyn Fn(usize) -> Vec<Box<dyn Module>> + Send + Sync;
+
+/// What all hosts see of the world while they run.
+pub(crate) struct Scene<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) cuts: &'a Cuts,
+    pub(crate) site: &'a Site,
+}
+
+/// A packet under way. Ordered by arrival, then sender, then the sender's count.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Flight {
+    pub(crate) at: Time,
+    pub(crate) from: usize,
+    number: u64,
+    pub(crate) to: usize,
+    packet: Packet,
+}
+
+impl Flight {
+    fn key(&self) -> (Time, usize, u64) {
+        (self.at, self.from, self.number)
+    }
+}
+
+impl PartialOrd for Flight {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flight {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// A node of the simulated world, running or not.
+pub(crate) struct Host {
+    index: usize,
+    pub(crate) clock: Clock,
+    rng: Rng,
+    lives: u64,
+    life: Option<Life>,
+    queue: BinaryHeap<Reverse<Flight>>,
+    /// Until then the host does nothing: it is paused, or busy with its last step.
+    busy_until: Time,
+    pub(crate) step_cost: Duration,
+    sent: u64,
+    pub(crate) flights: Vec<Flight>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) traffic: Traffic,
+    pub(crate) trace: Trace,
+}
+
+/// What a host sent so far, 28 bytes of headers a datagram included.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Traffic {
+    /// Datagrams.
+    pub datagrams: u64,
+    /// Bytes of datagrams.
+    pub datagram_bytes: u64,
+    /// The longest datagram, without its 28 bytes of headers.
+    pub datagram_bytes_max: u64,
+    /// Bytes on links, whatever is sent again and acknowledgements included.
+    pub link_bytes: u64,
+}
+
+/// From a start of a node to its crash or stop.
+struct Life {
+    member: Member,
+    stack: Stack,
+    wire: Wire,
+    ports: BTreeMap<ObjectId, Port>,
+    /// Objects whose events nobody reads at the moment.
+    unread: Vec<ObjectId>,
+}
+
+impl Host {
+    pub(crate) fn new(index: usize, world: &Rng) -> Self {
+        let rng = world.fork(&format!("host {index}"));
+        let start = rng.fork("clock").random_range(0..1_000_000_000_000);
+        Self {
+            index,
+            clock: Clock::new(Time::from_nanos(start)),
+            rng,
+            lives: 0,
+            life: None,
+            queue: BinaryHeap::new(),
+            busy_until: Time::ZERO,
+            step_cost: Duration::ZERO,
+            sent: 0,
+            flights: Vec::new(),
+            records: Vec::new(),
+            traffic: Traffic::default(),
+            trace: Trace::new(),
+        }
+    }
+
+    /// The host's chance, of which others may be forked.
+    pub(crate) fn rng(&self) -> &Rng {
+        &self.rng
+    }
+
+    /// The node in its present life, if it runs.
+    pub(crate) fn member(&self) -> Option<Member> {
+        self.life.as_ref().map(|life| life.member)
+    }
+
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        modules: Vec<Box<dyn Module>>,
+        seeds: &[usize],
+        scene: &Scene<'_>,
+    ) {
+        assert!(self.life.is_none(), "node {} runs already", self.index);
+        self.lives += 1;
+        let rng = self.rng.fork(&format!("life {}", self.lives));
+        let incarnation = Incarnation::from_bytes(rng.fork("incarnation").random());
+        let member = Member { node: scene.site.id(self.index), incarnation };
+        let mut stack = Stack::new(modules, &rng).expect("modules that can be told apart");
+        stack.start(&Start {
+            me: member,
+            unix_ms: UNIX_MS + self.clock.local(now).as_nanos() / 1_000_000,
+            addresses: vec![Site::address(self.index)],
+            seeds: seeds.iter().map(|&seed| Site::address(seed)).collect(),
+        });
+        let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow);
+        self.life =
+            Some(Life { member, stack, wire, ports: BTreeMap::new(), unread: Vec::new() });
+        self.busy_until = now;
+        while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
+            self.queue.pop();
+        }
+        self.record(now, What::Started(member));
+    }
+
+    /// The process is gone, with all it knew.
+    pub(crate) fn crash(&mut self, now: Time) {
+        assert!(self.life.take().is_some(), "node {} does not run", self.index);
+        self.record(now, What::Crashed);
+    }
+
+    /// The modules say good-bye, then the process ends.
+    pub(crate) fn stop(&mut self) {
+        self.life_mut().stack.stop();
+    }
+
+    pub(crate) fn pause(&mut self, until: Time) {
+        self.busy_until = self.busy_until.max(until);
+    }
+
+    pub(crate) fn open(&mut self, now: Time, spec: Spec) -> Result<ObjectId, OpenError> {
+        let life = self.life_mut();
+        let port = life.stack.open(spec.clone())?;
+        let object = port.object();
+        life.ports.insert(object, port);
+        self.record(now, What::Opened(object, spec));
+        Ok(object)
+    }
+
+    pub(crate) fn close(&mut self, now: Time, object: ObjectId) {
+        if let Some(port) = self.life_mut().ports.remove(&object) {
+            port.close();
+            self.record(now, What::Closed(object));
+        }
+    }
+
+    /// The port of an open object.
+    pub(crate) fn port(&self, object: ObjectId) -> &Port {
+        let life = self.life.as_ref().expect("the node runs");
+        life.ports.get(&object).expect("the object is open")
+    }
+
+    /// Whether the application reads this object's events as they come.
+    pub(crate) fn set_reading(&mut self, now: Time, object: ObjectId, reads: bool) {
+        let life = self.life_mut();
+        life.unread.retain(|unread| *unread != object);
+        if reads {
+            self.hear(now, object);
+        } else {
+            life.unread.push(object);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Option<&Counts> {
+        self.life.as_ref().map(|life| life.stack.counts())
+    }
+
+    pub(crate) fn record(&mut self, at: Time, what: What) {
+        self.records.push(Record { at, node: self.index, what });
+    }
+
+    /// Sends bytes that no module made.
+    pub(crate) fn forge(&mut self, now: Time, to: usize, bytes: Bytes, scene: &Scene<'_>) {
+        self.send(now, to, Packet::Datagram(bytes), scene);
+    }
+
+    pub(crate) fn deliver(&mut self, flight: Flight) {
+        self.queue.push(Reverse(flight));
+    }
+
+    /// When the host has something to do, if nothing arrives before.
+    pub(crate) fn next(&self) -> Option<Time> {
+        let life = self.life.as_ref()?;
+        let wake = life.stack.next_wake().map(|local| self.clock.world(local));
+        let arrival = self.queue.peek().map(|flight| flight.0.at);
+        let next = [wake, arrival, life.wire.next_timer()].into_iter().flatten().min()?;
+        Some(next.max(self.busy_until))
+    }
+
+    /// Does all that is to be done before `end`.
+    pub(crate) fn run(&mut self, end: Time, scene: &Scene<'_>) {
+        let mut last = (Time::ZERO, 0);
+        while let Some(now) = self.next().filter(|next| *next < end) {
+            last = if last.0 == now { (now, last.1 + 1) } else { (now, 0) };
+            assert!(last.1 < STEPS_MAX, "node {} never rests at {now:?}", self.index);
+            self.step(now, scene);
+        }
+    }
+
+    fn step(&mut self, now: Time, scene: &Scene<'_>) {
+        let arrivals = self.arrivals(now);
+        let local = self.clock.local(now);
+        let life = self.life.as_mut().expect("only a running host has something to do");
+        life.wire.now = now;
+        life.stack.step(local, arrivals, &mut life.wire);
+        let packets = std::mem::take(&mut life.wire.packets);
+        for object in life.stack.emitted().to_vec() {
+            self.hear(now, object);
+        }
+        for (to, packet) in packets {
+            self.send(now, to, packet, scene);
+        }
+        if self.life_mut().stack.is_stopped() {
+            self.end(now, scene);
+        }
+        self.busy_until = self.busy_until.max(now + self.step_cost);
+    }
+
+    /// What has arrived by now, in order: datagrams, and what the links make of their segments.
+    fn arrivals(&mut self, now: Time) -> Vec<Arrival> {
+        let life = self.life.as_mut().expect("only a running host has something to do");
+        let mut arrivals = Vec::new();
+        let mut waiting_bytes = 0;
+        while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
+            let Reverse(flight) = self.queue.pop().expect("it was just seen");
+            waiting_bytes += flight.packet.len();
+            if waiting_bytes > SOCKET_BYTES_MAX {
+                continue;
+            }
+            self.trace.time(now);
+            self.trace.number(flight.from as u64);
+            flight.packet.trace(&mut self.trace);
+            life.wire.on_packet(now, flight.from, flight.packet, &mut arrivals);
+        }
+        life.wire.on_timer(now, &mut arrivals);
+        arrivals
+    }
+
+    /// The application reads what an object has to tell.
+    fn hear(&mut self, now: Time, object: ObjectId) {
+        let life = self.life.as_ref().expect("the node runs");
+        if life.unread.contains(&object) {
+            return;
+        }
+        let Some(port) = life.ports.get(&object).cloned() else { return };
+        while let Some(event) = port.try_next() {
+            self.record(now, What::Event(object, event));
+        }
+    }
+
+    fn send(&mut self, now: Time, to: usize, packet: Packet, scene: &Scene<'_>) {
+        self.traffic.add(&packet);
+        if scene.cuts.part(self.index, to) {
+            return;
+        }
+        for latency in scene.network.arrivals(packet.len(), &mut self.rng) {
+            self.sent += 1;
+            let (from, number) = (self.index, self.sent);
+            self.flights.push(Flight { at: now + latency, from, number, to, packet: packet.clone() });
+        }
+    }
+
+    /// The last good-byes are said: the links are closed and the process ends.
+    fn end(&mut self, now: Time, scene: &Scene<'_>) {
+        let mut life = self.life.take().expect("the node runs");
+        life.wire.close_all();
+        for (to, packet) in life.wire.packets {
+            self.send(now, to, packet, scene);
+        }
+        self.record(now, What::Stopped);
+    }
+
+    fn life_mut(&mut self) -> &mut Life {
+        self.life.as_mut().unwrap_or_else(|| panic!("node {} does not run", self.index))
+    }
+}
+
+impl Traffic {
+    fn add(&mut self, packet: &Packet) {
+        let bytes = packet.len() as u64;
+        match packet {
+            Packet::Datagram(_) => {
+                self.datagrams += 1;
+                self.datagram_bytes += bytes + HEADER_BYTES;
+                self.datagram_bytes_max = self.datagram_bytes_max.max(bytes);
+            }
+            Packet::Segment(..) => self.link_bytes += bytes,
+        }
+    }
+}
+
+/// What the world's clocks call its beginning: a day in 2023, in milliseconds since 1970.
+const UNIX_MS: u64 = 1_700_000_000_000;
+/// What a host's socket holds while the host is paused or busy; what comes on top is lost.
+const SOCKET_BYTES_MAX: usize = 4 << 20;
+/// More steps than this without the clock moving are a module that never rests.
+const STEPS_MAX: usize = 1_000;
+/// IPv4 and UDP headers.
+const HEADER_BYTES: u64 = 28;

@@ -1,0 +1,291 @@
+//! The simulated [`Driver`]: what a host's stack sends by, its links and its address book.
+//!
+//! As the real driver does, it dials whom it has an address for, knows who a peer is before it hands on
+//! a byte of theirs, and never waits.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{Arrival, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via};
+
+use crate::link::{BULK, CONTROL, Conn, Happening, LinkEnd, Patience, Segment};
+use crate::site::Site;
+use crate::trace::Trace;
+
+/// What goes from host to host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Packet {
+    Datagram(Bytes),
+    Segment(Conn, Segment),
+}
+
+impl Packet {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Datagram(bytes) => bytes.len(),
+            Self::Segment(_, segment) => segment.len(),
+        }
+    }
+
+    pub(crate) fn trace(&self, trace: &mut Trace) {
+        match self {
+            Self::Datagram(bytes) | Self::Segment(_, Segment::Data { bytes, .. }) => {
+                trace.bytes(bytes);
+            }
+            Self::Segment(conn, segment) => {
+                trace.number(conn.number);
+                trace.number(segment.len() as u64);
+            }
+        }
+    }
+}
+
+/// A host's side of the network.
+pub(crate) struct Wire {
+    me: usize,
+    site: Site,
+    patience: Patience,
+    pub(crate) now: Time,
+    reach: BTreeMap<NodeId, usize>,
+    links: BTreeMap<usize, LinkEnd>,
+    /// The last connection that each peer opened, or that it gave up for one of ours: older ones are
+    /// late copies.
+    floors: BTreeMap<usize, u64>,
+    /// What the step sent, and what it is to hear in the next.
+    pub(crate) packets: Vec<(usize, Packet)>,
+    refused: Vec<NodeId>,
+}
+
+impl Wire {
+    pub(crate) fn new(me: usize, site: Site, slowest: Duration) -> Self {
+        Self {
+            me,
+            site,
+            patience: Patience::with_slowest(slowest),
+            now: Time::ZERO,
+            reach: BTreeMap::new(),
+            links: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            packets: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Time,
+        from: usize,
+        packet: Packet,
+        arrivals: &mut Vec<Arrival>,
+    ) {
+        self.now = now;
+        self.reach.entry(self.site.id(from)).or_insert(from);
+        match packet {
+            Packet::Datagram(bytes) => {
+                arrivals.push(Arrival::Datagram { from: self.site.id(from), bytes });
+            }
+            Packet::Segment(conn, Segment::Open) => self.on_open(from, conn, arrivals),
+            Packet::Segment(conn, segment) => self.on_segment(from, conn, segment, arrivals),
+        }
+    }
+
+    pub(crate) fn on_timer(&mut self, now: Time, arrivals: &mut Vec<Arrival>) {
+        self.now = now;
+        for peer in std::mem::take(&mut self.refused) {
+            arrivals.push(Arrival::Link { peer, link: Link::Down(Down::NoAddress) });
+        }
+        let due: Vec<usize> =
+            self.links.iter().filter(|(_, end)| end.next_timer() <= now).map(|(p, _)| *p).collect();
+        for peer in due {
+            self.with_end(peer, arrivals, |end, out, happened| end.on_timer(now, out, happened));
+        }
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Time> {
+        if !self.refused.is_empty() {
+            return Some(self.now);
+        }
+        self.links.values().map(LinkEnd::next_timer).min()
+    }
+
+    pub(crate) fn close_all(&mut self) {
+        for (peer, end) in std::mem::take(&mut self.links) {
+            self.packets.push((peer, Packet::Segment(end.conn, Segment::Close(Down::Closed))));
+        }
+    }
+
+    fn on_open(&mut self, from: usize, conn: Conn, arrivals: &mut Vec<Arrival>) {
+        let floor = self.floors.get(&from).copied().unwrap_or(0);
+        let ours = self.links.get(&from).map(|end| end.conn).filter(|ours| ours.opener == self.me);
+        let mut out = vec![Segment::Opened { floor: ours.map_or(0, |ours| ours.number) }];
+        match self.links.get_mut(&from) {
+            Some(end) if end.conn == conn => {}
+            _ if conn.number <= floor => return,
+            // Both asked at once: the lower number's attempt stands.
+            Some(end) if !end.is_up() && self.me < from => return,
+            Some(end) if !end.is_up() => {
+                end.yield_to(conn, self.now, &mut out);
+                self.told(from, vec![Happening::Up], arrivals);
+            }
+            // The peer started again, or lost a link that seemed well from here.
+            Some(_) => {
+                self.told(from, vec![Happening::Down(Down::Closed)], arrivals);
+                self.accept(from, conn, arrivals);
+            }
+            None => self.accept(from, conn, arrivals),
+        }
+        self.floors.insert(from, conn.number);
+        self.say(from, conn, out);
+    }
+
+    fn accept(&mut self, from: usize, conn: Conn, arrivals: &mut Vec<Arrival>) {
+        self.links.insert(from, LinkEnd::accept(conn, self.patience, self.now));
+        self.told(from, vec![Happening::Up], arrivals);
+    }
+
+    fn on_segment(
+        &mut self,
+        from: usize,
+        conn: Conn,
+        segment: Segment,
+        arrivals: &mut Vec<Arrival>,
+    ) {
+        let now = self.now;
+        if self.links.get(&from).is_none_or(|end| end.conn != conn) {
+            if !matches!(segment, Segment::Close(_)) {
+                self.packets.push((from, Packet::Segment(conn, Segment::Close(Down::Closed))));
+            }
+            return;
+        }
+        if let Segment::Opened { floor } = segment {
+            let known = self.floors.entry(from).or_default();
+            *known = floor.max(*known);
+        }
+        self.with_end(from, arrivals, |end, out, happened| {
+            end.on_segment(now, segment, out, happened);
+        });
+    }
+
+    /// Lets an end act, sends what it says and tells what happened.
+    fn with_end(
+        &mut self,
+        peer: usize,
+        arrivals: &mut Vec<Arrival>,
+        act: impl FnOnce(&mut LinkEnd, &mut Vec<Segment>, &mut Vec<Happening>),
+    ) {
+        let Some(end) = self.links.get_mut(&peer) else { return };
+        let (mut out, mut happened) = (Vec::new(), Vec::new());
+        act(end, &mut out, &mut happened);
+        let conn = end.conn;
+        self.say(peer, conn, out);
+        self.told(peer, happened, arrivals);
+    }
+
+    fn say(&mut self, peer: usize, conn: Conn, segments: Vec<Segment>) {
+        let packet = |segment| (peer, Packet::Segment(conn, segment));
+        self.packets.extend(segments.into_iter().map(packet));
+    }
+
+    fn told(&mut self, peer: usize, happened: Vec<Happening>, arrivals: &mut Vec<Arrival>) {
+        let from = self.site.id(peer);
+        arrivals.extend(happened.into_iter().map(|happening| match happening {
+            Happening::Up => Arrival::Link { peer: from, link: Link::Up },
+            Happening::Message(bytes) => Arrival::Message { from, bytes },
+            Happening::Room => Arrival::Room { to: from },
+            Happening::Down(down) => {
+                self.links.remove(&peer);
+                Arrival::Link { peer: from, link: Link::Down(down) }
+            }
+        }));
+    }
+
+    /// The link to a peer, if there is one.
+    fn link(&mut self, to: NodeId) -> Option<&mut LinkEnd> {
+        self.links.get_mut(self.reach.get(&to)?)
+    }
+
+    fn open(&mut self, peer: usize) {
+        let conn = Conn { opener: self.me, number: self.now.as_nanos() };
+        let mut out = Vec::new();
+        self.links.insert(peer, LinkEnd::open(conn, self.patience, self.now, &mut out));
+        self.say(peer, conn, out);
+    }
+
+    fn send_message(&mut self, to: NodeId, lane: usize, bytes: Bytes) {
+        let now = self.now;
+        let Some(peer) = self.reach.get(&to).copied() else {
+            self.refused.push(to);
+            return;
+        };
+        if !self.links.contains_key(&peer) {
+            self.open(peer);
+        }
+        let end = self.links.get_mut(&peer).expect("it was opened if it was not there");
+        let mut out = Vec::new();
+        end.send(now, lane, bytes, &mut out).expect("room was asked for before");
+        let conn = end.conn;
+        self.say(peer, conn, out);
+    }
+}
+
+impl Driver for Wire {
+    fn send(
+        &mut self,
+        to: Target<'_>,
+        via: Via,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> Result<(), Full> {
+        let bytes = Bytes::from([&envelope.to_bytes()[..], &body].concat());
+        let lane = match via {
+            Via::Datagram => {
+                for node in to.nodes() {
+                    match self.reach.get(node) {
+                        Some(peer) => self.packets.push((*peer, Packet::Datagram(bytes.clone()))),
+                        None => self.refused.push(*node),
+                    }
+                }
+                return Ok(());
+            }
+            Via::Control => CONTROL,
+            Via::Bulk => BULK,
+        };
+        for node in to.nodes() {
+            if self.link(*node).is_some_and(|end| !end.takes(lane, bytes.len())) {
+                return Err(Full);
+            }
+        }
+        for node in to.nodes() {
+            self.send_message(*node, lane, bytes.clone());
+        }
+        Ok(())
+    }
+
+    fn room(&mut self, to: NodeId) -> usize {
+        self.link(to).map_or(LinkEnd::BUFFER_BYTES_MAX, LinkEnd::room)
+    }
+
+    fn datagram_max(&self, _: NodeId) -> usize {
+        DATAGRAM_BYTES_MAX
+    }
+
+    fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+        let at = addresses.iter().find_map(|address| self.site.at(*address));
+        // Whoever answers there has another key: that is nobody we know.
+        if let Some(peer) = at.filter(|peer| self.site.id(*peer) == node) {
+            self.reach.insert(node, peer);
+        }
+    }
+
+    fn dial(&mut self, address: SocketAddr) {
+        let peer = self.site.at(address).filter(|peer| *peer != self.me);
+        if let Some(peer) = peer.filter(|peer| !self.links.contains_key(peer)) {
+            self.open(peer);
+        }
+    }
+}
+
+/// What every path carries: the least that QUIC asks of one.
+const DATAGRAM_BYTES_MAX: usize = 1_200;

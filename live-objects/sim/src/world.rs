@@ -1,0 +1,422 @@
+//! A world: nodes, a network between them, virtual time, and all that happened.
+//!
+//! A world is told what to do in the words of a story (`crash`, `cut`, `heal`, `run`, …), and then
+//! shows what came of it: the history of what applications heard, the counters of each node, what its
+//! checkers found. One seed decides everything; the same seed and story give the same history, on
+//! whatever number of threads.
+//!
+//! **How it stays the same.** No packet is faster than the network's least latency, so what one node
+//! does within a *window* of that length cannot reach another in the same window. Nodes are therefore
+//! run window by window, each for itself, and what they sent and recorded is merged after each window
+//! in the order of (time, sender, the sender's count). This is conservative parallel simulation with
+//! the latency as lookahead (Chandy and Misra, 1979). What is done to the world happens between
+//! windows.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{
+    Command, Counts, Member, Module, ObjectId, OpenError, Rng, Spec, Time, TrySendError,
+};
+use rayon::prelude::*;
+
+use crate::checker::{Checker, Violation};
+use crate::fault::Fault;
+use crate::history::{Record, What};
+use crate::host::{Factory, Flight, Host, Scene, Traffic};
+use crate::network::{Cuts, Network};
+use crate::site::Site;
+use crate::trace::Trace;
+
+/// A simulated world.
+pub struct World {
+    now: Time,
+    network: Network,
+    cuts: Cuts,
+    site: Site,
+    seeds: Vec<usize>,
+    factory: Box<Factory>,
+    /// A host is away while a window runs it.
+    hosts: Vec<Option<Box<Host>>>,
+    /// When each host has something to do, and by that order.
+    due: Vec<Option<Time>>,
+    agenda: BTreeSet<(Time, usize)>,
+    history: Vec<Record>,
+    checkers: Vec<Box<dyn Checker>>,
+    violations: Vec<Violation>,
+    threads: usize,
+    trace: Trace,
+}
+
+impl World {
+    /// A world of `nodes` nodes, none of which runs yet, on a network like [`Network::LAN`].
+    /// `modules` makes the modules of a node, by its number, each time it starts.
+    ///
+    /// Nodes find each other by way of node 0, unless [`World::set_seeds`] says otherwise.
+    pub fn new(
+        seed: u64,
+        nodes: usize,
+        modules: impl Fn(usize) -> Vec<Box<dyn Module>> + Send + Sync + 'static,
+    ) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let rng = Rng::from_seed(bytes);
+        Self {
+            now: Time::ZERO,
+            network: Network::LAN,
+            cuts: Cuts::default(),
+            site: Site::new(nodes),
+            seeds: vec![0],
+            factory: Box::new(modules),
+            hosts: (0..nodes).map(|index| Some(Box::new(Host::new(index, &rng)))).collect(),
+            due: vec![None; nodes],
+            agenda: BTreeSet::new(),
+            history: Vec::new(),
+            checkers: Vec::new(),
+            violations: Vec::new(),
+            threads: 1,
+            trace: Trace::new(),
+        }
+    }
+
+    /// The network from now on.
+    ///
+    /// # Panics
+    /// If its least latency is zero, or its latencies are not in order.
+    pub fn set_network(&mut self, network: Network) {
+        let latency = &network.latency;
+        assert!(!latency.min.is_zero(), "a network's least latency is above zero");
+        assert!(latency.min <= latency.typical && latency.typical <= latency.slow);
+        self.network = network;
+    }
+
+    /// Which nodes those that start from now on are told of.
+    pub fn set_seeds(&mut self, seeds: &[usize]) {
+        self.seeds = seeds.to_vec();
+    }
+
+    /// On how many threads nodes are run: 1 unless said otherwise. The history does not depend on it.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
+    /// From now on this checker reads all that happens.
+    pub fn add_checker(&mut self, checker: impl Checker + 'static) {
+        self.checkers.push(Box::new(checker));
+    }
+
+    /// How many nodes there are, running or not.
+    pub fn nodes(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// The world's clock, which no node sees.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// A generator for the story itself, by a label of its own.
+    pub fn rng(&self, label: &str) -> Rng {
+        self.host(0).rng().fork(&format!("story {label}"))
+    }
+
+    /// Does something to the world.
+    ///
+    /// # Panics
+    /// If the story makes no sense: a node is crashed that does not run, or started that does.
+    pub fn apply(&mut self, fault: &Fault) {
+        let now = self.now;
+        let mut node = 0;
+        match fault {
+            Fault::Crash(index) => {
+                node = *index;
+                self.touch(node, |host, _| host.crash(now));
+            }
+            Fault::Start(index) => {
+                node = *index;
+                let (modules, seeds) = ((self.factory)(node), self.seeds.clone());
+                self.touch(node, |host, scene| host.start(now, modules, &seeds, scene));
+            }
+            Fault::Stop(index) => {
+                node = *index;
+                self.touch(node, |host, _| host.stop());
+            }
+            Fault::Pause(index, span) => {
+                node = *index;
+                self.touch(node, |host, _| host.pause(now + *span));
+            }
+            Fault::Slow(index, span) => {
+                node = *index;
+                self.touch(node, |host, _| host.step_cost = *span);
+            }
+            Fault::Skew(index, ppm) => {
+                node = *index;
+                self.touch(node, |host, _| host.clock.skew(now, *ppm));
+            }
+            Fault::CutOneWay(from, to) => self.cuts.add(self.hosts.len(), from, to),
+            Fault::Cut(from, to) => {
+                self.cuts.add(self.hosts.len(), from, to);
+                self.cuts.add(self.hosts.len(), to, from);
+            }
+            Fault::Heal => self.cuts.heal(),
+            Fault::Loss(loss) => self.network.loss = *loss,
+        }
+        self.observe(vec![Record { at: now, node, what: What::Fault(fault.clone()) }]);
+    }
+
+    /// Starts every node that does not run.
+    pub fn start_all(&mut self) {
+        for node in 0..self.nodes() {
+            if self.member(node).is_none() {
+                self.start(node);
+            }
+        }
+    }
+
+    /// Starts a node, in a new incarnation if it ran before.
+    pub fn start(&mut self, node: usize) {
+        self.apply(&Fault::Start(node));
+    }
+
+    /// Kills a node's process.
+    pub fn crash(&mut self, node: usize) {
+        self.apply(&Fault::Crash(node));
+    }
+
+    /// Asks a node to stop; it says good-bye first.
+    pub fn stop(&mut self, node: usize) {
+        self.apply(&Fault::Stop(node));
+    }
+
+    /// A node does nothing for so long.
+    pub fn pause(&mut self, node: usize, span: Duration) {
+        self.apply(&Fault::Pause(node, span));
+    }
+
+    /// Cuts two groups of nodes off from each other, both ways.
+    pub fn cut(&mut self, some: &[usize], others: &[usize]) {
+        self.apply(&Fault::Cut(some.to_vec(), others.to_vec()));
+    }
+
+    /// Undoes all cuts.
+    pub fn heal(&mut self) {
+        self.apply(&Fault::Heal);
+    }
+
+    /// Opens an object at a node.
+    pub fn open(&mut self, node: usize, spec: Spec) -> Result<ObjectId, OpenError> {
+        let now = self.now;
+        self.touch(node, |host, _| host.open(now, spec))
+    }
+
+    /// Closes an object at a node.
+    pub fn close(&mut self, node: usize, object: ObjectId) {
+        let now = self.now;
+        self.touch(node, |host, _| host.close(now, object));
+    }
+
+    /// Gives an open object of a node a command.
+    pub fn send(
+        &mut self,
+        node: usize,
+        object: ObjectId,
+        command: Command,
+    ) -> Result<(), TrySendError> {
+        let now = self.now;
+        self.touch(node, |host, _| {
+            host.port(object).try_send(command.clone())?;
+            host.record(now, What::Command(object, command));
+            Ok(())
+        })
+    }
+
+    /// Whether a node's application reads an object's events as they come. It does, unless told not to.
+    pub fn set_reading(&mut self, node: usize, object: ObjectId, reads: bool) {
+        let now = self.now;
+        self.touch(node, |host, _| host.set_reading(now, object, reads));
+    }
+
+    /// A datagram that no module made goes from one node to another.
+    pub fn forge(&mut self, from: usize, to: usize, bytes: impl Into<Bytes>) {
+        let (now, bytes) = (self.now, bytes.into());
+        self.touch(from, |host, scene| host.forge(now, to, bytes, scene));
+    }
+
+    /// Lets so much time pass.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(&(next, _)) = self.agenda.first() {
+            if next > end {
+                break;
+            }
+            let window = (next + self.network.latency.min).min(end + Duration::from_nanos(1));
+            self.run_window(window);
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass until something is so, `span` at most, and tells whether it is.
+    pub fn run_until(&mut self, span: Duration, mut is_so: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + span;
+        while !is_so(self) {
+            if self.now >= end {
+                return false;
+            }
+            self.run(GLANCE.min(end.since(self.now)));
+        }
+        true
+    }
+
+    /// The node's present life, if it runs.
+    pub fn member(&self, node: usize) -> Option<Member> {
+        self.host(node).member()
+    }
+
+    /// All nodes that run.
+    pub fn running(&self) -> Vec<(usize, Member)> {
+        (0..self.nodes()).filter_map(|node| Some((node, self.member(node)?))).collect()
+    }
+
+    /// The number of the node that this member is a life of.
+    pub fn node_of(&self, member: Member) -> Option<usize> {
+        self.site.index(member.node)
+    }
+
+    /// All that happened, in order of time.
+    pub fn history(&self) -> &[Record] {
+        &self.history
+    }
+
+    /// What a node counted in its present life.
+    pub fn counts(&self, node: usize) -> Option<&Counts> {
+        self.host(node).counts()
+    }
+
+    /// What a node sent, in all its lives.
+    pub fn traffic(&self, node: usize) -> Traffic {
+        self.host(node).traffic
+    }
+
+    /// What the checkers saw that must not have happened.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// What the checkers find not to be as it must be, some while after the last fault.
+    pub fn unsettled(&self) -> Vec<Violation> {
+        let running = self.running();
+        let unsettled = |checker: &Box<dyn Checker>| {
+            let what = checker.settled(&running).err()?;
+            Some(Violation { checker: checker.name(), at: self.now, what })
+        };
+        self.checkers.iter().filter_map(unsettled).collect()
+    }
+
+    /// A hash of all that happened: two runs with the same hash were the same run.
+    pub fn trace_hash(&self) -> u64 {
+        let mut trace = self.trace;
+        (0..self.nodes()).for_each(|node| trace.number(self.host(node).trace.hash()));
+        trace.hash()
+    }
+
+    /// Runs every node that has something to do before `end` up to there.
+    fn run_window(&mut self, end: Time) {
+        let mut active = Vec::new();
+        while let Some(&(next, node)) = self.agenda.first() {
+            if next >= end {
+                break;
+            }
+            self.agenda.pop_first();
+            self.due[node] = None;
+            active.push((node, self.hosts[node].take().expect("no host is away")));
+        }
+        active.sort_unstable_by_key(|(node, _)| *node);
+        let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
+        if self.threads > 1 && active.len() >= PARALLEL_MIN {
+            active.par_iter_mut().for_each(|(_, host)| host.run(end, &scene));
+        } else {
+            active.iter_mut().for_each(|(_, host)| host.run(end, &scene));
+        }
+        let (mut flights, mut records) = (Vec::new(), Vec::new());
+        let mut touched = Vec::with_capacity(active.len());
+        for (node, mut host) in active {
+            flights.append(&mut host.flights);
+            records.append(&mut host.records);
+            self.hosts[node] = Some(host);
+            touched.push(node);
+        }
+        // Each host's records are in order; the sort is stable and keeps that of equal times.
+        records.sort_by_key(|record| (record.at, record.node));
+        self.now = end;
+        self.observe(records);
+        for flight in flights {
+            assert!(flight.at >= end, "no packet is faster than the network");
+            touched.push(self.deliver(flight));
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        touched.into_iter().for_each(|node| self.schedule(node));
+    }
+
+    /// Does something to a host between windows.
+    fn touch<T>(&mut self, node: usize, act: impl FnOnce(&mut Host, &Scene<'_>) -> T) -> T {
+        let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
+        let host = self.hosts[node].as_mut().expect("no host is away");
+        let result = act(host, &scene);
+        let records = std::mem::take(&mut host.records);
+        let flights = std::mem::take(&mut host.flights);
+        self.observe(records);
+        for flight in flights {
+            let to = self.deliver(flight);
+            self.schedule(to);
+        }
+        self.schedule(node);
+        result
+    }
+
+    fn deliver(&mut self, flight: Flight) -> usize {
+        let to = flight.to;
+        self.hosts[to].as_mut().expect("no host is away").deliver(flight);
+        to
+    }
+
+    fn schedule(&mut self, node: usize) {
+        let next = self.host(node).next().map(|next| next.max(self.now));
+        if let Some(before) = std::mem::replace(&mut self.due[node], next) {
+            self.agenda.remove(&(before, node));
+        }
+        self.agenda.extend(next.map(|next| (next, node)));
+    }
+
+    fn observe(&mut self, records: Vec<Record>) {
+        for record in records {
+            self.trace.time(record.at);
+            self.trace.bytes(format!("{:?}", record.what).as_bytes());
+            for checker in &mut self.checkers {
+                if let Err(what) = checker.check(&record) {
+                    let (checker, at) = (checker.name(), record.at);
+                    self.violations.push(Violation { checker, at, what });
+                }
+            }
+            self.history.push(record);
+        }
+    }
+
+    fn host(&self, node: usize) -> &Host {
+        self.hosts[node].as_ref().expect("no host is away")
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let running = self.running().len();
+        write!(f, "World {{ now: {:?}, running: {running} of {} }}", self.now, self.nodes())
+    }
+}
+
+/// How often `run_until` looks.
+const GLANCE: Duration = Duration::from_millis(10);
+/// Fewer hosts than this are run on one thread: handing them out would take longer.
+const PARALLEL_MIN: usize = 32;

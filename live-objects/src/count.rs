@@ -1,0 +1,25 @@
+//! Counters: what a node dropped, refused or mended, by name. Nothing from the network is dropped
+//! without one.
+
+use std::collections::BTreeMap;
+
+/// Counters by name. A name reads `module.what`, such as `gossip.malformed`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// Adds one to the counter `name`.
+    pub fn add(&mut self, name: &'static str) {
+        *self.0.entry(name).or_default() += 1;
+    }
+
+    /// What the counter `name` stands at.
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// Every counter that ever counted, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(name, count)| (*name, *count))
+    }
+}

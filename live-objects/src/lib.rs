@@ -1,0 +1,60 @@
+//! The foundation of LO/GO: live objects, and the contract of the modules that carry them.
+//!
+//! An application opens a *live object* by name and type. The type says what the object promises;
+//! the [`Stack`] of the node finds the cheapest [`Module`] that keeps the promise and hands the
+//! object to it. What the application says to the object and hears from it goes through a [`Port`].
+//!
+//! **Guarantees.** Nothing here does I/O, reads a clock, draws ambient chance or waits: a stack
+//! given the same arrivals at the same times does the same. Every queue is bounded in bytes. Input
+//! from the network never panics; what cannot be read is counted and dropped.
+//!
+//! **Not here.** Protocols (the crates `gossip` and those beside it) and drivers: the simulated one
+//! is `live-objects-sim`, which is also where to try a module of one's own.
+//!
+//! ```
+//! use live_objects::{Agreement, Name, ObjectType, OpenError, Rng, Spec, Stack};
+//!
+//! // A node without modules keeps no promises, and says so.
+//! let mut stack = Stack::new(Vec::new(), &Rng::from_seed([7; 32])).unwrap();
+//! let name: Name = "/shop/members".parse().unwrap();
+//! let refused = stack.open(Spec::new(name, ObjectType::members(Agreement::Eventual)));
+//! assert!(matches!(refused, Err(OpenError::NoModule { .. })));
+//! ```
+//!
+//! **Reading order.** `name`, `property`, `object`: what an object is. `module`: the contract.
+//! `stack`, `stack/round`, `stack/io`: how inputs find their module, whose turn it is, and what a
+//! module may do. `port`, `feed`, `doorbell`, `budget`: where applications meet the node's loop.
+//! `envelope`: what goes over the wire.
+
+mod budget;
+mod count;
+mod doorbell;
+mod envelope;
+mod event;
+mod feed;
+mod module;
+mod name;
+mod node;
+mod object;
+mod port;
+mod property;
+mod rng;
+mod signal;
+mod stack;
+mod time;
+
+pub use budget::Budget;
+pub use count::Counts;
+pub use envelope::{Envelope, EnvelopeError, ModuleTag};
+pub use event::{Command, Departure, Event, MembersEvent};
+pub use feed::Taken;
+pub use module::{Cost, Down, Full, Input, Link, Module, Start, Target, Via};
+pub use name::{Name, NameError, ObjectId};
+pub use node::{Incarnation, Member, NodeId};
+pub use object::{Kind, ObjectType, Spec};
+pub use port::{EventsFull, Port, TrySendError};
+pub use property::{Agreement, Properties};
+pub use rng::Rng;
+pub use signal::Signal;
+pub use stack::{Arrival, Driver, Io, LoadError, OpenError, Stack};
+pub use time::Time;

@@ -1,0 +1,261 @@
+//! Where an application's task and a node's loop meet: the port of one open object.
+//!
+//! A port holds the object's feed (commands, from the application to the module) and its event
+//! queue (from the module to the application), both bounded in bytes and drawn from the node's
+//! [`Budget`]. The two sides may run on different threads, so this file and `doorbell.rs` are the
+//! only ones of the crate with a lock; it is held for the few instructions of a push or a pop and
+//! never across a call into a module. Neither side waits for the other:
+//!
+//! - an application that finds the feed full is told so, and gets its command back;
+//! - a module that finds the event queue full keeps the event, and hears [`Input::Drained`] when
+//!   the reader has caught up.
+//!
+//! [`Input::Drained`]: crate::Input::Drained
+
+#![allow(clippy::disallowed_types, reason = "an application's task and a node's loop meet here")]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use thiserror::Error;
+
+use crate::budget::Budget;
+use crate::doorbell::{Doorbell, Ring};
+use crate::event::{Command, Event};
+use crate::feed::{Feed, Taken};
+use crate::name::ObjectId;
+
+/// The application's end of an open object. Clones share the object.
+#[derive(Clone)]
+pub struct Port {
+    object: ObjectId,
+    shared: Arc<Mutex<Shared>>,
+    doorbell: Doorbell,
+}
+
+struct Shared {
+    budget: Budget,
+    feed: Feed,
+    events: VecDeque<Event>,
+    events_bytes: usize,
+    /// A refused `emit` waits for the reader.
+    starved: bool,
+    is_closed: bool,
+}
+
+impl Port {
+    /// What the commands of one object may count for, in bytes, before its feed is full.
+    pub const FEED_BYTES_MAX: usize = 1 << 20;
+    /// What the events of one object may count for, in bytes, before its queue is full.
+    pub const EVENTS_BYTES_MAX: usize = 1 << 20;
+
+    pub(crate) fn new(object: ObjectId, budget: Budget, doorbell: Doorbell) -> Self {
+        let shared = Shared {
+            budget,
+            feed: Feed::default(),
+            events: VecDeque::new(),
+            events_bytes: 0,
+            starved: false,
+            is_closed: false,
+        };
+        Self { object, shared: Arc::new(Mutex::new(shared)), doorbell }
+    }
+
+    /// Which object this is.
+    pub fn object(&self) -> ObjectId {
+        self.object
+    }
+
+    /// Gives the object a command. An object accepts a command of any size when its feed is empty,
+    /// so that what is larger than the limit can still be said.
+    pub fn try_send(&self, command: Command) -> Result<(), TrySendError> {
+        let cost = command.cost();
+        let mut shared = self.lock();
+        if shared.is_closed {
+            return Err(TrySendError::Closed(command));
+        }
+        let held = shared.feed.bytes();
+        if !shared.budget.take(cost, held, Self::FEED_BYTES_MAX) {
+            return Err(TrySendError::Full(command));
+        }
+        let was_taken = shared.feed.is_taken();
+        shared.feed.push(command);
+        drop(shared);
+        if was_taken {
+            self.doorbell.ring(self.object, Ring::Commands);
+        }
+        Ok(())
+    }
+
+    /// The next event, if one is there.
+    pub fn try_next(&self) -> Option<Event> {
+        let mut shared = self.lock();
+        let event = shared.events.pop_front()?;
+        let cost = event.cost();
+        shared.events_bytes -= cost;
+        shared.budget.give(cost);
+        let drained = shared.starved && shared.events_bytes <= Self::EVENTS_BYTES_MAX / 2;
+        if drained {
+            shared.starved = false;
+        }
+        drop(shared);
+        if drained {
+            self.doorbell.ring(self.object, Ring::Drained);
+        }
+        Some(event)
+    }
+
+    /// Closes the object: the module lets go of it, commands not yet taken are dropped, events that
+    /// wait can still be read. Closing twice is the same as once.
+    pub fn close(&self) {
+        let mut shared = self.lock();
+        if shared.is_closed {
+            return;
+        }
+        shared.is_closed = true;
+        let feed = std::mem::take(&mut shared.feed);
+        shared.budget.give(feed.bytes());
+        drop(shared);
+        self.doorbell.ring(self.object, Ring::Closed);
+    }
+
+    pub(crate) fn take(&self, bytes_max: usize) -> Option<Taken> {
+        self.lock().feed.take(bytes_max)
+    }
+
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.lock().feed.is_taken()
+    }
+
+    pub(crate) fn release(&self, message: u64) {
+        let mut shared = self.lock();
+        if !shared.is_closed {
+            let freed = shared.feed.release(message);
+            shared.budget.give(freed);
+        }
+    }
+
+    pub(crate) fn rewind(&self, message: u64) {
+        let mut shared = self.lock();
+        if !shared.is_closed {
+            shared.feed.rewind(message);
+        }
+    }
+
+    /// Queues an event. An empty queue accepts an event of any size, as an empty feed any command.
+    pub(crate) fn emit(&self, event: Event) -> Result<(), EventsFull> {
+        let cost = event.cost();
+        let mut shared = self.lock();
+        let held = shared.events_bytes;
+        if !shared.budget.take(cost, held, Self::EVENTS_BYTES_MAX) {
+            shared.starved = true;
+            return Err(EventsFull);
+        }
+        shared.events_bytes += cost;
+        shared.events.push_back(event);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no code that holds the lock panics")
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.budget.give(self.feed.bytes() + self.events_bytes);
+    }
+}
+
+/// Why a command was not accepted. The command comes back; nothing changed.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum TrySendError {
+    /// The object's feed, or the node's budget, has no room: the module takes no faster. Try again.
+    #[error("the object's feed is full: its module takes commands no faster; try again")]
+    Full(Command),
+    /// The object was closed.
+    #[error("the object is closed")]
+    Closed(Command),
+}
+
+/// The application does not read an object's events as fast as they come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("the object's event queue is full")]
+pub struct EventsFull;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+    use bytes::Bytes;
+
+    fn port(budget: &Budget) -> (Port, Doorbell) {
+        let object = "/port".parse::<Name>().unwrap().id();
+        let doorbell = Doorbell::default();
+        (Port::new(object, budget.clone(), doorbell.clone()), doorbell)
+    }
+
+    fn command(bytes: usize) -> Command {
+        Command::Custom(Bytes::from(vec![0; bytes]))
+    }
+
+    fn event(bytes: usize) -> Event {
+        Event::Custom(Bytes::from(vec![0; bytes]))
+    }
+
+    #[test]
+    fn a_full_feed_gives_the_command_back() {
+        let (port, doorbell) = port(&Budget::new(usize::MAX));
+        assert_eq!(port.try_send(command(Port::FEED_BYTES_MAX * 2)), Ok(()), "alone, any size");
+        assert_eq!(port.try_send(command(1)), Err(TrySendError::Full(command(1))));
+        assert_eq!(doorbell.answer(), [(port.object(), Ring::Commands)]);
+        port.take(usize::MAX);
+        port.release(0);
+        assert_eq!(port.try_send(command(1)), Ok(()));
+    }
+
+    #[test]
+    fn the_bell_rings_at_the_edge_only() {
+        let (port, doorbell) = port(&Budget::new(usize::MAX));
+        port.try_send(command(1)).unwrap();
+        port.try_send(command(1)).unwrap();
+        assert_eq!(doorbell.answer().len(), 1);
+        port.take(9);
+        port.try_send(command(1)).unwrap();
+        assert_eq!(doorbell.answer().len(), 0, "one command still waits to be taken");
+    }
+
+    #[test]
+    fn a_reader_that_caught_up_is_reported_once() {
+        let (port, doorbell) = port(&Budget::new(usize::MAX));
+        let half = Port::EVENTS_BYTES_MAX / 2;
+        assert_eq!(port.emit(event(half)), Ok(()));
+        assert_eq!(port.emit(event(half)), Err(EventsFull));
+        assert_eq!(port.try_next(), Some(event(half)));
+        assert_eq!(port.try_next(), None);
+        assert_eq!(doorbell.answer(), [(port.object(), Ring::Drained)]);
+    }
+
+    #[test]
+    fn the_budget_bounds_feeds_and_events_together_and_gets_all_back() {
+        let budget = Budget::new(1_000);
+        let (port, _) = port(&budget);
+        port.try_send(command(400)).unwrap();
+        port.emit(event(400)).unwrap();
+        assert_eq!(port.try_send(command(100)), Err(TrySendError::Full(command(100))));
+        port.close();
+        assert_eq!(port.try_send(command(1)), Err(TrySendError::Closed(command(1))));
+        assert_eq!(port.try_next(), Some(event(400)), "what was queued can still be read");
+        assert_eq!(budget.free(), 1_000);
+    }
+
+    #[test]
+    fn a_dropped_port_gives_back_what_nobody_read() {
+        let budget = Budget::new(1_000);
+        let (port, _) = port(&budget);
+        port.try_send(command(100)).unwrap();
+        port.emit(event(100)).unwrap();
+        drop(port);
+        assert_eq!(budget.free(), 1_000);
+    }
+}

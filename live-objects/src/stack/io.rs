@@ -1,0 +1,155 @@
+//! What a module may do within a step. Everything else is out of its reach.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::round::Round;
+use super::{Desk, Driver, Object, Phase};
+use crate::envelope::{Envelope, ModuleTag};
+use crate::event::Event;
+use crate::feed::Taken;
+use crate::module::{Full, Input, Target, Via};
+use crate::name::ObjectId;
+use crate::node::NodeId;
+use crate::port::EventsFull;
+use crate::rng::Rng;
+use crate::signal::Signal;
+
+/// A module's hands during one call of a step.
+pub struct Io<'a> {
+    pub(super) slot: usize,
+    pub(super) slots: usize,
+    pub(super) tag: ModuleTag,
+    pub(super) rng: &'a mut Rng,
+    pub(super) round: &'a mut Round,
+    pub(super) phase: &'a mut Phase,
+    pub(super) desk: &'a mut Desk,
+    pub(super) driver: &'a mut dyn Driver,
+}
+
+impl Io<'_> {
+    /// An object with commands to take, round robin; each at most once a step. An object whose
+    /// commands are left in its feed is yielded again in the next step that this module has.
+    pub fn waiting(&mut self) -> Option<ObjectId> {
+        while let Some(object) = self.round.next() {
+            let open = self.desk.objects.get_mut(&object).expect("a closed object is not ready");
+            if open.port.has_commands() {
+                self.round.rejoin(object);
+                return Some(object);
+            }
+            open.is_ready = false;
+        }
+        None
+    }
+
+    /// Takes the next command of an object, or the next slice of it of at most `bytes_max` bytes
+    /// (at least 1). The feed keeps the command until it is released.
+    pub fn take(&mut self, object: ObjectId, bytes_max: usize) -> Option<Taken> {
+        self.own(object)?.port.take(bytes_max)
+    }
+
+    /// The commands up to and with `message`, all of which were wholly taken, are done with:
+    /// nothing can make it necessary to say them again.
+    pub fn release(&mut self, object: ObjectId, message: u64) {
+        if let Some(open) = self.own(object) {
+            open.port.release(message);
+        }
+    }
+
+    /// The command `message` and all after it, none of which was released, are to be taken again.
+    /// The object is yielded by [`Io::waiting`] in this same step, unless it was before.
+    pub fn rewind(&mut self, object: ObjectId, message: u64) {
+        let Some(open) = self.own(object) else { return };
+        open.port.rewind(message);
+        if open.port.has_commands() && !std::mem::replace(&mut open.is_ready, true) {
+            self.round.join(object);
+        }
+    }
+
+    /// Sends one message to each target, or to none of them if one has no room. Datagrams always
+    /// have room: what the network does not take is lost, as datagrams are.
+    ///
+    /// # Panics
+    /// If a datagram is longer than [`Io::datagram_max`].
+    pub fn send(&mut self, to: Target<'_>, via: Via, body: Bytes) -> Result<(), Full> {
+        if via == Via::Datagram {
+            for &node in to.nodes() {
+                let max = self.datagram_max(node);
+                assert!(body.len() <= max, "a datagram of {} bytes, {max} at most", body.len());
+            }
+        }
+        let envelope = Envelope { module: self.tag };
+        let me = self.desk.me;
+        if to.nodes().iter().any(|node| Some(*node) == me) {
+            let others: Vec<NodeId> =
+                to.nodes().iter().copied().filter(|node| Some(*node) != me).collect();
+            return self.driver.send(Target::Nodes(&others), via, envelope, body);
+        }
+        self.driver.send(to, via, envelope, body)
+    }
+
+    /// How many bytes of bulk messages to a node are taken now. After a 0, [`Input::Room`] follows.
+    pub fn room(&mut self, to: NodeId) -> usize {
+        self.driver.room(to)
+    }
+
+    /// The longest body of a datagram to this node, in bytes.
+    pub fn datagram_max(&self, to: NodeId) -> usize {
+        self.driver.datagram_max(to).saturating_sub(Envelope::LEN)
+    }
+
+    /// From now on this node is reached at these addresses, the best first.
+    pub fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+        self.driver.address(node, addresses);
+    }
+
+    /// Makes a link to whoever answers at this address; `Link::Up` tells who did. If nobody
+    /// answers, nothing is said.
+    pub fn dial(&mut self, address: SocketAddr) {
+        self.driver.dial(address);
+    }
+
+    /// Tells the application. If its queue is full the event is not queued, and [`Input::Drained`]
+    /// follows when the application has read on. Events of an object that was closed go nowhere.
+    pub fn emit(&mut self, object: ObjectId, event: Event) -> Result<(), EventsFull> {
+        let Some(open) = self.own(object) else { return Ok(()) };
+        open.port.emit(event)?;
+        if self.desk.emitted.last() != Some(&object) {
+            self.desk.emitted.push(object);
+        }
+        Ok(())
+    }
+
+    /// Tells the other modules of this node; they hear it in the next step.
+    pub fn signal(&mut self, signal: Signal) {
+        let others = (0..self.slots).filter(|slot| *slot != self.slot);
+        self.desk.inbox.extend(others.map(|slot| (slot, Input::Signal(signal))));
+    }
+
+    /// This module's chance.
+    pub fn rng(&mut self) -> &mut Rng {
+        self.rng
+    }
+
+    /// Counts something that was dropped, refused or mended.
+    pub fn count(&mut self, name: &'static str) {
+        self.desk.counts.add(name);
+    }
+
+    /// This module has said good-bye: [`Input::Stop`] is answered.
+    ///
+    /// # Panics
+    /// If it was not asked to stop.
+    pub fn stopped(&mut self) {
+        assert_ne!(*self.phase, Phase::Running, "a module stops when it is told to");
+        *self.phase = Phase::Stopped;
+    }
+
+    /// The object, unless it was closed, or closed and opened again, and the module is yet to hear.
+    fn own(&mut self, object: ObjectId) -> Option<&mut Object> {
+        let open = self.desk.objects.get_mut(&object).filter(|open| open.is_known)?;
+        assert_eq!(open.slot, self.slot, "a module has no business with another's objects");
+        Some(open)
+    }
+}
