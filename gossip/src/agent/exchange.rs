@@ -47,6 +47,10 @@ impl Agent {
         for entry in &packet.entries {
             objects |= self.hear(now, entry.clone(), source, io);
         }
+        // Who is not known here and goes by an old table of its own may never be told of by others.
+        if self.knowledge.members().standing(from).is_none() {
+            self.pulls.offer(from);
+        }
         match packet.leg {
             Leg::Probe { number } => {
                 let leg = Leg::Ack { number };

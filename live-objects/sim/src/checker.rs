@@ -1,8 +1,8 @@
 //! Checkers: what must hold of everything that happened, whoever carried the objects.
 //!
 //! A checker reads the history of a world record by record, as it grows, and at the end is asked
-//! whether things have *settled*: what must never happen is a violation, what has not happened in time
-//! after the faults stopped is being stuck.
+//! whether things have *settled*: what must never happen is a violation, what has not happened in
+//! time after the faults stopped is being stuck.
 
 mod members;
 

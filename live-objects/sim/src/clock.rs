@@ -1,7 +1,8 @@
 //! A node's clock: it starts anywhere and runs a little fast or slow.
 //!
-//! Modules see only this clock. It is piecewise linear: [`Clock::skew`] changes its rate from a moment
-//! on, without a jump. Conversions are in integers, so that they are the same on every machine.
+//! Modules see only this clock. It is piecewise linear: [`Clock::skew`] changes its rate from a
+//! moment on, without a jump. Conversions are in integers, so that they are the same on every
+//! machine.
 
 use live_objects::Time;
 

@@ -31,8 +31,8 @@ pub enum Fault {
     Loss(f64),
 }
 
-/// Draws faults from a seed: which, when, and to whom. What it does it undoes, so that a *quiet phase*
-/// can follow in which protocols must get back to normal.
+/// Draws faults from a seed: which, when, and to whom. What it does it undoes, so that a *quiet
+/// phase* can follow in which protocols must get back to normal.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Nemesis {
     /// For how long it acts. At the end everything is undone.
@@ -46,9 +46,9 @@ pub struct Nemesis {
 }
 
 impl Nemesis {
-    /// What it does to `nodes` nodes that all run, and how long after the beginning: in order of time.
-    /// The last act of all leaves every node running, nobody cut off, slow or skewed, and the loss at
-    /// `loss`.
+    /// What it does to `nodes` nodes that all run, and how long after the beginning: in order of
+    /// time. The last act of all leaves every node running, nobody cut off, slow or skewed, and the
+    /// loss at `loss`.
     pub fn plan(&self, nodes: usize, loss: f64, rng: &mut Rng) -> Vec<(Duration, Fault)> {
         assert!(nodes >= 2, "it takes two to be cut off from each other");
         let mut plan = Vec::new();
@@ -64,7 +64,8 @@ impl Nemesis {
         let slow = plot.slow.iter().map(|&node| Fault::Slow(node, Duration::ZERO));
         let skewed = plot.skewed.iter().map(|&node| Fault::Skew(node, 0));
         let down = plot.down.iter().map(|&node| Fault::Start(node));
-        let undo = [Fault::Heal, Fault::Loss(loss)].into_iter().chain(slow).chain(skewed).chain(down);
+        let undo =
+            [Fault::Heal, Fault::Loss(loss)].into_iter().chain(slow).chain(skewed).chain(down);
         plan.extend(undo.map(|fault| (self.lasts, fault)));
         plan
     }
@@ -113,8 +114,8 @@ impl Plot {
         }
     }
 
-    /// Halves, one node alone, one way only, or two nodes that cannot hear each other while all others
-    /// hear both.
+    /// Halves, one node alone, one way only, or two nodes that cannot hear each other while all
+    /// others hear both.
     fn draw_cut(&self, rng: &mut Rng) -> Fault {
         let mut nodes: Vec<usize> = (0..self.nodes).collect();
         nodes.shuffle(rng);

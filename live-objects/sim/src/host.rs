@@ -1,7 +1,8 @@
 //! A simulated node: a clock, a stack of modules, its ends of links, and what is on its way to it.
 //!
-//! A host looks at nothing but itself and the (frozen) network while it runs, so that many hosts can
-//! run at once: what it sends lands in `flights`, which the world hands out when the window is over.
+//! A host looks at nothing but itself and the (frozen) network while it runs, so that many hosts
+//! can run at once: what it sends lands in `flights`, which the world hands out when the window is
+//! over.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -151,8 +152,7 @@ impl Host {
             seeds: seeds.iter().map(|&seed| Site::address(seed)).collect(),
         });
         let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow);
-        self.life =
-            Some(Life { member, stack, wire, ports: BTreeMap::new(), unread: Vec::new() });
+        self.life = Some(Life { member, stack, wire, ports: BTreeMap::new(), unread: Vec::new() });
         self.busy_until = now;
         while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
             self.queue.pop();
@@ -303,7 +303,13 @@ impl Host {
         for latency in scene.network.arrivals(packet.len(), &mut self.rng) {
             self.sent += 1;
             let (from, number) = (self.index, self.sent);
-            self.flights.push(Flight { at: now + latency, from, number, to, packet: packet.clone() });
+            self.flights.push(Flight {
+                at: now + latency,
+                from,
+                number,
+                to,
+                packet: packet.clone(),
+            });
         }
     }
 

@@ -22,16 +22,16 @@
 //! assert!(world.violations().is_empty());
 //! ```
 //!
-//! **Guarantees.** The seed and the story decide everything: history, counters and hash are the same
-//! on every run and on any number of threads. Every byte passes through the codecs. Modules see what
-//! they would see on sockets: their own clock, their own part of the truth.
+//! **Guarantees.** The seed and the story decide everything: history, counters and hash are the
+//! same on every run and on any number of threads. Every byte passes through the codecs. Modules
+//! see what they would see on sockets: their own clock, their own part of the truth.
 //!
-//! **Not here.** Bandwidth of the network (links have a bounded buffer, datagrams have not), disks, and
-//! how long things take on a real processor.
+//! **Not here.** Bandwidth of the network (links have a bounded buffer, datagrams have not), disks,
+//! and how long things take on a real processor.
 //!
-//! **Reading order.** `world`: the story's words and how time passes. `fault`, `history`, `checker`,
-//! `swarm`: what is done, seen, checked and counted. `host`, `wire`, `link`, `network`, `clock`: a
-//! node and its network.
+//! **Reading order.** `world`: the story's words and how time passes. `fault`, `history`,
+//! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `wire`, `link`, `network`,
+//! `clock`: a node and its network.
 
 mod checker;
 mod clock;

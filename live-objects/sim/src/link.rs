@@ -3,8 +3,8 @@
 //! On sockets links are QUIC connections. Here they are what modules see of one: two lanes, control
 //! and bulk, each in order and whole while the link is up; a bounded send buffer; a link that falls
 //! silent, is closed, or idles goes down, and then nothing is known of what was in flight. Segments
-//! cross the same network as datagrams, with its losses, delays and cuts, and each end knows only what
-//! reached it, so the two ends may disagree as they do on sockets.
+//! cross the same network as datagrams, with its losses, delays and cuts, and each end knows only
+//! what reached it, so the two ends may disagree as they do on sockets.
 //!
 //! Lanes work as textbook go-back-n with a receiver that holds what came early: cumulative
 //! acknowledgements, and one timer a lane that sends the oldest messages again.
@@ -26,7 +26,8 @@ pub(crate) struct Conn {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Segment {
     Open,
-    /// The answer to `Open`. What the answering node opened itself, up to and with `floor`, is void.
+    /// The answer to `Open`. What the answering node opened itself, up to and with `floor`, is
+    /// void.
     Opened {
         floor: u64,
     },
@@ -81,7 +82,8 @@ pub(crate) struct LinkEnd {
     /// A module waits to hear of room.
     is_thirsty: bool,
     lanes: [Lane; LANES],
-    /// When something last came from the peer, went to the peer, and when a message last did either.
+    /// When something last came from the peer, went to the peer, and when a message last did
+    /// either.
     heard: Time,
     spoke: Time,
     used: Time,

@@ -1,9 +1,10 @@
 //! The network between nodes: how long packets take, which of them are lost or doubled, and who is
 //! cut off from whom.
 //!
-//! A packet's fate is drawn when it is sent, from a generator of its sender's own. So the fate of one
-//! node's packets does not depend on what others send, and nodes can be run on any number of threads.
-//! Packets overtake each other whenever their latencies differ by more than the time between them.
+//! A packet's fate is drawn when it is sent, from a generator of its sender's own. So the fate of
+//! one node's packets does not depend on what others send, and nodes can be run on any number of
+//! threads. Packets overtake each other whenever their latencies differ by more than the time
+//! between them.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ pub struct Network {
     pub duplication: f64,
 }
 
-/// How long packets take: most of them between `min` and `typical`, a share of them between `typical`
-/// and `slow`.
+/// How long packets take: most of them between `min` and `typical`, a share of them between
+/// `typical` and `slow`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Latency {
     /// No packet is faster. Above zero: it is also how far nodes can be run without looking at each
@@ -49,8 +50,8 @@ impl Network {
         duplication: 0.0,
     };
 
-    /// Nodes far apart on a bad day: 20 to 60 ms, one packet in twenty up to 300 ms, 1 % lost, 0.1 %
-    /// doubled.
+    /// Nodes far apart on a bad day: 20 to 60 ms, one packet in twenty up to 300 ms, 1 % lost, 0.1
+    /// % doubled.
     pub const WAN: Self = Self {
         latency: Latency {
             min: Duration::from_millis(20),

@@ -1,8 +1,8 @@
 //! A swarm: the same story under many seeds, and what came of all of them together.
 //!
-//! Stories that were thought up find the bugs that were thought of; the others fall to numbers. A swarm
-//! runs each seed in a world of its own, many at a time, and sums them up in the order of seeds, so
-//! that its report is the same on any number of threads.
+//! Stories that were thought up find the bugs that were thought of; the others fall to numbers. A
+//! swarm runs each seed in a world of its own, many at a time, and sums them up in the order of
+//! seeds, so that its report is the same on any number of threads.
 
 use rayon::prelude::*;
 
@@ -32,7 +32,7 @@ pub struct SeedReport {
 }
 
 impl SeedReport {
-    /// What came of a world whose story is over.
+    /// What came of a world whose story is over, [`World::settle`] being its end.
     pub fn of(seed: u64, world: &World) -> Self {
         let count = |is: fn(&What) -> bool| {
             world.history().iter().filter(|record| is(&record.what)).count() as u64
@@ -40,7 +40,7 @@ impl SeedReport {
         Self {
             seed,
             violations: world.violations().to_vec(),
-            stuck: world.unsettled(),
+            stuck: world.stuck().to_vec(),
             events: count(|what| matches!(what, What::Event(..))),
             crashes: count(|what| matches!(what, What::Crashed)),
             partitions: count(|what| {
@@ -77,8 +77,8 @@ pub struct SwarmReport {
     pub first_bad: Option<SeedReport>,
 }
 
-/// Runs a story under each of `seeds` seeds from `first` on, on `threads` threads. `done` hears of each
-/// seed as it ends, in no order.
+/// Runs a story under each of `seeds` seeds from `first` on, on `threads` threads. `done` hears of
+/// each seed as it ends, in no order.
 pub fn swarm(
     seeds: std::ops::Range<u64>,
     threads: usize,

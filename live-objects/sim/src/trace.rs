@@ -1,7 +1,7 @@
 //! A running hash over everything that happened, to see that two runs were the same run.
 //!
-//! It guards against accidents (a random iteration order, an ambient clock), not against forgers, so
-//! it is made for speed: eight bytes a multiplication.
+//! It guards against accidents (a random iteration order, an ambient clock), not against forgers,
+//! so it is made for speed: eight bytes a multiplication.
 
 use live_objects::Time;
 

@@ -1,7 +1,7 @@
 //! The simulated [`Driver`]: what a host's stack sends by, its links and its address book.
 //!
-//! As the real driver does, it dials whom it has an address for, knows who a peer is before it hands on
-//! a byte of theirs, and never waits.
+//! As the real driver does, it dials whom it has an address for, knows who a peer is before it
+//! hands on a byte of theirs, and never waits.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -50,8 +50,8 @@ pub(crate) struct Wire {
     pub(crate) now: Time,
     reach: BTreeMap<NodeId, usize>,
     links: BTreeMap<usize, LinkEnd>,
-    /// The last connection that each peer opened, or that it gave up for one of ours: older ones are
-    /// late copies.
+    /// The last connection that each peer opened, or that it gave up for one of ours: older ones
+    /// are late copies.
     floors: BTreeMap<usize, u64>,
     /// What the step sent, and what it is to hear in the next.
     pub(crate) packets: Vec<(usize, Packet)>,

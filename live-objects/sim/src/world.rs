@@ -1,16 +1,16 @@
 //! A world: nodes, a network between them, virtual time, and all that happened.
 //!
 //! A world is told what to do in the words of a story (`crash`, `cut`, `heal`, `run`, …), and then
-//! shows what came of it: the history of what applications heard, the counters of each node, what its
-//! checkers found. One seed decides everything; the same seed and story give the same history, on
-//! whatever number of threads.
+//! shows what came of it: the history of what applications heard, the counters of each node, what
+//! its checkers found. One seed decides everything; the same seed and story give the same history,
+//! on whatever number of threads.
 //!
-//! **How it stays the same.** No packet is faster than the network's least latency, so what one node
-//! does within a *window* of that length cannot reach another in the same window. Nodes are therefore
-//! run window by window, each for itself, and what they sent and recorded is merged after each window
-//! in the order of (time, sender, the sender's count). This is conservative parallel simulation with
-//! the latency as lookahead (Chandy and Misra, 1979). What is done to the world happens between
-//! windows.
+//! **How it stays the same.** No packet is faster than the network's least latency, so what one
+//! node does within a *window* of that length cannot reach another in the same window. Nodes are
+//! therefore run window by window, each for itself, and what they sent and recorded is merged after
+//! each window in the order of (time, sender, the sender's count). This is conservative parallel
+//! simulation with the latency as lookahead (Chandy and Misra, 1979). What is done to the world
+//! happens between windows.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -46,6 +46,7 @@ pub struct World {
     history: Vec<Record>,
     checkers: Vec<Box<dyn Checker>>,
     violations: Vec<Violation>,
+    stuck: Vec<Violation>,
     threads: usize,
     trace: Trace,
 }
@@ -76,6 +77,7 @@ impl World {
             history: Vec::new(),
             checkers: Vec::new(),
             violations: Vec::new(),
+            stuck: Vec::new(),
             threads: 1,
             trace: Trace::new(),
         }
@@ -97,7 +99,8 @@ impl World {
         self.seeds = seeds.to_vec();
     }
 
-    /// On how many threads nodes are run: 1 unless said otherwise. The history does not depend on it.
+    /// On how many threads nodes are run: 1 unless said otherwise. The history does not depend on
+    /// it.
     pub fn set_threads(&mut self, threads: usize) {
         self.threads = threads;
     }
@@ -166,6 +169,25 @@ impl World {
         self.observe(vec![Record { at: now, node, what: What::Fault(fault.clone()) }]);
     }
 
+    /// Plays a plan, such as [`Nemesis::plan`](crate::Nemesis::plan) draws, from now on and to its
+    /// end. `started` is told of each node right after it started, to open its objects again. A
+    /// node that was asked to stop and has not done so when it is to start again is killed.
+    pub fn play(&mut self, plan: &[(Duration, Fault)], mut started: impl FnMut(&mut Self, usize)) {
+        let begin = self.now;
+        for (at, fault) in plan {
+            self.run((begin + *at).since(self.now));
+            let Fault::Start(node) = *fault else {
+                self.apply(fault);
+                continue;
+            };
+            if self.member(node).is_some() {
+                self.crash(node);
+            }
+            self.apply(fault);
+            started(self, node);
+        }
+    }
+
     /// Starts every node that does not run.
     pub fn start_all(&mut self) {
         for node in 0..self.nodes() {
@@ -232,7 +254,8 @@ impl World {
         })
     }
 
-    /// Whether a node's application reads an object's events as they come. It does, unless told not to.
+    /// Whether a node's application reads an object's events as they come. It does, unless told not
+    /// to.
     pub fn set_reading(&mut self, node: usize, object: ObjectId, reads: bool) {
         let now = self.now;
         self.touch(node, |host, _| host.set_reading(now, object, reads));
@@ -267,6 +290,26 @@ impl World {
             self.run(GLANCE.min(end.since(self.now)));
         }
         true
+    }
+
+    /// Lets time pass until things are as the checkers want them, and have been for ten seconds;
+    /// `span` at most. Tells whether that came to be; if not, [`World::stuck`] says what was last
+    /// seen amiss. For the quiet phase after the last fault.
+    pub fn settle(&mut self, span: Duration) -> bool {
+        let end = self.now + span;
+        let mut since = self.now;
+        while self.now < end {
+            let unsettled = self.unsettled();
+            if !unsettled.is_empty() {
+                self.stuck = unsettled;
+                since = self.now;
+            } else if self.now.since(since) >= SETTLED_FOR {
+                self.stuck.clear();
+                return true;
+            }
+            self.run(SETTLE_GLANCE);
+        }
+        false
     }
 
     /// The node's present life, if it runs.
@@ -304,14 +347,21 @@ impl World {
         &self.violations
     }
 
-    /// What the checkers find not to be as it must be, some while after the last fault.
+    /// What was amiss when [`World::settle`] gave up.
+    pub fn stuck(&self) -> &[Violation] {
+        &self.stuck
+    }
+
+    /// What the checkers find not to be as it must be in quiet times.
     pub fn unsettled(&self) -> Vec<Violation> {
         let running = self.running();
-        let unsettled = |checker: &Box<dyn Checker>| {
-            let what = checker.settled(&running).err()?;
-            Some(Violation { checker: checker.name(), at: self.now, what })
-        };
-        self.checkers.iter().filter_map(unsettled).collect()
+        let mut unsettled = Vec::new();
+        for checker in &self.checkers {
+            if let Err(what) = checker.settled(&running) {
+                unsettled.push(Violation { checker: checker.name(), at: self.now, what });
+            }
+        }
+        unsettled
     }
 
     /// A hash of all that happened: two runs with the same hash were the same run.
@@ -364,6 +414,8 @@ impl World {
     fn touch<T>(&mut self, node: usize, act: impl FnOnce(&mut Host, &Scene<'_>) -> T) -> T {
         let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
         let host = self.hosts[node].as_mut().expect("no host is away");
+        // Whatever this gives the host to do, it does not do in the past.
+        host.pause(self.now);
         let result = act(host, &scene);
         let records = std::mem::take(&mut host.records);
         let flights = std::mem::take(&mut host.flights);
@@ -418,5 +470,8 @@ impl fmt::Debug for World {
 
 /// How often `run_until` looks.
 const GLANCE: Duration = Duration::from_millis(10);
+/// How often `settle` looks, and for how long things must stay as they are to be.
+const SETTLE_GLANCE: Duration = Duration::from_millis(100);
+const SETTLED_FOR: Duration = Duration::from_secs(10);
 /// Fewer hosts than this are run on one thread: handing them out would take longer.
 const PARALLEL_MIN: usize = 32;

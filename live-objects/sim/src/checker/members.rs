@@ -1,9 +1,9 @@
-//! Checks objects of kind `Members`: whoever is told of was alive once, changes make sense one after
-//! another, and when faults stop everybody knows exactly who runs.
+//! Checks objects of kind `Members`: whoever is told of was alive once, changes make sense one
+//! after another, and when faults stop everybody knows exactly who runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Event, Member, MembersEvent, NodeId, ObjectId};
+use live_objects::{Event, Kind, Member, MembersEvent, NodeId, ObjectId};
 
 use super::Checker;
 use crate::history::{Record, What};
@@ -37,6 +37,9 @@ impl Checker for MembersChecker {
             What::Crashed | What::Stopped => {
                 self.rosters.retain(|(node, _), _| *node != record.node);
             }
+            What::Opened(object, spec) if spec.ty.kind == Kind::Members => {
+                self.rosters.insert((record.node, *object), Roster::default());
+            }
             What::Closed(object) => {
                 self.rosters.remove(&(record.node, *object));
             }
@@ -52,7 +55,11 @@ impl Checker for MembersChecker {
     fn settled(&self, running: &[(usize, Member)]) -> Result<(), String> {
         let truth: BTreeSet<Member> = running.iter().map(|(_, member)| *member).collect();
         for ((node, object), roster) in &self.rosters {
-            let believed: BTreeSet<Member> = roster.up.values().map(|(member, _)| *member).collect();
+            if !roster.is_told {
+                return Err(format!("node {node} was told nothing by {object:?}"));
+            }
+            let believed: BTreeSet<Member> =
+                roster.up.values().map(|(member, _)| *member).collect();
             let missing: Vec<_> = truth.difference(&believed).collect();
             let ghosts: Vec<_> = believed.difference(&truth).collect();
             if !missing.is_empty() || !ghosts.is_empty() {
@@ -85,7 +92,9 @@ impl Roster {
             MembersEvent::Up(member) => {
                 was_born(*member, born)?;
                 match self.up.insert(member.node, (*member, false)) {
-                    Some((before, _)) => Err(format!("{member:?} is up, but {before:?} is not down")),
+                    Some((before, _)) => {
+                        Err(format!("{member:?} is up, but {before:?} is not down"))
+                    }
                     None => Ok(()),
                 }
             }
@@ -118,7 +127,7 @@ fn was_born(member: Member, born: &BTreeSet<Member>) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::site::Site;
-    use live_objects::{Departure, Incarnation, Name, Time};
+    use live_objects::{Agreement, Departure, Incarnation, Name, ObjectType, Spec, Time};
 
     fn member(node: usize, life: u8) -> Member {
         let incarnation = Incarnation::from_bytes([life; Incarnation::LEN]);
@@ -128,10 +137,13 @@ mod tests {
     /// A checker that saw nodes 0 and 1 start, and node 0 be told these events.
     fn told(events: &[MembersEvent]) -> (MembersChecker, Result<(), String>) {
         let mut checker = MembersChecker::default();
-        let object = "/members".parse::<Name>().unwrap().id();
+        let name = "/members".parse::<Name>().unwrap();
+        let object = name.id();
+        let spec = Spec::new(name, ObjectType::members(Agreement::Eventual));
         let born = [0, 1].map(|node| (node, What::Started(member(node, 1))));
+        let opened = (0, What::Opened(object, spec));
         let told = events.iter().map(|e| (0, What::Event(object, Event::Members(e.clone()))));
-        let records = born.into_iter().chain(told);
+        let records = born.into_iter().chain([opened]).chain(told);
         let mut records = records.map(|(node, what)| Record { at: Time::ZERO, node, what });
         let result = records.try_for_each(|record| checker.check(&record));
         (checker, result)
@@ -163,8 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn ghosts_missing_and_suspected_members_are_not_settled() {
+    fn silence_ghosts_missing_and_suspected_members_are_not_settled() {
         let all = [(0, member(0, 1)), (1, member(1, 1))];
+        let (checker, _) = told(&[]);
+        assert!(checker.settled(&all).unwrap_err().contains("was told nothing"));
         let (checker, _) = told(&[both()]);
         assert!(checker.settled(&all[..1]).unwrap_err().contains("who are gone"));
         let (checker, _) = told(&[MembersEvent::Roster(vec![member(0, 1)])]);

@@ -1,0 +1,168 @@
+//! `logo sim`: stories told to simulated worlds, many seeds at a time.
+
+mod membership;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use live_objects_sim::{SwarmReport, World, swarm};
+use serde::Serialize;
+
+/// Which story.
+#[derive(Subcommand)]
+pub(crate) enum Scenario {
+    /// SWIM membership while nodes crash, stop, pause and are cut off from each other.
+    ///
+    /// All nodes start at once and tell who they believe is up. For a minute of virtual time faults
+    /// are drawn from the seed; then they stop, and within another minute everybody must know
+    /// exactly who is up. Whoever is told of must have lived, and changes must make sense one after
+    /// another.
+    ///
+    /// Example: logo sim membership --nodes 16 --seeds 200 --json
+    Membership(SwarmArgs),
+}
+
+/// What all swarms are told.
+#[derive(Args)]
+pub(crate) struct SwarmArgs {
+    /// How many nodes each world has.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..=1_000))]
+    nodes: u16,
+    /// How many seeds to run: 0, 1, 2, …
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Run this seed alone.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Print all that happened; with --seed.
+    #[arg(long, requires = "seed")]
+    history: bool,
+    /// On how many threads. What comes out does not depend on it.
+    #[arg(long, default_value_t = threads_of_machine(), value_parser = threads)]
+    threads: usize,
+    /// Print the result as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a swarm says, in the order in which it is printed.
+#[derive(Serialize)]
+struct Summary {
+    scenario: &'static str,
+    nodes: u16,
+    seeds: u64,
+    violations: u64,
+    stuck: u64,
+    events: u64,
+    crashes: u64,
+    partitions: u64,
+    trace_hash: String,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_bad: Option<Bad>,
+}
+
+/// The first seed that went wrong.
+#[derive(Serialize)]
+struct Bad {
+    checker: &'static str,
+    what: String,
+    replay: String,
+}
+
+impl Scenario {
+    /// Tells the story under every seed, and how it went.
+    pub(crate) fn run(&self) -> ExitCode {
+        let Self::Membership(args) = self;
+        let nodes = usize::from(args.nodes);
+        args.run("membership", |seed| membership::story(seed, nodes))
+    }
+}
+
+impl SwarmArgs {
+    fn run(&self, scenario: &'static str, story: impl Fn(u64) -> World + Sync) -> ExitCode {
+        let seeds = self.seed.map_or(0..self.seeds, |seed| seed..seed + 1);
+        let (count, begin) = (seeds.end - seeds.start, Instant::now());
+        let ended = AtomicU64::new(0);
+        let told = |seed| {
+            let world = story(seed);
+            if self.history {
+                world.history().iter().for_each(|record| println!("{record}"));
+            }
+            world
+        };
+        let report = swarm(seeds, self.threads, told, |_| {
+            let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
+            if ended.is_multiple_of(PROGRESS_SEEDS) {
+                eprintln!("{ended} of {count} seeds, {:.0} s", begin.elapsed().as_secs_f64());
+            }
+        });
+        let summary = self.summary(scenario, report, begin.elapsed().as_secs_f64());
+        summary.print(self.json);
+        if summary.first_bad.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+
+    fn summary(&self, scenario: &'static str, report: SwarmReport, seconds: f64) -> Summary {
+        let nodes = self.nodes;
+        let first_bad = report.first_bad.map(|bad| {
+            let found = bad.violations.into_iter().chain(bad.stuck).next();
+            let found = found.expect("a bad seed has something wrong with it");
+            let seed = bad.seed;
+            let replay = format!(
+                "cargo run --release -- sim {scenario} --nodes {nodes} --seed {seed} --history"
+            );
+            Bad { checker: found.checker, what: found.to_string(), replay }
+        });
+        Summary {
+            scenario,
+            nodes,
+            seeds: report.seeds,
+            violations: report.violations,
+            stuck: report.stuck,
+            events: report.events,
+            crashes: report.crashes,
+            partitions: report.partitions,
+            trace_hash: format!("{:016x}", report.trace_hash),
+            seconds: (seconds * 10.0).round() / 10.0,
+            first_bad,
+        }
+    }
+}
+
+impl Summary {
+    fn print(&self, json: bool) {
+        if json {
+            println!("{}", serde_json::to_string(self).expect("a summary is plain data"));
+            return;
+        }
+        let Self { scenario, nodes, seeds, violations, stuck, .. } = self;
+        println!("{scenario}: {seeds} seeds of {nodes} nodes in {} s", self.seconds);
+        println!("  what must not happen: {violations} seeds");
+        println!("  stuck at the end:     {stuck} seeds");
+        println!(
+            "  events {}, crashes {}, partitions {}",
+            self.events, self.crashes, self.partitions
+        );
+        println!("  trace hash {}", self.trace_hash);
+        if let Some(bad) = &self.first_bad {
+            println!("  the first that went wrong: {}", bad.what);
+            println!("  replay it: {}", bad.replay);
+        }
+    }
+}
+
+fn threads_of_machine() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=256) => Ok(threads),
+        _ => Err("choose 1 to 256".into()),
+    }
+}
+
+/// Progress is told every so many seeds.
+const PROGRESS_SEEDS: u64 = 25;
