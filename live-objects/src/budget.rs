@@ -18,7 +18,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What a node's queues may hold together unless said otherwise, in bytes.
+    /// What a node's queues may hold together, in bytes.
     pub const DEFAULT_BYTES: usize = 256 << 20;
 
     /// A budget of `bytes`; of `usize::MAX`, one that is never used up.

@@ -53,7 +53,8 @@ pub trait Driver {
     /// The longest datagram to this node, in bytes, envelope included.
     fn datagram_max(&self, to: NodeId) -> usize;
 
-    /// From now on this node is reached at these addresses, the best first.
+    /// From now on this node is reached at these addresses, the best first; if there are none, it
+    /// is forgotten.
     fn address(&mut self, node: NodeId, addresses: &[SocketAddr]);
 
     /// Makes a link to whoever answers at this address; [`Link::Up`] tells who did.
@@ -251,7 +252,8 @@ impl Stack {
         if !self.desk.inbox.is_empty() || self.desk.doorbell.has_rung() {
             return Some(Time::ZERO);
         }
-        self.slots.iter().filter_map(|slot| slot.module.next_wake()).min()
+        let awake = self.slots.iter().filter(|slot| slot.phase != Phase::Stopped);
+        awake.filter_map(|slot| slot.module.next_wake()).min()
     }
 
     /// Begins to stop the modules, the last loaded first.
@@ -260,9 +262,9 @@ impl Stack {
         self.stop_next();
     }
 
-    /// Whether every module has said good-bye.
+    /// Whether every module has said good-bye. One that has gets no more inputs.
     pub fn is_stopped(&self) -> bool {
-        self.slots.iter().all(|slot| slot.phase == Phase::Stopped)
+        self.is_stopping && self.slots.iter().all(|slot| slot.phase == Phase::Stopped)
     }
 
     /// The objects that the last step told something, in order; one may stand there twice. For a
@@ -338,6 +340,9 @@ impl Stack {
 
     fn handle(&mut self, slot: usize, now: Time, input: Input, driver: &mut dyn Driver) {
         self.note(slot, &input);
+        if self.slots[slot].phase == Phase::Stopped {
+            return;
+        }
         self.slots[slot].has_input = true;
         self.with_io(slot, driver, |module, io| module.handle(now, input, io));
     }

@@ -22,6 +22,76 @@
 //! assert!(world.violations().is_empty());
 //! ```
 //!
+//! A module of your own is tried in the same way. This one carries objects of a kind of its own,
+//! and shouts what it is told to everybody that it has heard of:
+//!
+//! ```
+//! use std::time::Duration;
+//! use live_objects::{
+//!     Agreement, Command, Cost, Event, Input, Io, Kind, Link, Module, NodeId, ObjectId,
+//!     ObjectType, Spec, Target, Time, Via,
+//! };
+//! use live_objects_sim::{What, World};
+//!
+//! #[derive(Default)]
+//! struct Shout {
+//!     peers: Vec<NodeId>,
+//!     object: Option<ObjectId>,
+//! }
+//!
+//! impl Module for Shout {
+//!     fn name(&self) -> &'static str { "shout" }
+//!
+//!     fn offers(&self, ty: &ObjectType) -> Option<Cost> {
+//!         let is_ours = ty.kind == Kind::Custom("shout".into());
+//!         is_ours.then_some(Cost { copies: 1, overhead_bytes: 31 })
+//!     }
+//!
+//!     fn handle(&mut self, _now: Time, input: Input, io: &mut Io<'_>) {
+//!         match input {
+//!             Input::Start(start) => start.seeds.iter().for_each(|seed| io.dial(*seed)),
+//!             Input::Link { peer, link: Link::Up } => self.peers.push(peer),
+//!             Input::Open { object, .. } => self.object = Some(object),
+//!             Input::Commands { object } => {
+//!                 while let Some(taken) = io.take(object, 1_000) {
+//!                     let Command::Custom(bytes) = taken.command;
+//!                     io.send(Target::Nodes(&self.peers), Via::Datagram, bytes).unwrap();
+//!                     if taken.last {
+//!                         io.release(object, taken.message);
+//!                     }
+//!                 }
+//!             }
+//!             Input::Datagram { bytes, .. } => {
+//!                 // Best effort: what nobody opened, or reads too slowly, is lost.
+//!                 let _ = self.object.map(|object| io.emit(object, Event::Custom(bytes)));
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!
+//!     fn finish(&mut self, _now: Time, _io: &mut Io<'_>) {}
+//!     fn next_wake(&self) -> Option<Time> { None }
+//! }
+//!
+//! let mut world = World::new(7, 3, |_node| vec![Box::new(Shout::default())]);
+//! world.start_all(); // the others dial node 0
+//! world.run(Duration::from_secs(1));
+//! let ty = ObjectType::custom("shout", Agreement::Eventual);
+//! let [at_0, ..] = [0, 1, 2].map(|node| {
+//!     world.open(node, Spec::new("/yard".parse().unwrap(), ty.clone())).unwrap()
+//! });
+//! world.run(Duration::from_secs(1));
+//! world.send(0, at_0, Command::Custom("hello".into())).unwrap();
+//! world.run(Duration::from_secs(1));
+//! let heard = |record: &&live_objects_sim::Record| {
+//!     record.what == What::Event(at_0, Event::Custom("hello".into()))
+//! };
+//! assert_eq!(world.history().iter().filter(heard).count(), 2);
+//! ```
+//!
+//! For faults drawn from a seed see [`Nemesis`], for what must hold of a history [`Checker`], for
+//! many seeds at once [`swarm()`].
+//!
 //! **Guarantees.** The seed and the story decide everything: history, counters and hash are the
 //! same on every run and on any number of threads. Every byte passes through the codecs. Modules
 //! see what they would see on sockets: their own clock, their own part of the truth.

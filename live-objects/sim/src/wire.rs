@@ -272,6 +272,7 @@ impl Driver for Wire {
     }
 
     fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+        self.reach.remove(&node);
         let at = addresses.iter().find_map(|address| self.site.at(*address));
         // Whoever answers there has another key: that is nobody we know.
         if let Some(peer) = at.filter(|peer| self.site.id(*peer) == node) {

@@ -73,20 +73,20 @@ impl Io<'_> {
     /// # Panics
     /// If a datagram is longer than [`Io::datagram_max`].
     pub fn send(&mut self, to: Target<'_>, via: Via, body: Bytes) -> Result<(), Full> {
+        let me = self.desk.me;
+        let others: Vec<NodeId>;
+        let mut to = to;
+        if to.nodes().iter().any(|node| Some(*node) == me) {
+            others = to.nodes().iter().copied().filter(|node| Some(*node) != me).collect();
+            to = Target::Nodes(&others);
+        }
         if via == Via::Datagram {
             for &node in to.nodes() {
                 let max = self.datagram_max(node);
                 assert!(body.len() <= max, "a datagram of {} bytes, {max} at most", body.len());
             }
         }
-        let envelope = Envelope { module: self.tag };
-        let me = self.desk.me;
-        if to.nodes().iter().any(|node| Some(*node) == me) {
-            let others: Vec<NodeId> =
-                to.nodes().iter().copied().filter(|node| Some(*node) != me).collect();
-            return self.driver.send(Target::Nodes(&others), via, envelope, body);
-        }
-        self.driver.send(to, via, envelope, body)
+        self.driver.send(to, via, Envelope { module: self.tag }, body)
     }
 
     /// How many bytes of bulk messages to a node are taken now. After a 0, [`Input::Room`] follows.
@@ -99,7 +99,8 @@ impl Io<'_> {
         self.driver.datagram_max(to).saturating_sub(Envelope::LEN)
     }
 
-    /// From now on this node is reached at these addresses, the best first.
+    /// From now on this node is reached at these addresses, the best first; if there are none, it
+    /// is forgotten.
     pub fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
         self.driver.address(node, addresses);
     }

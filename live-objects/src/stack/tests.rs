@@ -661,6 +661,30 @@ fn modules_stop_one_after_another_and_the_last_loaded_first() {
 }
 
 #[test]
+fn a_module_that_said_good_bye_is_left_alone() {
+    let stops = module("a").wakes_at(Time::from_nanos(9)).does(|call, io| {
+        if *call == Call::Handle(Input::Stop) {
+            io.stopped();
+        }
+    });
+    let mut rig = Rig::new(vec![stops]);
+    assert_eq!(rig.stack.next_wake(), Some(Time::from_nanos(9)));
+    rig.stack.stop();
+    rig.step([]);
+    assert_eq!(rig.stack.next_wake(), None, "whatever it asked for");
+    assert_eq!(rig.step_at(Time::from_nanos(9), [datagram("a", b"too late")]), []);
+}
+
+#[test]
+fn a_stack_without_modules_runs_until_it_is_told_to_stop() {
+    let mut rig = Rig::new(vec![]);
+    rig.step([]);
+    assert!(!rig.stack.is_stopped());
+    rig.stack.stop();
+    assert!(rig.stack.is_stopped());
+}
+
+#[test]
 #[should_panic(expected = "a module stops when it is told to")]
 fn a_module_does_not_stop_unasked() {
     let hasty = module("a").does(|_, io| io.stopped());

@@ -77,10 +77,12 @@ impl Pair {
     }
 
     fn messages(&self, end: usize) -> Vec<&[u8]> {
-        let message = |happening| match happening {
-            &Happening::Message(ref bytes) => Some(&bytes[..]),
-            &(Happening::Up | Happening::Room | Happening::Down(_)) => None,
-        };
+        fn message(happening: &Happening) -> Option<&[u8]> {
+            match happening {
+                Happening::Message(bytes) => Some(bytes),
+                Happening::Up | Happening::Room | Happening::Down(_) => None,
+            }
+        }
         self.heard[end].iter().filter_map(message).collect()
     }
 }
