@@ -85,7 +85,7 @@ impl SwarmArgs {
     fn run(&self, scenario: &'static str, story: impl Fn(u64) -> World + Sync) -> ExitCode {
         let seeds = self.seed.map_or(0..self.seeds, |seed| seed..seed + 1);
         let (count, begin) = (seeds.end - seeds.start, Instant::now());
-        let ended = AtomicU64::new(0);
+        let (ended, told_at) = (AtomicU64::new(0), AtomicU64::new(0));
         let told = |seed| {
             let world = story(seed);
             if self.history {
@@ -95,8 +95,10 @@ impl SwarmArgs {
         };
         let report = swarm(seeds, self.threads, told, |_| {
             let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
-            if ended.is_multiple_of(PROGRESS_SEEDS) {
-                eprintln!("{ended} of {count} seeds, {:.0} s", begin.elapsed().as_secs_f64());
+            let seconds = begin.elapsed().as_secs();
+            let is_due = |told: u64| (told + PROGRESS_SECONDS <= seconds).then_some(seconds);
+            if told_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
+                eprintln!("{ended} of {count} seeds, {seconds} s");
             }
         });
         let summary = self.summary(scenario, report, begin.elapsed().as_secs_f64());
@@ -164,5 +166,5 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Progress is told every so many seeds.
-const PROGRESS_SEEDS: u64 = 25;
+/// Progress is told about so often, at the end of a seed.
+const PROGRESS_SECONDS: u64 = 2;

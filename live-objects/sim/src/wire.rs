@@ -207,7 +207,8 @@ impl Wire {
     }
 
     fn open(&mut self, peer: usize) {
-        let conn = Conn { opener: self.me, number: self.now.as_nanos() };
+        // Time numbers upwards through all lives of a node; nothing was opened before 1.
+        let conn = Conn { opener: self.me, number: self.now.as_nanos() + 1 };
         let mut out = Vec::new();
         self.links.insert(peer, LinkEnd::open(conn, self.patience, self.now, &mut out));
         self.say(peer, conn, out);
