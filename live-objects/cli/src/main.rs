@@ -25,8 +25,8 @@ struct Logo {
 enum Command {
     /// Run protocols in the deterministic simulator and check what they promise.
     ///
-    /// One seed decides everything: the same command gives the same trace_hash, on any machine and
-    /// on any number of threads.
+    /// One seed decides everything: the same command gives the same trace_hash, whenever it is run
+    /// and on any number of threads.
     #[command(subcommand)]
     Sim(sim::Scenario),
 }

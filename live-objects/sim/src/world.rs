@@ -20,6 +20,7 @@ use bytes::Bytes;
 use live_objects::{
     Command, Counts, Member, Module, ObjectId, OpenError, Rng, Spec, Time, TrySendError,
 };
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::checker::{Checker, Violation};
@@ -47,7 +48,8 @@ pub struct World {
     checkers: Vec<Box<dyn Checker>>,
     violations: Vec<Violation>,
     stuck: Vec<Violation>,
-    threads: usize,
+    /// For running nodes side by side; alone without it.
+    pool: Option<ThreadPool>,
     trace: Trace,
 }
 
@@ -78,7 +80,7 @@ impl World {
             checkers: Vec::new(),
             violations: Vec::new(),
             stuck: Vec::new(),
-            threads: 1,
+            pool: None,
             trace: Trace::new(),
         }
     }
@@ -100,9 +102,10 @@ impl World {
     }
 
     /// On how many threads nodes are run: 1 unless said otherwise. The history does not depend on
-    /// it.
+    /// it. For large worlds: a swarm of small ones does better with a world a thread.
     pub fn set_threads(&mut self, threads: usize) {
-        self.threads = threads;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        self.pool = (threads > 1).then(|| pool.expect("threads can be started"));
     }
 
     /// From now on this checker reads all that happens.
@@ -384,10 +387,11 @@ impl World {
         }
         active.sort_unstable_by_key(|(node, _)| *node);
         let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
-        if self.threads > 1 && active.len() >= PARALLEL_MIN {
-            active.par_iter_mut().for_each(|(_, host)| host.run(end, &scene));
-        } else {
-            active.iter_mut().for_each(|(_, host)| host.run(end, &scene));
+        match &self.pool {
+            Some(pool) if active.len() >= PARALLEL_MIN => pool.install(|| {
+                active.par_iter_mut().for_each(|(_, host)| host.run(end, &scene));
+            }),
+            _ => active.iter_mut().for_each(|(_, host)| host.run(end, &scene)),
         }
         let (mut flights, mut records) = (Vec::new(), Vec::new());
         let mut touched = Vec::with_capacity(active.len());
