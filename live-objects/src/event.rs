@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::node::Member;
+use crate::view::View;
 
 /// What an application asks of an object. Commands wait in the object's feed until its module takes
 /// them.
@@ -50,7 +51,9 @@ impl Event {
     pub(crate) fn cost(&self) -> usize {
         OVERHEAD_BYTES
             + match self {
-                Self::Members(MembersEvent::Roster(members)) => size_of_val(members.as_slice()),
+                Self::Members(
+                    MembersEvent::Roster(members) | MembersEvent::View(View { members, .. }),
+                ) => size_of_val(members.as_slice()),
                 Self::Custom(bytes) => bytes.len(),
                 Self::Opened | Self::Members(_) => 0,
             }
@@ -72,6 +75,11 @@ pub enum MembersEvent {
     Cleared(Member),
     /// A member is gone.
     Down(Member, Departure),
+    /// Of an object that agrees on views: this view is installed. It holds for all its members.
+    View(View),
+    /// Of an object that agrees on views: this node is in no view any more. It was taken for dead,
+    /// or too long cut off from most of the others, and joins again by itself.
+    Outside,
 }
 
 /// How a member went.

@@ -42,6 +42,7 @@ mod rng;
 mod signal;
 mod stack;
 mod time;
+mod view;
 
 pub use budget::Budget;
 pub use count::Counts;
@@ -58,3 +59,4 @@ pub use rng::Rng;
 pub use signal::Signal;
 pub use stack::{Arrival, Driver, Io, LoadError, OpenError, Stack};
 pub use time::Time;
+pub use view::{ClusterId, Epoch, View};

@@ -2,3 +2,11 @@
 
 mod membership;
 mod tidy;
+mod views;
+
+/// The seeds of a swarm: 0, 1, 2, …, or the one that `SEED=7 cargo test …` asks for.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("SEED").ok();
+    let asked = asked.map(|seed| seed.parse().expect("SEED is a whole number"));
+    asked.map_or(0..count, |seed: u64| seed..seed + 1)
+}

@@ -1,6 +1,7 @@
 //! `logo sim`: stories told to simulated worlds, many seeds at a time.
 
 mod membership;
+mod views;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,25 @@ pub(crate) enum Scenario {
     ///
     /// Example: logo sim membership --nodes 16 --seeds 200 --json
     Membership(SwarmArgs),
+    /// Agreed views while nodes crash, stop, pause and are cut off from each other.
+    ///
+    /// Node 0 founds a cluster and the others join it. For a minute of virtual time faults are
+    /// drawn from the seed; then they stop, and within another minute all who run must be in one
+    /// view, unless so many died at once that no quorum is left. A member is in its own views (V1);
+    /// all install the same views in the same order, one an epoch (V2).
+    ///
+    /// Example: logo sim views --nodes 9 --seeds 200 --json
+    Views(ViewsArgs),
+}
+
+/// What the views are told.
+#[derive(Args)]
+pub(crate) struct ViewsArgs {
+    #[command(flatten)]
+    swarm: SwarmArgs,
+    /// Plant a bug, to see the checkers see it.
+    #[arg(long, value_enum)]
+    mutate: Option<views::Mutate>,
 }
 
 /// What all swarms are told.
@@ -75,14 +95,29 @@ struct Bad {
 impl Scenario {
     /// Tells the story under every seed, and how it went.
     pub(crate) fn run(&self) -> ExitCode {
-        let Self::Membership(args) = self;
-        let nodes = usize::from(args.nodes);
-        args.run("membership", |seed| membership::story(seed, nodes))
+        match self {
+            Self::Membership(args) => {
+                let nodes = usize::from(args.nodes);
+                args.run("membership", "", |seed| membership::story(seed, nodes))
+            }
+            Self::Views(ViewsArgs { swarm, mutate }) => {
+                let nodes = usize::from(swarm.nodes);
+                let options = mutate.map_or("", views::Mutate::option);
+                swarm.run("views", options, |seed| views::story(seed, nodes, *mutate))
+            }
+        }
     }
 }
 
 impl SwarmArgs {
-    fn run(&self, scenario: &'static str, story: impl Fn(u64) -> World + Sync) -> ExitCode {
+    /// Tells a story under every seed. `options` are those that a replay needs beside nodes and
+    /// seed.
+    fn run(
+        &self,
+        scenario: &'static str,
+        options: &str,
+        story: impl Fn(u64) -> World + Sync,
+    ) -> ExitCode {
         let seeds = self.seed.map_or(0..self.seeds, |seed| seed..seed + 1);
         let (count, begin) = (seeds.end - seeds.start, Instant::now());
         let (ended, told_at) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -101,19 +136,25 @@ impl SwarmArgs {
                 eprintln!("{ended} of {count} seeds, {seconds} s");
             }
         });
-        let summary = self.summary(scenario, report, begin.elapsed().as_secs_f64());
+        let summary = self.summary(scenario, options, report, begin.elapsed().as_secs_f64());
         summary.print(self.json);
         if summary.first_bad.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
-    fn summary(&self, scenario: &'static str, report: SwarmReport, seconds: f64) -> Summary {
+    fn summary(
+        &self,
+        scenario: &'static str,
+        options: &str,
+        report: SwarmReport,
+        seconds: f64,
+    ) -> Summary {
         let nodes = self.nodes;
         let first_bad = report.first_bad.map(|bad| {
             let found = bad.violations.into_iter().chain(bad.stuck).next();
             let found = found.expect("a bad seed has something wrong with it");
             let seed = bad.seed;
             let replay = format!(
-                "cargo run --release -- sim {scenario} --nodes {nodes} --seed {seed} --history"
+                "cargo run --release -- sim {scenario} --nodes {nodes} --seed {seed}{options} --history"
             );
             Bad { checker: found.checker, what: found.to_string(), replay }
         });

@@ -5,12 +5,14 @@
 //! time after the faults stopped is being stuck.
 
 mod members;
+mod views;
 
 use std::fmt;
 
 use live_objects::{Member, Time};
 
 pub use self::members::MembersChecker;
+pub use self::views::ViewsChecker;
 use crate::history::Record;
 
 /// Something that must hold of every history.

@@ -116,7 +116,7 @@ mod trace;
 mod wire;
 mod world;
 
-pub use checker::{Checker, MembersChecker, Violation};
+pub use checker::{Checker, MembersChecker, ViewsChecker, Violation};
 pub use fault::{Fault, Nemesis};
 pub use history::{Record, What};
 pub use host::Traffic;

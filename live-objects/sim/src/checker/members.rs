@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Event, Kind, Member, MembersEvent, NodeId, ObjectId};
+use live_objects::{Agreement, Event, Kind, Member, MembersEvent, NodeId, ObjectId};
 
 use super::Checker;
 use crate::history::{Record, What};
@@ -37,12 +37,16 @@ impl Checker for MembersChecker {
             What::Crashed | What::Stopped => {
                 self.rosters.retain(|(node, _), _| *node != record.node);
             }
-            What::Opened(object, spec) if spec.ty.kind == Kind::Members => {
+            What::Opened(object, spec)
+                if spec.ty.kind == Kind::Members
+                    && spec.ty.properties.agreement == Agreement::Eventual =>
+            {
                 self.rosters.insert((record.node, *object), Roster::default());
             }
             What::Closed(object) => {
                 self.rosters.remove(&(record.node, *object));
             }
+            What::Event(_, Event::Members(MembersEvent::View(_) | MembersEvent::Outside)) => {}
             What::Event(object, Event::Members(event)) => {
                 let roster = self.rosters.entry((record.node, *object)).or_default();
                 roster.apply(event, &self.born)?;
@@ -104,6 +108,9 @@ impl Roster {
                 Some((before, _)) if before == *member => Ok(()),
                 before => Err(format!("{member:?} is down, but up was {before:?}")),
             },
+            MembersEvent::View(_) | MembersEvent::Outside => {
+                Err(format!("{event:?} of an object that agrees on no views"))
+            }
         }
     }
 
@@ -127,7 +134,7 @@ fn was_born(member: Member, born: &BTreeSet<Member>) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::site::Site;
-    use live_objects::{Agreement, Departure, Incarnation, Name, ObjectType, Spec, Time};
+    use live_objects::{Departure, Incarnation, Name, ObjectType, Spec, Time};
 
     fn member(node: usize, life: u8) -> Member {
         let incarnation = Incarnation::from_bytes([life; Incarnation::LEN]);
