@@ -6,7 +6,7 @@ use std::time::Duration;
 use gossip::Gossip;
 use groupcomm::{Config, Groupcomm, Mutation};
 use live_objects::{Agreement, Event, MembersEvent, ObjectType, Spec, View};
-use live_objects_sim::{Nemesis, SwarmReport, ViewsChecker, What, World, swarm};
+use live_objects_sim::{Nemesis, Network, SwarmReport, ViewsChecker, What, World, swarm};
 
 /// A cluster that node 0 founds, the first time it starts.
 fn cluster(seed: u64, nodes: usize, mutation: Option<Mutation>) -> World {
@@ -133,6 +133,60 @@ fn a_crash_in_mid_change_restarts_it_with_the_next_leader() {
         world.crash(0);
         expect_settled(&mut world);
         assert_eq!(last(&world, 1).members.len(), 5);
+    }
+}
+
+/// A leader that leaves would decide, and be gone before its last word arrives: who decides stays.
+#[test]
+fn a_leader_that_leaves_lets_another_decide() {
+    for seed in 0..30 {
+        let mut world = cluster(seed, 3, None);
+        expect_settled(&mut world);
+        world.set_network(Network::WAN.with_loss(0.2));
+        world.pause(1, Duration::from_millis(2_300));
+        world.run(Duration::from_secs(1));
+        world.stop(0);
+        world.run(Duration::from_secs(10));
+        expect_settled(&mut world);
+    }
+}
+
+/// Everybody is cut off from everybody, and one is asked to leave. When the cuts heal it still
+/// believes the others gone: what they promise it now must not make it leave them out.
+#[test]
+fn a_member_back_from_a_partition_leads_nobody_by_old_suspicions() {
+    for seed in 0..10 {
+        let mut world = cluster(seed, 3, None);
+        expect_settled(&mut world);
+        world.cut(&[1, 2], &[0]);
+        world.cut(&[0, 1], &[2]);
+        world.run(Duration::from_secs(3));
+        world.stop(1);
+        world.run(Duration::from_secs(3));
+        world.heal();
+        world.run(Duration::from_secs(10));
+        expect_settled(&mut world);
+    }
+}
+
+/// Of a view of two, one decides that a third joins, and dies before the other hears of it. The
+/// third takes the other for its leader, which knows nothing of the view that it leads.
+#[test]
+fn a_leader_that_did_not_hear_of_its_view_is_told() {
+    for offset_ms in (0..2_000).step_by(10) {
+        let mut world = cluster(8, 3, None);
+        world.crash(2);
+        expect_settled(&mut world);
+        world.set_network(Network::WAN.with_loss(0.2));
+        world.start(2);
+        open(&mut world, 2);
+        world.run(Duration::from_millis(offset_ms));
+        world.cut(&[1], &[0, 2]);
+        world.run(Duration::from_millis(200));
+        world.crash(0);
+        world.heal();
+        world.run(Duration::from_secs(5));
+        expect_settled(&mut world);
     }
 }
 
