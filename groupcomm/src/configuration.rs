@@ -13,7 +13,7 @@
 //! Invariants: a member installs views of one cluster, each number once and upwards. It is in each
 //! view that it installs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use live_objects::{ClusterId, Epoch, Member, NodeId, Rng, Time, View};
@@ -22,7 +22,7 @@ use rand::seq::IteratorRandom;
 
 use crate::change::{Acceptor, Attempt};
 use crate::config::{Config, Mutation};
-use crate::control::{Ballot, Control};
+use crate::control::{Ballot, Control, MEMBERS_MAX};
 
 /// What a member hears from its configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,9 +48,11 @@ pub(crate) struct Configuration {
     rests_until: Time,
     /// The highest round that anybody was heard to have promised.
     rounds: u32,
-    /// Whom the failure detector believes up, and which members of the view it has given up.
+    /// Whom the failure detector believes up, and whom it has given up: the last of them in order,
+    /// whether or not they are in the view, since a view that is yet to come may hold them.
     up: BTreeMap<NodeId, Member>,
     gone: BTreeSet<Member>,
+    gone_in_order: VecDeque<Member>,
     joining: BTreeMap<NodeId, Member>,
     leaving: BTreeSet<Member>,
     wakes_at: Time,
@@ -82,6 +84,7 @@ impl Configuration {
             rounds: 0,
             up: BTreeMap::new(),
             gone: BTreeSet::new(),
+            gone_in_order: VecDeque::new(),
             joining: BTreeMap::new(),
             leaving: BTreeSet::new(),
             wakes_at: Time::ZERO,
@@ -121,7 +124,9 @@ impl Configuration {
     }
 
     pub(crate) fn on_alive(&mut self, now: Time, member: Member) {
-        self.gone.remove(&member);
+        if self.gone.remove(&member) {
+            self.gone_in_order.retain(|gone| *gone != member);
+        }
         self.up.insert(member.node, member);
         self.wakes_at = self.wakes_at.min(now + TICK);
     }
@@ -133,8 +138,14 @@ impl Configuration {
         if self.joining.get(&member.node) == Some(&member) {
             self.joining.remove(&member.node);
         }
+        if self.gone.insert(member) {
+            self.gone_in_order.push_back(member);
+        }
+        if self.gone_in_order.len() > GONE_MAX {
+            let forgotten = self.gone_in_order.pop_front().expect("more than none");
+            self.gone.remove(&forgotten);
+        }
         if self.view.as_ref().is_some_and(|view| view.has(member)) {
-            self.gone.insert(member);
             self.wakes_at = now;
         }
     }
@@ -162,12 +173,20 @@ impl Configuration {
                 self.out.push((from, answer));
             }
             Control::Promise(epoch, ballot, accepted) => {
-                self.on_vote(now, epoch, ballot, |attempt| attempt.on_promise(from, accepted));
+                if self.present(from, epoch).is_some() {
+                    self.on_vote(now, ballot, |attempt| attempt.on_promise(from, accepted));
+                }
             }
             Control::Accepted(epoch, ballot) => {
-                self.on_vote(now, epoch, ballot, |attempt| attempt.on_accepted(from));
+                if self.present(from, epoch).is_some() {
+                    self.on_vote(now, ballot, |attempt| attempt.on_accepted(from));
+                }
             }
-            Control::Outbid(epoch, promised) => self.on_outbid(now, epoch, promised),
+            Control::Outbid(epoch, promised) => {
+                if self.present(from, epoch).is_some() {
+                    self.on_outbid(now, promised);
+                }
+            }
         }
     }
 
@@ -227,7 +246,9 @@ impl Configuration {
         if self.acceptor.is_wedged() {
             let others = view.members.iter().filter(|member| **member != self.me);
             if let Some(other) = others.choose(&mut self.rng) {
-                self.out.push((other.node, Control::Join(self.me)));
+                let is_leaving = self.wish == Wish::Out;
+                let ask = if is_leaving { Control::Leave } else { Control::Join };
+                self.out.push((other.node, ask(self.me)));
             }
         }
     }
@@ -253,20 +274,21 @@ impl Configuration {
     }
 
     fn on_leave(&mut self, now: Time, member: Member) {
-        let Some(view) = self.view.clone() else { return };
-        if view.has(member) {
+        let Some(latest) = self.latest().cloned() else { return };
+        if !latest.has(member) {
+            self.out.push((member.node, Control::Told(latest)));
+        } else if self.view.is_some() {
             self.leaving.insert(member);
             self.wakes_at = self.wakes_at.min(now + TICK);
-        } else {
-            self.out.push((member.node, Control::Told(view)));
         }
     }
 
-    /// Says whether a message is about the present view; whoever is behind is told.
+    /// Says whether a message is about the present view, and from one of its members; whoever is
+    /// behind is told.
     fn present(&mut self, from: NodeId, epoch: Epoch) -> Option<Epoch> {
         let latest = self.latest()?;
         if self.view.is_some() && latest.epoch == epoch {
-            return Some(epoch);
+            return is_in(latest, from).then_some(epoch);
         }
         if latest.epoch.cluster == epoch.cluster && latest.epoch.number > epoch.number {
             self.out.push((from, Control::Told(latest.clone())));
@@ -279,24 +301,15 @@ impl Configuration {
         self.view.as_ref().or(self.past.as_ref())
     }
 
-    fn on_vote(
-        &mut self,
-        now: Time,
-        epoch: Epoch,
-        ballot: Ballot,
-        vote: impl FnOnce(&mut Attempt),
-    ) {
-        let Some(view) = self.view.clone().filter(|view| view.epoch == epoch) else { return };
+    fn on_vote(&mut self, now: Time, ballot: Ballot, vote: impl FnOnce(&mut Attempt)) {
+        let Some(view) = self.view.clone() else { return };
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.ballot == ballot) {
             vote(attempt);
             self.advance(now, &view);
         }
     }
 
-    fn on_outbid(&mut self, now: Time, epoch: Epoch, promised: Ballot) {
-        if self.view.as_ref().is_none_or(|view| view.epoch != epoch) {
-            return;
-        }
+    fn on_outbid(&mut self, now: Time, promised: Ballot) {
         self.rounds = self.rounds.max(promised.round);
         if self.attempt.take_if(|attempt| attempt.ballot < promised).is_some() {
             // Two leaders that outbid each other in step would do so for ever.
@@ -402,7 +415,6 @@ impl Configuration {
         self.rounds = 0;
         self.joining.retain(|_, member| !view.has(*member));
         self.leaving.retain(|member| view.has(*member));
-        self.gone.retain(|member| view.has(*member));
         self.news.push(News::Installed(view.clone()));
         self.view = Some(view);
     }
@@ -494,7 +506,92 @@ const TELL: Duration = Duration::from_secs(1);
 const WEDGED: Duration = Duration::from_millis(500);
 /// How long a leader waits for members beyond a quorum.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The most members of a view.
-const MEMBERS_MAX: usize = 1_024;
+/// How many that are gone are remembered.
+const GONE_MAX: usize = 1_024;
 /// The most that wait to be let in, as one member knows of.
 const JOINING_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use live_objects::Incarnation;
+
+    fn member(number: usize) -> Member {
+        let node = NodeId::from_public_key(&number.to_be_bytes());
+        Member { node, incarnation: Incarnation::from_bytes([1; Incarnation::LEN]) }
+    }
+
+    /// Member 0, who founded a cluster.
+    fn founder() -> Configuration {
+        let config = Config { found: true, mutation: None };
+        let mut founder = Configuration::new(member(0), config, Rng::from_seed([7; 32]));
+        founder.enter(Time::ZERO);
+        founder
+    }
+
+    #[test]
+    fn a_stranger_wedges_nobody() {
+        let mut founder = founder();
+        let epoch = founder.view().expect("it founded").epoch;
+        let stranger = member(1).node;
+        let ballot = Ballot { round: 9, leader: stranger };
+        founder.on_message(Time::ZERO, stranger, Control::Prepare(epoch, ballot));
+        founder.on_message(Time::ZERO, stranger, Control::Accept(epoch, ballot, vec![]));
+        assert!(!founder.acceptor.is_wedged());
+        assert_eq!(founder.out, []);
+    }
+
+    #[test]
+    fn a_view_of_another_cluster_is_not_taken_in() {
+        let mut founder = founder();
+        let epoch = Epoch { cluster: ClusterId::from_bytes([0; 16]), number: 99 };
+        let view = View { epoch, members: vec![member(0), member(1)] };
+        founder.on_message(Time::ZERO, member(1).node, Control::Told(view));
+        assert_eq!(founder.view().expect("its own").members, [member(0)]);
+    }
+
+    #[test]
+    fn those_who_wait_to_be_let_in_are_bounded() {
+        let mut founder = founder();
+        for number in 1..=JOINING_MAX + 1 {
+            let joiner = member(number);
+            founder.on_message(Time::ZERO, joiner.node, Control::Join(joiner));
+        }
+        assert_eq!(founder.joining.len(), JOINING_MAX);
+    }
+
+    /// The failure detector may be faster than a view: who is gone before it is let in is let out.
+    #[test]
+    fn a_member_that_was_gone_before_its_view_came_is_not_trusted() {
+        let mut founder = founder();
+        let epoch = founder.view().expect("it founded").epoch;
+        founder.on_gone(Time::ZERO, member(1));
+        let view =
+            View { epoch: Epoch { number: 2, ..epoch }, members: vec![member(0), member(1)] };
+        founder.on_message(Time::ZERO, member(1).node, Control::Told(view.clone()));
+        assert_eq!(founder.view(), Some(&view));
+        assert!(founder.needs_change(&view));
+    }
+
+    #[test]
+    fn those_who_are_gone_are_remembered_up_to_a_number() {
+        let mut founder = founder();
+        (1..=GONE_MAX + 1).for_each(|number| founder.on_gone(Time::ZERO, member(number)));
+        assert_eq!((founder.gone.len(), founder.gone_in_order.len()), (GONE_MAX, GONE_MAX));
+        assert!(!founder.gone.contains(&member(1)), "the first is forgotten first");
+        founder.on_alive(Time::ZERO, member(2));
+        assert_eq!((founder.gone.len(), founder.gone_in_order.len()), (GONE_MAX - 1, GONE_MAX - 1));
+    }
+
+    #[test]
+    fn a_view_holds_no_more_than_it_may() {
+        let mut founder = founder();
+        for number in 1..=MEMBERS_MAX {
+            let joiner = member(number);
+            founder.on_alive(Time::ZERO, joiner);
+            founder.on_message(Time::ZERO, joiner.node, Control::Join(joiner));
+        }
+        founder.on_wake(Time::ZERO);
+        assert_eq!(founder.view().expect("it leads").members.len(), MEMBERS_MAX);
+    }
+}

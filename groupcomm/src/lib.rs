@@ -8,7 +8,8 @@
 //! **Guarantees.** A member is in its own views. Members install the same views in the same order,
 //! and there is at most one view an epoch, hence one primary partition: a new view needs a quorum
 //! of the last one. Whoever is cut off from a quorum installs nothing until it is back; it is then
-//! told that it is outside, and joins again. A leave that is asked for shrinks the view first.
+//! told that it is outside, and joins again. A leave that is asked for shrinks the view first, if
+//! that takes no longer than five seconds.
 //!
 //! **Not guaranteed.** Nobody is in a view until somebody *founds* the cluster ([`Config::found`]),
 //! and a cluster that lost a quorum of its members for good stands still. A view may hold a member
