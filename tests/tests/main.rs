@@ -4,6 +4,16 @@ mod membership;
 mod tidy;
 mod views;
 
+use live_objects::{Agreement, ObjectType, Spec};
+use live_objects_sim::World;
+
+/// Opens the object that tells a node who is in.
+fn open_members(world: &mut World, node: usize, agreement: Agreement) {
+    let name = "/members".parse().expect("a name");
+    let spec = Spec::new(name, ObjectType::members(agreement));
+    world.open(node, spec).expect("a module carries it");
+}
+
 /// The seeds of a swarm: 0, 1, 2, …, or the one that `SEED=7 cargo test …` asks for.
 fn seeds(count: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("SEED").ok();

@@ -8,8 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gossip::Gossip;
 use live_objects::{
-    Agreement, Command, Departure, Event, Member, MembersEvent, Module, ObjectType, Spec,
-    TrySendError,
+    Agreement, Command, Departure, Event, Member, MembersEvent, Module, TrySendError,
 };
 use live_objects_sim::{Fault, MembersChecker, Nemesis, Network, SwarmReport, What, World, swarm};
 use rand::RngExt;
@@ -36,9 +35,7 @@ fn cluster_of(
 }
 
 fn open(world: &mut World, node: usize) {
-    let name = "/members".parse().expect("a name");
-    let spec = Spec::new(name, ObjectType::members(Agreement::Eventual));
-    world.open(node, spec).expect("gossip carries it");
+    crate::open_members(world, node, Agreement::Eventual);
 }
 
 /// Everybody knows exactly who is up, within a time that no healthy cluster needs.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gossip::Gossip;
 use groupcomm::{Config, Groupcomm, Mutation};
-use live_objects::{Agreement, Event, MembersEvent, ObjectType, Spec, View};
+use live_objects::{Agreement, Event, MembersEvent, View};
 use live_objects_sim::{Nemesis, Network, SwarmReport, ViewsChecker, What, World, swarm};
 
 /// A cluster that node 0 founds, the first time it starts.
@@ -26,9 +26,7 @@ fn cluster(seed: u64, nodes: usize, mutation: Option<Mutation>) -> World {
 }
 
 fn open(world: &mut World, node: usize) {
-    let name = "/views".parse().expect("a name");
-    let spec = Spec::new(name, ObjectType::members(Agreement::Views));
-    world.open(node, spec).expect("groupcomm carries it");
+    crate::open_members(world, node, Agreement::Views);
 }
 
 fn expect_settled(world: &mut World) {

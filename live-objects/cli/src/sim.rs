@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use live_objects_sim::{SwarmReport, World, swarm};
+use live_objects::{Agreement, ObjectType, Rng, Spec};
+use live_objects_sim::{Network, SwarmReport, World, swarm};
+use rand::RngExt;
 use serde::Serialize;
 
 /// Which story.
@@ -194,6 +196,21 @@ impl Summary {
             println!("  replay it: {}", bad.replay);
         }
     }
+}
+
+/// A near network or a far one, by chance, and its loss in quiet times.
+fn set_network(world: &mut World, rng: &mut Rng) -> f64 {
+    let loss = rng.random_range(0.0..0.05);
+    let network = if rng.random_bool(0.5) { Network::LAN } else { Network::WAN };
+    world.set_network(network.with_loss(loss));
+    loss
+}
+
+/// Opens the object that tells a node who is in.
+fn open_members(world: &mut World, node: usize, agreement: Agreement) {
+    let name = "/members".parse().expect("a name");
+    let spec = Spec::new(name, ObjectType::members(agreement));
+    world.open(node, spec).expect("a module carries it");
 }
 
 fn threads_of_machine() -> usize {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use gossip::Gossip;
 use groupcomm::{Config, Groupcomm, Mutation};
-use live_objects::{Agreement, ObjectType, Spec};
-use live_objects_sim::{Nemesis, Network, ViewsChecker, World};
-use rand::RngExt;
+use live_objects::Agreement;
+use live_objects_sim::{Nemesis, ViewsChecker, World};
+
+use super::{open_members, set_network};
 
 /// Bugs that can be planted.
 #[derive(Clone, Copy, ValueEnum)]
@@ -41,14 +42,12 @@ pub(crate) fn story(seed: u64, nodes: usize, mutate: Option<Mutate>) -> World {
         vec![Box::new(Gossip::default()), Box::new(Groupcomm::new(config))]
     });
     let mut rng = world.rng("views");
-    let loss = rng.random_range(0.0..0.05);
-    let network = if rng.random_bool(0.5) { Network::LAN } else { Network::WAN };
-    world.set_network(network.with_loss(loss));
+    let loss = set_network(&mut world, &mut rng);
     world.set_seeds(&[0, nodes / 2]);
     world.add_checker(ViewsChecker::default());
     for node in 0..nodes {
         world.start(node);
-        open(&mut world, node);
+        open_members(&mut world, node, Agreement::Views);
     }
     world.run(Duration::from_secs(5));
     let nemesis = Nemesis {
@@ -58,15 +57,9 @@ pub(crate) fn story(seed: u64, nodes: usize, mutate: Option<Mutate>) -> World {
         loss_max: 0.3,
     };
     let plan = nemesis.plan(nodes, loss, &mut rng);
-    world.play(&plan, open);
+    world.play(&plan, |world, node| open_members(world, node, Agreement::Views));
     world.settle(QUIET);
     world
-}
-
-fn open(world: &mut World, node: usize) {
-    let name = "/views".parse().expect("a name");
-    let members = ObjectType::members(Agreement::Views);
-    world.open(node, Spec::new(name, members)).expect("groupcomm carries it");
 }
 
 /// How long a cluster has to settle.
