@@ -106,7 +106,7 @@ impl Module for Gossip {
 
     /// A change reaches a node about as often as each other node passes it on.
     fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-        let keeps = Properties { agreement: Agreement::Eventual };
+        let keeps = Properties::of_agreement(Agreement::Eventual);
         if ty.kind != Kind::Members || !keeps.keep(&ty.properties) {
             return None;
         }

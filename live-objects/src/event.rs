@@ -2,8 +2,10 @@
 //! kind, so that a handle need not look at what its kind cannot say.
 
 use bytes::Bytes;
+use thiserror::Error;
 
 use crate::node::Member;
+use crate::object::ObjectType;
 use crate::view::View;
 
 /// What an application asks of an object. Commands wait in the object's feed until its module takes
@@ -12,26 +14,35 @@ use crate::view::View;
 pub enum Command {
     /// A command of a plug-in's own kind.
     Custom(Bytes),
+    /// Sends a message to all members of a topic.
+    Send(Bytes),
+    /// Updates a replicated state.
+    Update(Bytes),
 }
 
 impl Command {
     /// What the command counts for in a byte budget.
     pub(crate) fn cost(&self) -> usize {
-        let Self::Custom(bytes) = self;
-        bytes.len() + OVERHEAD_BYTES
+        self.payload().len() + OVERHEAD_BYTES
     }
 
     /// The payload from `offset` on, `bytes_max` bytes at most, and whether that is the last of it.
     pub(crate) fn slice(&self, offset: usize, bytes_max: usize) -> (Self, bool) {
-        let Self::Custom(bytes) = self;
-        let end = bytes.len().min(offset.saturating_add(bytes_max));
-        (Self::Custom(bytes.slice(offset..end)), end == bytes.len())
+        let end = self.payload().len().min(offset.saturating_add(bytes_max));
+        let slice = self.payload().slice(offset..end);
+        let last = end == self.payload().len();
+        let slice = match self {
+            Self::Custom(_) => Self::Custom(slice),
+            Self::Send(_) => Self::Send(slice),
+            Self::Update(_) => Self::Update(slice),
+        };
+        (slice, last)
     }
 
-    /// The payload's length in bytes.
-    pub(crate) fn len(&self) -> usize {
-        let Self::Custom(bytes) = self;
-        bytes.len()
+    /// What the command holds.
+    pub const fn payload(&self) -> &Bytes {
+        let (Self::Custom(bytes) | Self::Send(bytes) | Self::Update(bytes)) = self;
+        bytes
     }
 }
 
@@ -40,10 +51,16 @@ impl Command {
 pub enum Event {
     /// The module carries the object from now on.
     Opened,
+    /// The object was not opened, and nothing more will be heard of it.
+    Refused(Refusal),
     /// Of an object of kind [`Members`](crate::Kind::Members).
     Members(MembersEvent),
     /// Of an object of a plug-in's own kind.
     Custom(Bytes),
+    /// Of an object of kind [`Topic`](crate::Kind::Topic).
+    Topic(TopicEvent),
+    /// Of an object of kind [`Replicated`](crate::Kind::Replicated).
+    Replicated(ReplicatedEvent),
 }
 
 impl Event {
@@ -51,13 +68,112 @@ impl Event {
     pub(crate) fn cost(&self) -> usize {
         OVERHEAD_BYTES
             + match self {
-                Self::Members(
-                    MembersEvent::Roster(members) | MembersEvent::View(View { members, .. }),
-                ) => size_of_val(members.as_slice()),
-                Self::Custom(bytes) => bytes.len(),
-                Self::Opened | Self::Members(_) => 0,
+                Self::Members(MembersEvent::Roster(members)) => size_of_val(members.as_slice()),
+                Self::Members(MembersEvent::View(view))
+                | Self::Topic(TopicEvent::View(view))
+                | Self::Replicated(ReplicatedEvent::View(view)) => {
+                    size_of_val(view.members.as_slice())
+                }
+                Self::Custom(bytes)
+                | Self::Topic(TopicEvent::Message { bytes, .. })
+                | Self::Replicated(
+                    ReplicatedEvent::Update { bytes, .. } | ReplicatedEvent::Restore { bytes, .. },
+                ) => bytes.len(),
+                Self::Opened
+                | Self::Refused(_)
+                | Self::Members(_)
+                | Self::Topic(_)
+                | Self::Replicated(_) => 0,
             }
     }
+}
+
+/// Why an object was not opened.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Refusal {
+    /// The name belongs to an object of another type, which somebody has open.
+    #[error("the name is taken by an object of type {held}: open it with that type, or choose \
+             another name")]
+    Held {
+        /// The type that the object has.
+        held: ObjectType,
+    },
+    /// No primary partition was reached in time, and only there may a strong object be opened.
+    #[error("this node reaches no primary partition: see that the cluster is founded and that most \
+             of its members are up, then open the object again")]
+    NoPrimary,
+}
+
+/// What a topic tells its members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TopicEvent {
+    /// From now on messages are delivered in this view. Its epoch is higher than that of any view
+    /// of this topic before.
+    View(View),
+    /// This node is in no view any more: it was taken for dead, or too long cut off from most of
+    /// the others. It joins again by itself, and misses what is sent meanwhile. What it heard since
+    /// its last view may be unknown to the others, and what it sent then and was not told to be
+    /// stable is sent again: it may hear that twice.
+    Outside,
+    /// A message.
+    Message {
+        /// Who sent it.
+        from: Member,
+        /// If this very handle sent it: which of its commands that was, counted from 0.
+        own: Option<u64>,
+        /// What was sent.
+        bytes: Bytes,
+    },
+    /// Commands up to and with this one, counted from 0, are held by every member of the view:
+    /// whoever of them survives delivers them.
+    Stable {
+        /// Which command.
+        message: u64,
+    },
+}
+
+/// What a replicated state tells its replica, in the order in which the replica must take it in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplicatedEvent {
+    /// From now on updates are made in this view. Its epoch is higher than that of any view of this
+    /// object before.
+    View(View),
+    /// This node is in no view any more: see [`TopicEvent::Outside`]. The state is stale, and is
+    /// replaced when this node is back.
+    Outside,
+    /// Begin with the type's initial state: nobody who lives holds another.
+    Founded,
+    /// A piece of the state as it was at the beginning of the last view. Updates made since then
+    /// follow the last piece.
+    Restore {
+        /// Where in the state the piece begins, in bytes. 0 begins anew.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+        /// Whether it is the last.
+        last: bool,
+    },
+    /// Keep a snapshot of the state as it is now ([`Port::freeze`](crate::Port::freeze)) under this
+    /// number, for members that joined.
+    Freeze {
+        /// Which cut this is.
+        cut: u64,
+    },
+    /// An update to apply.
+    Update {
+        /// Who made it.
+        from: Member,
+        /// If this very handle made it: which of its commands that was, counted from 0.
+        own: Option<u64>,
+        /// What was given.
+        bytes: Bytes,
+    },
+    /// Commands up to and with this one, counted from 0, and their order, are held by every member
+    /// of the view: whoever of them survives has applied or will apply them in this order.
+    Stable {
+        /// Which command.
+        message: u64,
+    },
 }
 
 /// Who is in the cluster, as this node believes. Between two rosters the others are changes to

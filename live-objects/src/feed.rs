@@ -37,9 +37,11 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn push(&mut self, command: Command) {
+    /// Takes a command in; returns its number.
+    pub(crate) fn push(&mut self, command: Command) -> u64 {
         self.bytes += command.cost();
         self.commands.push_back(command);
+        self.first + self.commands.len() as u64 - 1
     }
 
     /// Whether every command was taken.
@@ -61,7 +63,7 @@ impl Feed {
             self.next += 1;
             self.offset = 0;
         } else {
-            self.offset += slice.len();
+            self.offset += slice.payload().len();
         }
         Some(Taken { message, offset, last, command: slice })
     }
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn what_was_not_released_can_be_taken_again() {
         let mut feed = Feed::default();
-        ["a", "b", "cd"].into_iter().for_each(|text| feed.push(command(text)));
+        assert_eq!(["a", "b", "cd"].map(|text| feed.push(command(text))), [0, 1, 2]);
         let all = feed.bytes();
         assert_eq!(feed.take(9), taken(0, 0, true, "a"));
         assert_eq!(feed.take(9), taken(1, 0, true, "b"));
@@ -158,11 +160,13 @@ mod tests {
             cuts in prop::collection::vec(1_usize..20, 1..20),
         ) {
             let mut feed = Feed::default();
-            given.iter().for_each(|bytes| feed.push(Command::Custom(bytes.clone().into())));
+            given.iter().for_each(|bytes| {
+                feed.push(Command::Custom(bytes.clone().into()));
+            });
             let mut got: Vec<Vec<u8>> = Vec::new();
             let mut cuts = cuts.iter().cycle();
             while let Some(taken) = feed.take(*cuts.next().unwrap()) {
-                let Command::Custom(bytes) = taken.command;
+                let bytes = taken.command.payload().clone();
                 if taken.offset == 0 {
                     got.push(Vec::new());
                 }

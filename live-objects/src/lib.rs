@@ -47,14 +47,16 @@ mod view;
 pub use budget::Budget;
 pub use count::Counts;
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
-pub use event::{Command, Departure, Event, MembersEvent};
+pub use event::{
+    Command, Departure, Event, MembersEvent, Refusal, ReplicatedEvent, TopicEvent,
+};
 pub use feed::Taken;
 pub use module::{Cost, Down, Full, Input, Link, Module, Start, Target, Via};
 pub use name::{Name, NameError, ObjectId};
 pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
 pub use port::{EventsFull, Port, TrySendError};
-pub use property::{Agreement, Properties};
+pub use property::{Agreement, Delivery, Order, Properties};
 pub use rng::Rng;
 pub use signal::Signal;
 pub use stack::{Arrival, Driver, Io, LoadError, OpenError, Stack};

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
-use crate::property::{Agreement, Properties};
+use crate::property::{Agreement, Order, Properties};
 
 /// What an application sees of an object: which commands it gives and which events it gets.
 /// Variants are numbered by position on the wire, so that new ones go last.
@@ -16,6 +16,13 @@ pub enum Kind {
     /// A kind that a plug-in brings, by the plug-in's own name for it: commands and events are
     /// bytes which the module and its handles understand.
     Custom(String),
+    /// Messages that any holder sends to all: commands are [`Command::Send`](crate::Command::Send),
+    /// events [`TopicEvent`](crate::TopicEvent).
+    Topic,
+    /// A state that every holder has a copy of: commands are
+    /// [`Command::Update`](crate::Command::Update), events
+    /// [`ReplicatedEvent`](crate::ReplicatedEvent), which a [`Replica`](crate::Replica) takes in.
+    Replicated,
 }
 
 impl fmt::Display for Kind {
@@ -23,6 +30,8 @@ impl fmt::Display for Kind {
         match self {
             Self::Members => f.write_str("Members"),
             Self::Custom(name) => write!(f, "{name} (custom)"),
+            Self::Topic => f.write_str("Topic"),
+            Self::Replicated => f.write_str("Replicated"),
         }
     }
 }
@@ -39,12 +48,23 @@ pub struct ObjectType {
 impl ObjectType {
     /// The type of an object that tells who is in the cluster.
     pub const fn members(agreement: Agreement) -> Self {
-        Self { kind: Kind::Members, properties: Properties { agreement } }
+        Self { kind: Kind::Members, properties: Properties::of_agreement(agreement) }
+    }
+
+    /// The type of a topic whose messages reach all members of its views.
+    pub const fn topic(order: Order) -> Self {
+        Self { kind: Kind::Topic, properties: Properties::virtual_synchrony(order) }
+    }
+
+    /// The type of a state whose updates all members apply in the same order.
+    pub const fn replicated() -> Self {
+        Self { kind: Kind::Replicated, properties: Properties::virtual_synchrony(Order::Total) }
     }
 
     /// The type of an object of a plug-in's own kind.
     pub fn custom(kind: &str, agreement: Agreement) -> Self {
-        Self { kind: Kind::Custom(kind.to_owned()), properties: Properties { agreement } }
+        let properties = Properties::of_agreement(agreement);
+        Self { kind: Kind::Custom(kind.to_owned()), properties }
     }
 }
 
@@ -83,8 +103,10 @@ mod tests {
             assert_eq!(postcard::to_allocvec(&ty).unwrap(), bytes);
             assert_eq!(postcard::from_bytes(bytes), Ok(ty));
         };
-        golden(ObjectType::members(Agreement::Eventual), &[0, 0]);
-        golden(ObjectType::members(Agreement::Views), &[0, 1]);
-        golden(ObjectType::custom("board", Agreement::Views), b"\x01\x05board\x01");
+        golden(ObjectType::members(Agreement::Eventual), &[0, 0, 0, 0]);
+        golden(ObjectType::members(Agreement::Views), &[0, 1, 0, 0]);
+        golden(ObjectType::custom("board", Agreement::Views), b"\x01\x05board\x01\x00\x00");
+        golden(ObjectType::topic(Order::Fifo), &[2, 1, 1, 1]);
+        golden(ObjectType::replicated(), &[3, 1, 1, 2]);
     }
 }

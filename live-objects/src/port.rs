@@ -67,8 +67,9 @@ impl Port {
     }
 
     /// Gives the object a command. An object accepts a command of any size when its feed is empty,
-    /// so that what is larger than the limit can still be said.
-    pub fn try_send(&self, command: Command) -> Result<(), TrySendError> {
+    /// so that what is larger than the limit can still be said. Returns the command's number among
+    /// those that the object accepted: 0, 1, 2, …
+    pub fn try_send(&self, command: Command) -> Result<u64, TrySendError> {
         let cost = command.cost();
         let mut shared = self.lock();
         if shared.is_closed {
@@ -79,12 +80,12 @@ impl Port {
             return Err(TrySendError::Full(command));
         }
         let was_taken = shared.feed.is_taken();
-        shared.feed.push(command);
+        let number = shared.feed.push(command);
         drop(shared);
         if was_taken {
             self.doorbell.ring(self.object, Ring::Commands);
         }
-        Ok(())
+        Ok(number)
     }
 
     /// The next event, if one is there.
@@ -206,12 +207,12 @@ mod tests {
     #[test]
     fn a_full_feed_gives_the_command_back() {
         let (port, doorbell) = port(&Budget::new(usize::MAX));
-        assert_eq!(port.try_send(command(Port::FEED_BYTES_MAX * 2)), Ok(()), "alone, any size");
+        assert_eq!(port.try_send(command(Port::FEED_BYTES_MAX * 2)), Ok(0), "alone, any size");
         assert_eq!(port.try_send(command(1)), Err(TrySendError::Full(command(1))));
         assert_eq!(doorbell.answer(), [(port.object(), Ring::Commands)]);
         port.take(usize::MAX);
         port.release(0);
-        assert_eq!(port.try_send(command(1)), Ok(()));
+        assert_eq!(port.try_send(command(1)), Ok(1));
     }
 
     #[test]

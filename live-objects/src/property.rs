@@ -14,18 +14,35 @@ use serde::{Deserialize, Serialize};
 pub struct Properties {
     /// How far the holders of the object agree on who is among them.
     pub agreement: Agreement,
+    /// Whether a message reaches all of them.
+    pub delivery: Delivery,
+    /// In which order they hear messages.
+    pub order: Order,
 }
 
 impl Properties {
+    /// What an object promises that carries no messages of the application.
+    pub const fn of_agreement(agreement: Agreement) -> Self {
+        Self { agreement, delivery: Delivery::BestEffort, order: Order::Any }
+    }
+
+    /// What virtual synchrony promises (Birman and Joseph, SOSP 1987), in this order.
+    pub const fn virtual_synchrony(order: Order) -> Self {
+        Self { agreement: Agreement::Views, delivery: Delivery::Reliable, order }
+    }
+
     /// Whether a module that keeps `self` keeps all that `asked` asks for.
     pub fn keep(&self, asked: &Self) -> bool {
         self.agreement >= asked.agreement
+            && self.delivery >= asked.delivery
+            && self.order >= asked.order
     }
 }
 
 impl fmt::Display for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agreement: {}", self.agreement)
+        write!(f, "agreement: {}, delivery: {}", self.agreement, self.delivery)?;
+        write!(f, ", order: {}", self.order)
     }
 }
 
@@ -47,15 +64,64 @@ impl fmt::Display for Agreement {
     }
 }
 
+/// Whether a message reaches all holders of the object.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Delivery {
+    /// Most of them, most of the time.
+    BestEffort,
+    /// Members that are in a view and in the next deliver the same messages in it, each once; what
+    /// a member that stays was told to send reaches everybody who stays.
+    Reliable,
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BestEffort => "best effort",
+            Self::Reliable => "reliable",
+        })
+    }
+}
+
+/// In which order holders of the object hear its messages.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// In any.
+    Any,
+    /// Those of one sender in the order in which they were sent.
+    Fifo,
+    /// As `Fifo`, and all members hear all messages in the same order.
+    Total,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Fifo => "fifo",
+            Self::Total => "total",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_stronger_keeps_the_weaker() {
-        let eventual = Properties { agreement: Agreement::Eventual };
-        let views = Properties { agreement: Agreement::Views };
+        let eventual = Properties::of_agreement(Agreement::Eventual);
+        let views = Properties::of_agreement(Agreement::Views);
         assert!(views.keep(&eventual) && views.keep(&views) && eventual.keep(&eventual));
         assert!(!eventual.keep(&views));
+    }
+
+    #[test]
+    fn each_property_counts() {
+        let fifo = Properties::virtual_synchrony(Order::Fifo);
+        let total = Properties::virtual_synchrony(Order::Total);
+        assert!(total.keep(&fifo) && !fifo.keep(&total));
+        let lossy = Properties { delivery: Delivery::BestEffort, ..total };
+        assert!(!lossy.keep(&fifo) && !fifo.keep(&lossy), "neither is the stronger");
     }
 }

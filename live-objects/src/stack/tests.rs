@@ -437,7 +437,9 @@ fn objects_take_turns_and_each_has_one_in_a_step() {
     let ports = ["/x", "/y", "/z"].map(|name| rig.open(name, "a"));
     let [x, y, z] = [0, 1, 2].map(|index: usize| ports[index].object());
     for (port, texts) in [(0, "123"), (1, "1"), (2, "12")] {
-        texts.chars().for_each(|text| ports[port].try_send(command(&text.to_string())).unwrap());
+        texts.chars().for_each(|text| {
+            ports[port].try_send(command(&text.to_string())).unwrap();
+        });
     }
     let mut step = |arrivals: Vec<Arrival>| {
         rig.step(arrivals);
@@ -466,7 +468,9 @@ fn a_round_goes_on_where_the_last_step_left_it() {
     let mut rig = Rig::new(vec![taker]);
     let ports = ["/x", "/y"].map(|name| rig.open(name, "a"));
     for port in &ports {
-        ["1", "2"].into_iter().for_each(|text| port.try_send(command(text)).unwrap());
+        ["1", "2"].into_iter().for_each(|text| {
+            port.try_send(command(text)).unwrap();
+        });
     }
     (0..5).for_each(|_| drop(rig.step([nudge()])));
     let [x, y] = ports.map(|port| port.object());
@@ -498,7 +502,9 @@ fn a_closed_object_costs_nobody_a_turn() {
     let mut rig = Rig::new(vec![taker]);
     let ports = ["/x", "/y", "/z"].map(|name| rig.open(name, "a"));
     for port in &ports {
-        ["1", "2"].into_iter().for_each(|text| port.try_send(command(text)).unwrap());
+        ["1", "2"].into_iter().for_each(|text| {
+            port.try_send(command(text)).unwrap();
+        });
     }
     rig.step([]);
     taken.try_iter().for_each(drop);
