@@ -1,61 +1,214 @@
-//! The root machine: the module as its node sees it. Only this file sees inputs, events and
-//! signals.
+//! The root machine: the module as its node sees it. Only this file and the objects see inputs and
+//! events.
+//!
+//! A step takes in what came, then (in `finish`) changes views if need be, delivers what can be
+//! delivered, cuts frames as far as the credit goes, and says what is to be said: so a hundred
+//! frames that came together are acknowledged once.
 
-use std::collections::BTreeMap;
+mod observers;
+mod state;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Cost, Event, Input, Io, Kind, MembersEvent, Module, NodeId, ObjectId, ObjectType, Signal,
-    Start, Target, Time, Via,
+    Cost, Epoch, Input, Io, Kind, Member, Module, NodeId, ObjectId, ObjectType, Order, Properties,
+    Rng, Signal, Spec, Start, Target, Time, Via, View,
 };
 use tracing::trace;
 
-use crate::config::Config;
-use crate::configuration::{Configuration, News};
-use crate::control::Control;
+use self::observers::Observers;
+use crate::config::{Config, Mutation};
+use crate::configuration::{Configuration, Decision, News};
+use crate::control::{Control, What};
+use crate::groups::{Groups, Output};
+use crate::live::Told;
+use crate::map::Map;
+use crate::objects::Objects;
+use crate::outbox::Outbox;
+use crate::streams::Streams;
+use crate::transfer::Pull;
+use crate::wire::Packet;
 
 /// The module "groupcomm".
 #[derive(Default)]
 pub struct Groupcomm {
     config: Config,
-    configuration: Option<Configuration>,
-    /// The open objects, and what each has not been told for want of room.
-    objects: BTreeMap<ObjectId, Vec<Event>>,
-    /// Asked to stop: until when it waits for a view without it.
-    stops_by: Option<Time>,
-    is_stopped: bool,
+    member: Option<Agent>,
 }
 
 impl Groupcomm {
     /// A module of this configuration.
     pub fn new(config: Config) -> Self {
-        Self { config, ..Self::default() }
+        Self { config, member: None }
+    }
+}
+
+impl Module for Groupcomm {
+    fn name(&self) -> &'static str {
+        "groupcomm"
     }
 
-    fn on_start(&mut self, start: &Start, io: &mut Io<'_>) {
-        let rng = io.rng().fork("configuration");
-        self.configuration = Some(Configuration::new(start.me, self.config, rng));
-    }
-
-    fn on_open(&mut self, now: Time, object: ObjectId) {
-        let configuration = self.configuration.as_mut().expect("started before it opens");
-        configuration.enter(now);
-        let mut events = vec![Event::Opened];
-        // What was installed in this very step is told to all below.
-        if configuration.news.is_empty() {
-            events
-                .extend(configuration.view().cloned().map(MembersEvent::View).map(Event::Members));
+    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
+        let keeps = Properties::virtual_synchrony(Order::Total);
+        match ty.kind {
+            // A view is said, promised, accepted and told.
+            Kind::Members => Some(Cost { copies: 4, overhead_bytes: 1_024 }),
+            Kind::Topic | Kind::Replicated => {
+                let cost = Cost { copies: 1, overhead_bytes: 128 };
+                keeps.keep(&ty.properties).then_some(cost)
+            }
+            Kind::Custom(_) => None,
         }
-        self.objects.insert(object, events);
+    }
+
+    fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
+        if let Input::Start(start) = &input {
+            self.member = Some(Agent::new(start, self.config, io.rng()));
+        } else if let Some(member) = &mut self.member {
+            member.handle(now, input, io);
+        }
+    }
+
+    fn finish(&mut self, now: Time, io: &mut Io<'_>) {
+        if let Some(member) = &mut self.member {
+            member.finish(now, io);
+        }
+    }
+
+    fn next_wake(&self) -> Option<Time> {
+        self.member.as_ref()?.next_wake()
+    }
+}
+
+/// A node's part, from its start on.
+struct Agent {
+    me: Member,
+    config: Config,
+    rng: Rng,
+    configuration: Configuration,
+    streams: Streams,
+    /// Those of the view before, for whoever misses frames that it ended with.
+    previous: Option<Streams>,
+    groups: Groups,
+    objects: Objects,
+    observers: Observers,
+    outbox: Outbox,
+    /// The group map at the beginning of the present view, for those who joined in it.
+    map_at_cut: Option<(u64, Bytes)>,
+    /// The group map that is being fetched, and as much as came of it.
+    map_pull: Option<(Pull, Vec<u8>)>,
+    /// Asked to stop: when it asks to be let out, at the latest, and until when it waits for that.
+    leaves_by: Option<Time>,
+    stops_by: Option<Time>,
+    is_stopped: bool,
+    /// There is more to do at once.
+    wakes_at: Option<Time>,
+}
+
+impl Agent {
+    fn new(start: &Start, config: Config, rng: &Rng) -> Self {
+        let me = start.me;
+        Self {
+            me,
+            config,
+            rng: rng.fork("agent"),
+            configuration: Configuration::new(me, config, rng.fork("configuration")),
+            streams: Streams::of_no_view(rng.fork("no view")),
+            previous: None,
+            groups: Groups::new(me),
+            objects: Objects::default(),
+            observers: Observers::default(),
+            outbox: Outbox::default(),
+            map_at_cut: None,
+            map_pull: None,
+            leaves_by: None,
+            stops_by: None,
+            is_stopped: false,
+            wakes_at: None,
+        }
+    }
+
+    fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
+        match input {
+            Input::Open { object, spec } => self.on_open(now, object, spec, io),
+            Input::Close { object } => {
+                self.observers.close(object);
+                self.outbox.forget(object);
+                if let Some(change) = self.objects.close(object) {
+                    self.outbox.say(change);
+                }
+            }
+            Input::Commands { object } => self.observers.on_commands(object, io),
+            Input::Datagram { from, bytes } => self.on_datagram(now, from, bytes, io),
+            Input::Message { from, bytes } => self.on_message(now, from, &bytes, io),
+            Input::Signal(signal) => self.on_signal(now, signal),
+            Input::Stop => {
+                self.leaves_by = Some(now + FAREWELL / 2);
+                self.stops_by = Some(now + FAREWELL);
+            }
+            // A lost link loses messages, all of which are said again by the clock.
+            Input::Wake
+            | Input::Drained { .. }
+            | Input::Frozen { .. }
+            | Input::Link { .. }
+            | Input::Room { .. }
+            | Input::Start(_) => {}
+        }
+    }
+
+    fn on_open(&mut self, now: Time, object: ObjectId, spec: Arc<Spec>, io: &mut Io<'_>) {
+        self.configuration.enter(now);
+        self.on_news(now, io);
+        if spec.ty.kind == Kind::Members {
+            self.observers.open(object, self.configuration.view());
+        } else {
+            let change = self.objects.open(now, object, spec);
+            self.outbox.say(change);
+        }
+    }
+
+    fn on_datagram(&mut self, now: Time, from: NodeId, bytes: Bytes, io: &mut Io<'_>) {
+        let (tag, packet) = match Packet::decode(bytes.clone()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                trace!(?from, %error, "datagram dropped");
+                io.count("groupcomm.malformed");
+                return;
+            }
+        };
+        let is_sane = if tag == self.streams.tag() {
+            if let (Packet::Data(frame), Some(Mutation::DeliverTwice)) =
+                (&packet, self.config.mutation)
+                && self.streams.has(frame)
+            {
+                self.groups.deliver_again(frame);
+            }
+            self.streams.on_packet(now, from, packet, bytes)
+        } else if let Some(previous) = self.previous.as_mut().filter(|it| it.tag() == tag)
+            && let Packet::Nak { .. } = packet
+        {
+            previous.on_packet(now, from, packet, bytes)
+        } else {
+            io.count("groupcomm.other_view");
+            true
+        };
+        if !is_sane {
+            io.count("groupcomm.absurd");
+        }
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, bytes: &Bytes, io: &mut Io<'_>) {
         match Control::decode(bytes) {
+            Ok(Control::Pull(what, offset)) => self.on_pull(from, what, offset, io),
+            Ok(Control::Chunk { what, offset, bytes, more, last }) => {
+                self.on_chunk(now, from, what, offset, bytes, more, last, io);
+            }
+            Ok(Control::Lacking(what)) => self.on_lacking(now, what),
             Ok(message) => {
-                if let Some(configuration) = &mut self.configuration {
-                    configuration.on_message(now, from, message);
-                }
+                self.configuration.on_message(now, from, message, &mut self.streams);
+                self.on_news(now, io);
             }
             Err(error) => {
                 trace!(?from, %error, "message dropped");
@@ -65,102 +218,213 @@ impl Groupcomm {
     }
 
     fn on_signal(&mut self, now: Time, signal: Signal) {
-        let Some(configuration) = &mut self.configuration else { return };
         match signal {
-            Signal::Alive(member) => configuration.on_alive(now, member),
-            Signal::Faulty(member) | Signal::Left(member) => configuration.on_gone(now, member),
+            Signal::Alive(member) => self.configuration.on_alive(now, member),
+            Signal::Faulty(member) | Signal::Left(member) => {
+                self.configuration.on_gone(now, member);
+            }
             Signal::Suspect(_) => {}
         }
     }
 
-    fn on_stop(&mut self, now: Time) {
-        self.stops_by = Some(now + FAREWELL);
-        if let Some(configuration) = &mut self.configuration {
-            configuration.leave(now);
+    fn finish(&mut self, now: Time, io: &mut Io<'_>) {
+        self.wakes_at = None;
+        if self.leaves_by.is_some_and(|by| now >= by || !self.groups.is_needed()) {
+            self.leaves_by = None;
+            self.configuration.leave(now);
         }
-    }
-
-    /// Sends what the configuration has to say, and tells the objects what is new.
-    fn flush(&mut self, now: Time, io: &mut Io<'_>) {
-        let Some(configuration) = &mut self.configuration else { return };
-        for (to, message) in std::mem::take(&mut configuration.out) {
+        self.configuration.on_wake(now, &mut self.streams);
+        self.on_news(now, io);
+        self.configuration.on_progress(now, &mut self.streams);
+        self.on_news(now, io);
+        self.exchange(now, io);
+        self.fetch(now, io);
+        if self.groups.map().is_none() {
+            self.objects.on_no_primary(now);
+        }
+        self.objects.flush(io);
+        self.observers.flush(io);
+        for (to, message) in std::mem::take(&mut self.configuration.out) {
             if io.send(Target::Node(to), Via::Control, message.encode()).is_err() {
                 // All that matters is said again, or asked for.
                 io.count("groupcomm.no_room");
             }
         }
-        for news in std::mem::take(&mut configuration.news) {
-            let event = Event::Members(match news {
-                News::Installed(view) => MembersEvent::View(view),
-                News::Outside => MembersEvent::Outside,
-            });
-            self.objects.values_mut().for_each(|events| events.push(event.clone()));
-        }
-        for (object, events) in &mut self.objects {
-            tell(*object, events, io);
-        }
-        let is_over = self.stops_by.is_some_and(|by| configuration.is_out() || now >= by);
+        let is_out = self.leaves_by.is_none() && self.configuration.is_out();
+        let is_over = self.stops_by.is_some_and(|by| is_out || now >= by);
         if is_over && !std::mem::replace(&mut self.is_stopped, true) {
             io.stopped();
         }
     }
-}
 
-impl Module for Groupcomm {
-    fn name(&self) -> &'static str {
-        "groupcomm"
-    }
-
-    /// A view is said, promised, accepted and told.
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-        (ty.kind == Kind::Members).then_some(Cost { copies: 4, overhead_bytes: 1_024 })
-    }
-
-    fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
-        match input {
-            Input::Start(start) => self.on_start(&start, io),
-            Input::Open { object, .. } => self.on_open(now, object),
-            Input::Close { object } => {
-                self.objects.remove(&object);
+    /// Delivers what came, sends what can be sent, and both again for what that brought about.
+    fn exchange(&mut self, now: Time, io: &mut Io<'_>) {
+        self.outbox.begin();
+        loop {
+            self.deliver(now, io);
+            let Self { outbox, streams, groups, objects, .. } = self;
+            if !outbox.cut(now, io, streams, groups, objects) {
+                break;
             }
-            Input::Commands { object } => {
-                while let Some(taken) = io.take(object, usize::MAX) {
-                    io.count("groupcomm.unknown_command");
-                    io.release(object, taken.message);
+        }
+        self.outbox.confirm(&self.streams, self.config.mutation, io, &mut self.objects);
+        let backlog = self.groups.bytes() + self.objects.bytes();
+        self.streams.set_choked(backlog > BACKLOG_BYTES_MAX);
+        let packets = self.streams.finish(now);
+        let repairs = self.previous.as_mut().map(Streams::repairs).unwrap_or_default();
+        for (to, packet) in packets.into_iter().chain(repairs) {
+            if io.send(Target::Node(to), Via::Datagram, packet).is_err() {
+                io.count("groupcomm.no_room");
+            }
+        }
+        if self.outbox.is_hungry() && self.streams.has_credit() {
+            self.wakes_at = Some(now);
+        }
+    }
+
+    /// Goes through the frames that came in order.
+    fn deliver(&mut self, now: Time, io: &mut Io<'_>) {
+        let is_sequencer = self.streams.me() == 0 && !self.streams.is_wedged();
+        while let Some(frame) = self.streams.next_fresh() {
+            if is_sequencer && frame.origin != 0 {
+                let has_total = frame.has_total();
+                self.outbox.order(frame.origin, frame.number, frame.map, has_total);
+            }
+            self.groups.push(frame);
+        }
+        self.groups.deliver();
+        self.on_outputs(now, io);
+    }
+
+    fn on_outputs(&mut self, now: Time, io: &mut Io<'_>) {
+        for _ in 0..std::mem::take(&mut self.groups.absurd) {
+            io.count("groupcomm.absurd");
+        }
+        for output in self.groups.outputs() {
+            match output {
+                Output::Regrouping { object } => {
+                    self.outbox.on_regrouping(object, io, &mut self.objects);
+                }
+                Output::Joined { object, group, session } => {
+                    if let Some(open) = self.objects.get(object)
+                        && open.session == session
+                    {
+                        open.on_joined(group);
+                    }
+                }
+                Output::Refused { object, session, held } => {
+                    if let Some(open) = self.objects.get(object)
+                        && open.session == session
+                    {
+                        open.on_refused(held);
+                    }
+                }
+                Output::Told { object, told } => self.on_told(now, object, told),
+                Output::Cut { object, cut, by } => {
+                    if let Some(open) = self.objects.get(object) {
+                        open.on_cut(now, cut, by == self.me);
+                    }
+                }
+                Output::Complete { object, cut } => io.thaw(object, cut),
+            }
+        }
+    }
+
+    fn on_told(&mut self, now: Time, object: ObjectId, told: Told) {
+        let Some(open) = self.objects.get(object) else { return };
+        match told {
+            Told::Installed(change) => {
+                let Some(present) = self.configuration.view() else { return };
+                if !change.after.contains(&self.me) {
+                    return;
+                }
+                let epoch = Epoch { number: change.number, ..present.epoch };
+                let view = View { epoch, members: change.after.clone() };
+                open.on_installed(now, view, &change);
+            }
+            Told::Message(message) => {
+                let own = message.own.filter(|(session, _)| *session == open.session);
+                let own = own.map(|(_, number)| number);
+                open.on_message(message.from, own, message.bytes);
+                if let Some(number) = own {
+                    self.outbox.on_delivered(object, number, message.ordered_by);
                 }
             }
-            Input::Message { from, bytes } => self.on_message(now, from, &bytes, io),
-            Input::Signal(signal) => self.on_signal(now, signal),
-            Input::Stop => self.on_stop(now),
-            Input::Datagram { .. } => io.count("groupcomm.malformed"),
-            // A lost link loses messages, all of which are said again by the clock.
-            Input::Wake | Input::Drained { .. } | Input::Link { .. } | Input::Room { .. } => {}
         }
     }
 
-    fn finish(&mut self, now: Time, io: &mut Io<'_>) {
-        if let Some(configuration) = &mut self.configuration {
-            configuration.on_wake(now);
+    fn on_news(&mut self, now: Time, io: &mut Io<'_>) {
+        for news in std::mem::take(&mut self.configuration.news) {
+            match news {
+                News::Installed(decision) => {
+                    self.install(now, &decision, io);
+                    self.observers.on_view(&decision.view);
+                }
+                News::Outside => {
+                    self.objects.step_out(now);
+                    self.groups.step_out();
+                    self.outbox.step_out();
+                    self.streams = Streams::of_no_view(self.rng.fork("no view"));
+                    self.previous = None;
+                    self.map_at_cut = None;
+                    self.map_pull = None;
+                    self.observers.on_outside();
+                }
+            }
         }
-        self.flush(now, io);
+    }
+
+    /// Ends the view that this member was in, if it was in one, and begins the next.
+    fn install(&mut self, now: Time, decision: &Decision, io: &mut Io<'_>) {
+        let Decision { view, cut } = decision;
+        let old = self.streams.members().to_vec();
+        if !old.is_empty() {
+            self.streams.finish_at(&cut.trim);
+            while let Some(frame) = self.streams.next_fresh() {
+                self.groups.push(frame);
+            }
+            self.groups.end_view();
+            self.on_outputs(now, io);
+            let trim = cut.trim[self.streams.me()];
+            self.outbox.end_view(trim, io, &mut self.objects);
+        }
+        let rng = self.rng.fork(&format!("streams {}", view.epoch.number));
+        let streams = std::mem::replace(&mut self.streams, Streams::new(view, self.me, rng));
+        self.previous = (!old.is_empty()).then_some(streams);
+        self.groups.begin_view(view, cut.is_reset.then(Map::default));
+        self.on_outputs(now, io);
+        self.map_at_cut = None;
+        self.map_pull = None;
+        if let Some(map) = self.groups.map() {
+            if view.members.iter().any(|member| !old.contains(member)) {
+                let bytes = postcard::to_allocvec(map).expect("memory takes a map");
+                self.map_at_cut = Some((view.epoch.number, bytes.into()));
+            }
+            self.on_map(io, cut.is_reset);
+        } else {
+            self.map_pull = Some((Pull::new(What::Map(view.epoch.number), now), Vec::new()));
+        }
     }
 
     fn next_wake(&self) -> Option<Time> {
-        let wake = self.configuration.as_ref()?.next_wake();
-        wake.into_iter().chain(self.stops_by).min()
+        let has_map = self.groups.map().is_some();
+        let wakes = [
+            self.configuration.next_wake(),
+            self.streams.next_wake(),
+            self.map_pull.as_ref().map(|(pull, _)| pull.next_wake()),
+            self.objects.pulls_at(),
+            self.objects.refuses_at().filter(|_| !has_map),
+            self.leaves_by,
+            self.stops_by,
+            self.wakes_at,
+        ];
+        wakes.into_iter().flatten().min()
     }
 }
 
-/// Tells an object what it was not told yet, as far as there is room. A reader that is far behind
-/// is told the last things only, in order.
-fn tell(object: ObjectId, events: &mut Vec<Event>, io: &mut Io<'_>) {
-    let told = events.iter().take_while(|event| io.emit(object, (*event).clone()).is_ok()).count();
-    events.drain(..told);
-    let excess = events.len().saturating_sub(UNTOLD_MAX);
-    events.drain(..excess);
-}
-
-/// How long a node that stops waits for a view without it.
+/// How long a node that stops waits for a view without it, and half as long for others to get the
+/// states that they may have from nobody else.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How many events are kept for an object that does not read.
-const UNTOLD_MAX: usize = 16;
+/// How many bytes may wait for applications, and for what must come before, until this member
+/// acknowledges nothing more.
+const BACKLOG_BYTES_MAX: usize = 8 << 20;

@@ -1,38 +1,41 @@
 //! One change of view: an instance of Paxos (Lamport, 1998) whose acceptors are the members of the
-//! view that is to be changed, and whose value is the list of members of the next.
+//! view that is to be changed, and whose value is the list of members of the next, with the *trim*:
+//! how far each stream of the old view goes.
 //!
 //! What Paxos leaves open is settled here for views. A leader proposes only members of the old view
 //! that *promised* in its ballot, so whoever is in two views in a row knew the first when the
 //! second was decided: nobody skips a view. It waits for every member that is believed up, up to a
 //! limit, so that nobody is left out for being a little slow.
+//!
+//! The trim is the most that those who promised hold between them, so that whatever was delivered
+//! by a member of the next view, or was stable, lies within it. A member accepts once it holds all
+//! of that itself: when a view is decided, a quorum of the old one holds what it ended with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use live_objects::{Member, NodeId, Time, View};
 
-use crate::control::Ballot;
+use crate::control::{Ballot, Cut, Proposal};
+use crate::streams::{Holdings, trim};
 
 /// What a member has promised about the present view.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Acceptor {
     promised: Option<Ballot>,
-    accepted: Option<(Ballot, Vec<Member>)>,
+    accepted: Option<(Ballot, Proposal)>,
 }
 
 impl Acceptor {
     /// Promises, or says what was promised to somebody higher. What was accepted goes with a
     /// promise.
-    pub(crate) fn prepare(
-        &mut self,
-        ballot: Ballot,
-    ) -> Result<Option<(Ballot, Vec<Member>)>, Ballot> {
+    pub(crate) fn prepare(&mut self, ballot: Ballot) -> Result<Option<(Ballot, Proposal)>, Ballot> {
         self.follow(ballot).map(|()| self.accepted.clone())
     }
 
     /// Accepts, or says what was promised to somebody higher.
-    pub(crate) fn accept(&mut self, ballot: Ballot, members: Vec<Member>) -> Result<(), Ballot> {
+    pub(crate) fn accept(&mut self, ballot: Ballot, value: Proposal) -> Result<(), Ballot> {
         self.follow(ballot)?;
-        self.accepted = Some((ballot, members));
+        self.accepted = Some((ballot, value));
         Ok(())
     }
 
@@ -46,7 +49,8 @@ impl Acceptor {
         self.promised.map_or(1, |ballot| ballot.round.saturating_add(1))
     }
 
-    fn follow(&mut self, ballot: Ballot) -> Result<(), Ballot> {
+    /// Whether this ballot was promised, and none higher.
+    pub(crate) fn follow(&mut self, ballot: Ballot) -> Result<(), Ballot> {
         if let Some(promised) = self.promised.filter(|promised| *promised > ballot) {
             return Err(promised);
         }
@@ -60,30 +64,52 @@ impl Acceptor {
 pub(crate) struct Attempt {
     pub(crate) ballot: Ballot,
     pub(crate) began: Time,
-    promises: BTreeMap<NodeId, Option<(Ballot, Vec<Member>)>>,
-    /// What is proposed, once enough have promised, and who accepted it.
-    proposed: Option<(Vec<Member>, BTreeSet<NodeId>)>,
+    promises: BTreeMap<NodeId, Promise>,
+    /// What is to be proposed, once enough have promised.
+    value: Option<Proposal>,
+    /// Who accepted it, once it was proposed.
+    accepted: Option<BTreeSet<NodeId>>,
+}
+
+/// What a member said when it promised.
+#[derive(Debug)]
+struct Promise {
+    accepted: Option<(Ballot, Proposal)>,
+    holdings: Holdings,
 }
 
 impl Attempt {
     pub(crate) fn new(ballot: Ballot, began: Time) -> Self {
-        Self { ballot, began, promises: BTreeMap::new(), proposed: None }
+        Self { ballot, began, promises: BTreeMap::new(), value: None, accepted: None }
     }
 
-    pub(crate) fn on_promise(&mut self, from: NodeId, accepted: Option<(Ballot, Vec<Member>)>) {
-        self.promises.insert(from, accepted);
+    /// Somebody promised. What it holds counts as long as nothing is chosen.
+    pub(crate) fn on_promise(
+        &mut self,
+        from: NodeId,
+        accepted: Option<(Ballot, Proposal)>,
+        holdings: Holdings,
+    ) {
+        if self.value.is_none() {
+            self.promises.insert(from, Promise { accepted, holdings });
+        }
     }
 
     /// Somebody accepted the proposal.
     pub(crate) fn on_accepted(&mut self, from: NodeId) {
-        if let Some((_, accepted)) = &mut self.proposed {
+        if let Some(accepted) = &mut self.accepted {
             accepted.insert(from);
         }
     }
 
-    /// What is proposed, if it came to that.
-    pub(crate) fn proposed(&self) -> Option<&Vec<Member>> {
-        self.proposed.as_ref().map(|(members, _)| members)
+    /// What is to be proposed, if it came to that.
+    pub(crate) fn value(&self) -> Option<&Proposal> {
+        self.value.as_ref()
+    }
+
+    /// Whether it was proposed.
+    pub(crate) fn is_proposed(&self) -> bool {
+        self.accepted.is_some()
     }
 
     pub(crate) fn has_promised(&self, node: NodeId) -> bool {
@@ -91,31 +117,52 @@ impl Attempt {
     }
 
     pub(crate) fn has_accepted(&self, node: NodeId) -> bool {
-        self.proposed.as_ref().is_some_and(|(_, accepted)| accepted.contains(&node))
+        self.accepted.as_ref().is_some_and(|accepted| accepted.contains(&node))
     }
 
-    /// Enough have promised: proposes what was accepted in the highest ballot before, which may
-    /// have been decided already, or else what `wished` makes of the members that promised.
-    pub(crate) fn propose(
-        &mut self,
-        view: &View,
-        wished: impl FnOnce(Vec<Member>) -> Vec<Member>,
-    ) -> Vec<Member> {
-        assert!(self.proposed.is_none(), "one proposal a ballot");
-        let accepted = self.promises.values().flatten().max_by_key(|(ballot, _)| *ballot);
-        let promised = || {
+    /// Those who promised.
+    pub(crate) fn promised(&self) -> Vec<NodeId> {
+        self.promises.keys().copied().collect()
+    }
+
+    /// Enough have promised: chooses what was accepted in the highest ballot before, which may have
+    /// been decided already, or else what `wished` makes of the members that promised.
+    pub(crate) fn choose(&mut self, view: &View, wished: impl FnOnce(Vec<Member>) -> Vec<Member>) {
+        assert!(self.value.is_none(), "one proposal a ballot");
+        let accepted = self.promises.values().filter_map(|promise| promise.accepted.as_ref());
+        let accepted = accepted.max_by_key(|(ballot, _)| *ballot).map(|(_, value)| value.clone());
+        self.value = Some(accepted.unwrap_or_else(|| {
             let members = view.members.iter().copied();
-            members.filter(|member| self.has_promised(member.node)).collect()
-        };
-        let members = accepted.map_or_else(|| wished(promised()), |(_, members)| members.clone());
-        self.proposed = Some((members.clone(), BTreeSet::new()));
-        members
+            let promised = members.filter(|member| self.has_promised(member.node));
+            let promised: Vec<Member> = promised.collect();
+            let mut members = wished(promised.clone());
+            if !members.iter().any(|member| self.has_map(*member, view)) {
+                // Whoever alone knows the group map may not leave before somebody else does.
+                let knowing = promised.into_iter().filter(|member| self.has_map(*member, view));
+                members.extend(knowing);
+            }
+            let is_reset = !members.iter().any(|member| self.has_map(*member, view));
+            let trim = trim(self.promises.values().map(|promise| &promise.holdings));
+            Proposal { members, cut: Cut { trim, is_reset } }
+        }));
+    }
+
+    fn has_map(&self, member: Member, view: &View) -> bool {
+        let promise = self.promises.get(&member.node).filter(|_| view.has(member));
+        promise.is_some_and(|promise| promise.holdings.has_map)
+    }
+
+    /// The leader holds all that is needed: what was chosen is proposed.
+    pub(crate) fn propose(&mut self) -> Proposal {
+        self.accepted = Some(BTreeSet::new());
+        self.value.clone().expect("it was chosen before")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::Held;
     use live_objects::{ClusterId, Epoch, Incarnation};
 
     fn member(byte: u8) -> Member {
@@ -129,6 +176,16 @@ mod tests {
         Ballot { round, leader: member(leader).node }
     }
 
+    fn value(members: &[u8]) -> Proposal {
+        let members = members.iter().map(|byte| member(*byte)).collect();
+        Proposal { members, cut: Cut::default() }
+    }
+
+    fn holds(prefixes: &[u64]) -> Holdings {
+        let streams = prefixes.iter().map(|&prefix| Held { prefix, beyond: vec![] });
+        Holdings { has_map: true, streams: streams.collect() }
+    }
+
     fn view() -> View {
         let epoch = Epoch { cluster: ClusterId::from_bytes([1; 16]), number: 1 };
         View { epoch, members: vec![member(1), member(2), member(3)] }
@@ -140,9 +197,9 @@ mod tests {
         assert!(!acceptor.is_wedged());
         assert_eq!(acceptor.prepare(ballot(2, 1)), Ok(None));
         assert_eq!(acceptor.prepare(ballot(1, 9)), Err(ballot(2, 1)));
-        assert_eq!(acceptor.accept(ballot(1, 9), vec![]), Err(ballot(2, 1)));
-        assert_eq!(acceptor.accept(ballot(2, 1), vec![member(1)]), Ok(()));
-        assert_eq!(acceptor.prepare(ballot(2, 2)), Ok(Some((ballot(2, 1), vec![member(1)]))));
+        assert_eq!(acceptor.accept(ballot(1, 9), value(&[])), Err(ballot(2, 1)));
+        assert_eq!(acceptor.accept(ballot(2, 1), value(&[1])), Ok(()));
+        assert_eq!(acceptor.prepare(ballot(2, 2)), Ok(Some((ballot(2, 1), value(&[1])))));
         assert!(acceptor.is_wedged());
         assert_eq!(acceptor.next_round(), 3);
     }
@@ -150,23 +207,51 @@ mod tests {
     #[test]
     fn what_may_have_been_decided_is_proposed_again() {
         let mut attempt = Attempt::new(ballot(5, 1), Time::ZERO);
-        attempt.on_promise(member(1).node, Some((ballot(2, 2), vec![member(2)])));
-        attempt.on_promise(member(2).node, Some((ballot(3, 3), vec![member(3)])));
-        attempt.on_promise(member(3).node, None);
-        let wished = |_| unreachable!("something was accepted before");
-        assert_eq!(attempt.propose(&view(), wished), [member(3)]);
+        attempt.on_promise(member(1).node, Some((ballot(2, 2), value(&[2]))), holds(&[]));
+        attempt.on_promise(member(2).node, Some((ballot(3, 3), value(&[3]))), holds(&[]));
+        attempt.on_promise(member(3).node, None, holds(&[9]));
+        attempt.choose(&view(), |_| unreachable!("something was accepted before"));
+        assert_eq!(attempt.propose(), value(&[3]));
     }
 
     #[test]
     fn only_who_promised_is_proposed() {
         let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
-        attempt.on_promise(member(3).node, None);
-        attempt.on_promise(member(1).node, None);
-        let mut with_joiner = attempt.propose(&view(), |mut members| {
+        attempt.on_promise(member(3).node, None, holds(&[]));
+        attempt.on_promise(member(1).node, None, holds(&[]));
+        attempt.choose(&view(), |mut members| {
             members.push(member(7));
             members
         });
-        assert_eq!(with_joiner.pop(), Some(member(7)));
-        assert_eq!(with_joiner, [member(1), member(3)]);
+        assert_eq!(attempt.propose().members, [member(1), member(3), member(7)]);
+    }
+
+    #[test]
+    fn who_alone_knows_the_map_stays_and_with_the_last_of_them_it_is_lost() {
+        let without = Holdings { has_map: false, ..holds(&[]) };
+        let chosen = |first: Holdings| {
+            let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
+            attempt.on_promise(member(1).node, None, first);
+            attempt.on_promise(member(2).node, None, without.clone());
+            attempt.choose(&view(), |promised| promised[1..].to_vec());
+            attempt.propose()
+        };
+        let value = chosen(holds(&[]));
+        assert_eq!((value.members, value.cut.is_reset), (vec![member(2), member(1)], false));
+        let value = chosen(without.clone());
+        assert_eq!((value.members, value.cut.is_reset), (vec![member(2)], true));
+    }
+
+    #[test]
+    fn the_trim_is_what_those_who_promised_hold_between_them() {
+        let held = |prefix, beyond: &[(u64, u64)]| Held { prefix, beyond: beyond.to_vec() };
+        let with = |streams| Holdings { has_map: true, streams };
+        let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
+        let first = with(vec![held(3, &[(6, 7)]), held(0, &[(2, 9)])]);
+        let second = with(vec![held(4, &[(5, 5), (9, 9)]), held(0, &[])]);
+        attempt.on_promise(member(1).node, None, first);
+        attempt.on_promise(member(2).node, None, second);
+        attempt.choose(&view(), |members| members);
+        assert_eq!(attempt.propose().cut, Cut { trim: vec![7, 0], is_reset: false });
     }
 }

@@ -15,4 +15,10 @@ pub struct Config {
 pub enum Mutation {
     /// Any one member of the last view can decide on the next.
     MinorityView,
+    /// A member installs a view without the frames that it misses of the one before.
+    SkipRepair,
+    /// A frame that comes twice is delivered twice.
+    DeliverTwice,
+    /// An update is told to be stable as soon as it is applied here.
+    AckBeforeStable,
 }

@@ -1,5 +1,8 @@
 //! The configuration: which view this member is in, and how it gets to the next.
 //!
+//! A view ends with a *flush*: its streams are wedged as members promise, the trim is agreed on
+//! with the next view, and whoever installs that has all frames up to the trim first.
+//!
 //! The members of a view change it together, by Paxos among themselves (`change`). The *leader* is
 //! the most senior member that is believed up; if two believe they are, Paxos keeps them from harm
 //! and the higher ballot prevails. Joins, leaves and deaths that become known while a change is
@@ -13,6 +16,9 @@
 //! Invariants: a member installs views of one cluster, each number once and upwards. It is in each
 //! view that it installs.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -22,13 +28,22 @@ use rand::seq::IteratorRandom;
 
 use crate::change::{Acceptor, Attempt};
 use crate::config::{Config, Mutation};
-use crate::control::{Ballot, Control, MEMBERS_MAX};
+use crate::control::{Ballot, Control, Cut, MEMBERS_MAX, Proposal};
+use crate::streams::Streams;
 
 /// What a member hears from its configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum News {
-    Installed(View),
+    /// A view, and where the one before it ended, whether or not this member was in that.
+    Installed(Decision),
     Outside,
+}
+
+/// A view as it was decided, and where the one before it ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Decision {
+    pub(crate) view: View,
+    pub(crate) cut: Cut,
 }
 
 /// A node's part in the configuration.
@@ -38,11 +53,16 @@ pub(crate) struct Configuration {
     rng: Rng,
     wish: Wish,
     /// The view this node is in.
-    view: Option<View>,
+    view: Option<Decision>,
+    /// The next one, which is installed when all frames of the present one are here, and since when
+    /// that is waited for.
+    next: Option<(Decision, Time)>,
     /// The last view that this node heard of while it is in none. Those who are in it may not have
     /// heard of it themselves, if whoever decided it left or died.
-    past: Option<View>,
+    past: Option<Decision>,
     acceptor: Acceptor,
+    /// What this member is to accept once it holds all frames up to the trim.
+    accepting: Option<(NodeId, Ballot, Proposal)>,
     attempt: Option<Attempt>,
     /// Before then no new attempt is made.
     rests_until: Time,
@@ -77,8 +97,10 @@ impl Configuration {
             rng,
             wish: Wish::Nothing,
             view: None,
+            next: None,
             past: None,
             acceptor: Acceptor::default(),
+            accepting: None,
             attempt: None,
             rests_until: Time::ZERO,
             rounds: 0,
@@ -95,7 +117,7 @@ impl Configuration {
     }
 
     pub(crate) fn view(&self) -> Option<&View> {
-        self.view.as_ref()
+        self.view.as_ref().map(|decision| &decision.view)
     }
 
     /// This node wants to be in.
@@ -107,12 +129,16 @@ impl Configuration {
         self.wakes_at = now;
         if self.config.found && self.past.is_none() {
             let cluster = ClusterId::from_bytes(self.rng.random());
-            self.install(View { epoch: Epoch { cluster, number: 1 }, members: vec![self.me] });
+            let view = View { epoch: Epoch { cluster, number: 1 }, members: vec![self.me] };
+            self.install(Decision { view, cut: Cut { trim: Vec::new(), is_reset: true } });
         }
     }
 
     /// This node wants to be out.
     pub(crate) fn leave(&mut self, now: Time) {
+        if self.wish == Wish::Out {
+            return;
+        }
         self.wish = Wish::Out;
         self.wakes_at = now;
         self.leaving.insert(self.me);
@@ -120,7 +146,7 @@ impl Configuration {
 
     /// Whether nobody counts on this node.
     pub(crate) fn is_out(&self) -> bool {
-        self.view.as_ref().is_none_or(|view| view.members == [self.me])
+        self.view().is_none_or(|view| view.members == [self.me])
     }
 
     pub(crate) fn on_alive(&mut self, now: Time, member: Member) {
@@ -145,41 +171,46 @@ impl Configuration {
             let forgotten = self.gone_in_order.pop_front().expect("more than none");
             self.gone.remove(&forgotten);
         }
-        if self.view.as_ref().is_some_and(|view| view.has(member)) {
+        if self.view().is_some_and(|view| view.has(member)) {
             self.wakes_at = now;
         }
     }
 
-    pub(crate) fn on_message(&mut self, now: Time, from: NodeId, message: Control) {
+    pub(crate) fn on_message(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        message: Control,
+        streams: &mut Streams,
+    ) {
         match message {
             Control::Join(member) => self.on_join(now, member),
             Control::Leave(member) => self.on_leave(now, member),
-            Control::Told(view) => self.learn(now, view),
+            Control::Told(view, cut) => self.learn(now, Decision { view, cut }, streams),
             Control::Prepare(epoch, ballot) => {
                 let Some(epoch) = self.present(from, epoch) else { return };
                 let answer = match self.acceptor.prepare(ballot) {
-                    Ok(accepted) => Control::Promise(epoch, ballot, accepted),
+                    Ok(accepted) => Control::Promise(epoch, ballot, accepted, streams.wedge()),
                     Err(promised) => Control::Outbid(epoch, promised),
                 };
                 self.wakes_at = self.wakes_at.min(now + WEDGED);
                 self.out.push((from, answer));
             }
-            Control::Accept(epoch, ballot, members) => {
-                let Some(epoch) = self.present(from, epoch) else { return };
-                let answer = match self.acceptor.accept(ballot, members) {
-                    Ok(()) => Control::Accepted(epoch, ballot),
-                    Err(promised) => Control::Outbid(epoch, promised),
-                };
-                self.out.push((from, answer));
-            }
-            Control::Promise(epoch, ballot, accepted) => {
+            Control::Accept(epoch, ballot, value) => {
                 if self.present(from, epoch).is_some() {
-                    self.on_vote(now, ballot, |attempt| attempt.on_promise(from, accepted));
+                    self.accepting = Some((from, ballot, value));
+                    self.on_progress(now, streams);
+                }
+            }
+            Control::Promise(epoch, ballot, accepted, holdings) => {
+                if self.present(from, epoch).is_some() {
+                    let vote = |it: &mut Attempt| it.on_promise(from, accepted, holdings);
+                    self.on_vote(now, ballot, vote, streams);
                 }
             }
             Control::Accepted(epoch, ballot) => {
                 if self.present(from, epoch).is_some() {
-                    self.on_vote(now, ballot, |attempt| attempt.on_accepted(from));
+                    self.on_vote(now, ballot, |attempt| attempt.on_accepted(from), streams);
                 }
             }
             Control::Outbid(epoch, promised) => {
@@ -187,48 +218,105 @@ impl Configuration {
                     self.on_outbid(now, promised);
                 }
             }
+            // Of state, which is no business of the configuration.
+            Control::Pull(..) | Control::Chunk { .. } | Control::Lacking(_) => {}
         }
+    }
+
+    /// Frames have come in: goes on with whatever waited for them.
+    pub(crate) fn on_progress(&mut self, now: Time, streams: &mut Streams) {
+        if let Some((decision, _)) = self.next.clone() {
+            if self.may_end(&decision.cut, streams) {
+                self.install(decision);
+                self.wakes_at = now;
+            }
+            return;
+        }
+        let Some(view) = self.view().cloned() else { return };
+        if let Some((from, ballot, value)) = self.accepting.clone() {
+            let answer = match self.acceptor.follow(ballot) {
+                Err(promised) => Some(Control::Outbid(view.epoch, promised)),
+                // It may cut off what this member delivered, if it leaves this member out.
+                Ok(()) if value.cut.trim.len() != view.members.len() => None,
+                Ok(()) if !streams.gather(&value.cut.trim, &[from]) => return,
+                Ok(()) => {
+                    self.acceptor.accept(ballot, value).expect("it was followed just now");
+                    Some(Control::Accepted(view.epoch, ballot))
+                }
+            };
+            self.accepting = None;
+            self.out.extend(answer.map(|answer| (from, answer)));
+        }
+        self.advance(now, &view, streams);
+    }
+
+    /// Whether this member holds all that the present view ends with.
+    fn may_end(&self, cut: &Cut, streams: &mut Streams) -> bool {
+        let others = self.view().map(|view| self.others(view)).unwrap_or_default();
+        streams.gather(&cut.trim, &others) || self.config.mutation == Some(Mutation::SkipRepair)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Time> {
         (self.wish != Wish::Nothing).then_some(self.wakes_at)
     }
 
-    pub(crate) fn on_wake(&mut self, now: Time) {
+    pub(crate) fn on_wake(&mut self, now: Time, streams: &mut Streams) {
         if self.wish == Wish::Nothing || self.wakes_at > now {
             return;
         }
-        let Some(view) = self.view.clone() else {
+        let Some(view) = self.view().cloned() else {
             self.ask_in();
             self.wakes_at = now + ASK;
             return;
         };
+        if let Some((decision, since)) = self.next.clone() {
+            self.wakes_at = now + TICK;
+            if now >= since + GATHERING {
+                // Nobody is left who holds what this view ended with: others have gone on.
+                self.step_out();
+                self.past = Some(decision);
+            }
+            return;
+        }
         if self.is_leader(&view) {
-            self.lead(now, &view);
+            self.lead(now, &view, streams);
         } else {
             self.attempt = None;
             self.follow(&view);
         }
-        let is_busy = self.needs_change(&view) || self.acceptor.is_wedged();
+        let Some(view) = self.view().cloned() else { return };
+        let is_busy = self.needs_change(&view, streams) || self.acceptor.is_wedged();
         self.wakes_at = now + if is_busy { TICK } else { TELL };
     }
 
     /// The leader's turn: begins a change if one is needed, drives the one under way, tells
     /// outsiders.
-    fn lead(&mut self, now: Time, view: &View) {
-        let needs = self.needs_change(view) || self.acceptor.is_wedged();
+    fn lead(&mut self, now: Time, view: &View, streams: &mut Streams) {
+        // Whoever held what an attempt needs may be gone: another finds others.
+        self.attempt.take_if(|attempt| !attempt.is_proposed() && now >= attempt.began + GATHERING);
+        let needs = self.needs_change(view, streams) || self.acceptor.is_wedged();
         let may_begin = now >= self.rests_until && self.believes_in_quorum(view);
         if self.attempt.is_none() && needs && may_begin {
-            self.begin(now, view);
+            self.begin(now, view, streams);
         }
-        self.advance(now, view);
+        self.advance(now, view, streams);
+        if self.view().is_none_or(|present| present.epoch != view.epoch) {
+            return;
+        }
         self.repeat(view);
         if now >= self.tells_at {
             self.tells_at = now + TELL;
             let outsiders = self.up.keys().filter(|node| !is_in(view, **node));
             if let Some(node) = outsiders.choose(&mut self.rng).copied() {
-                self.out.push((node, Control::Told(view.clone())));
+                self.tell(node);
             }
+        }
+    }
+
+    /// Tells a node the last view that this one knows.
+    fn tell(&mut self, node: NodeId) {
+        if let Some(Decision { view, cut }) = self.latest().cloned() {
+            self.out.push((node, Control::Told(view, cut)));
         }
     }
 
@@ -236,9 +324,9 @@ impl Configuration {
     /// to its end somebody else is asked whether it did.
     fn follow(&mut self, view: &View) {
         let leader = self.leader(view);
-        if self.needs_change(view) {
+        if self.is_amiss(view) || !self.leaving.is_empty() {
             // A leader that did not hear of this view leads in none.
-            self.out.push((leader, Control::Told(view.clone())));
+            self.tell(leader);
         }
         let joins = self.joining.values().map(|member| Control::Join(*member));
         let leaves = self.leaving.iter().map(|member| Control::Leave(*member));
@@ -263,10 +351,10 @@ impl Configuration {
     }
 
     fn on_join(&mut self, now: Time, member: Member) {
-        let Some(latest) = self.latest().cloned().filter(|_| member != self.me) else { return };
-        let is_in = latest.has(member);
+        let Some(latest) = self.latest().filter(|_| member != self.me) else { return };
+        let is_in = latest.view.has(member);
         // It may be in, or have been removed, without knowing.
-        self.out.push((member.node, Control::Told(latest)));
+        self.tell(member.node);
         if !is_in && self.view.is_some() && self.joining.len() < JOINING_MAX {
             self.joining.insert(member.node, member);
             self.wakes_at = self.wakes_at.min(now + TICK);
@@ -274,9 +362,9 @@ impl Configuration {
     }
 
     fn on_leave(&mut self, now: Time, member: Member) {
-        let Some(latest) = self.latest().cloned() else { return };
-        if !latest.has(member) {
-            self.out.push((member.node, Control::Told(latest)));
+        let Some(latest) = self.latest() else { return };
+        if !latest.view.has(member) {
+            self.tell(member.node);
         } else if self.view.is_some() {
             self.leaving.insert(member);
             self.wakes_at = self.wakes_at.min(now + TICK);
@@ -286,26 +374,33 @@ impl Configuration {
     /// Says whether a message is about the present view, and from one of its members; whoever is
     /// behind is told.
     fn present(&mut self, from: NodeId, epoch: Epoch) -> Option<Epoch> {
-        let latest = self.latest()?;
-        if self.view.is_some() && latest.epoch == epoch {
+        let latest = &self.latest()?.view;
+        if self.view.is_some() && self.next.is_none() && latest.epoch == epoch {
             return is_in(latest, from).then_some(epoch);
         }
         if latest.epoch.cluster == epoch.cluster && latest.epoch.number > epoch.number {
-            self.out.push((from, Control::Told(latest.clone())));
+            self.tell(from);
         }
         None
     }
 
     /// The last view that this node knows of, in it or not.
-    fn latest(&self) -> Option<&View> {
-        self.view.as_ref().or(self.past.as_ref())
+    fn latest(&self) -> Option<&Decision> {
+        let next = self.next.as_ref().map(|(decision, _)| decision);
+        next.or(self.view.as_ref()).or(self.past.as_ref())
     }
 
-    fn on_vote(&mut self, now: Time, ballot: Ballot, vote: impl FnOnce(&mut Attempt)) {
-        let Some(view) = self.view.clone() else { return };
+    fn on_vote(
+        &mut self,
+        now: Time,
+        ballot: Ballot,
+        vote: impl FnOnce(&mut Attempt),
+        streams: &mut Streams,
+    ) {
+        let Some(view) = self.view().cloned() else { return };
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.ballot == ballot) {
             vote(attempt);
-            self.advance(now, &view);
+            self.advance(now, &view, streams);
         }
     }
 
@@ -317,106 +412,126 @@ impl Configuration {
         }
     }
 
-    fn begin(&mut self, now: Time, view: &View) {
+    fn begin(&mut self, now: Time, view: &View, streams: &mut Streams) {
         let round = self.acceptor.next_round().max(self.rounds.saturating_add(1));
         let ballot = Ballot { round, leader: self.me.node };
         let accepted = self.acceptor.prepare(ballot).expect("the highest round of all");
         let mut attempt = Attempt::new(ballot, now);
-        attempt.on_promise(self.me.node, accepted);
+        attempt.on_promise(self.me.node, accepted, streams.wedge());
         self.attempt = Some(attempt);
         assert!(view.has(self.me), "a member is in its view");
     }
 
-    /// Proposes when enough have promised, decides when enough have accepted.
-    fn advance(&mut self, now: Time, view: &View) {
+    /// Chooses when enough have promised, proposes when it holds what the view is to end with,
+    /// decides when enough have accepted.
+    fn advance(&mut self, now: Time, view: &View, streams: &mut Streams) {
         let Some(mut attempt) = self.attempt.take() else { return };
-        if attempt.proposed().is_none() && self.may_propose(now, view, &attempt) {
-            let members = attempt.propose(view, |promised| self.wished(promised));
-            if self.acceptor.accept(attempt.ballot, members.clone()).is_ok() {
+        if attempt.value().is_none() && self.may_choose(now, view, &attempt) {
+            attempt.choose(view, |promised| self.wished(promised));
+        }
+        if let Some(value) = attempt.value().filter(|_| !attempt.is_proposed())
+            && streams.gather(&value.cut.trim, &attempt.promised())
+        {
+            let value = attempt.propose();
+            if self.acceptor.accept(attempt.ballot, value.clone()).is_ok() {
                 attempt.on_accepted(self.me.node);
             }
             for other in self.others(view) {
-                let members = members.clone();
-                self.out.push((other, Control::Accept(view.epoch, attempt.ballot, members)));
+                let value = value.clone();
+                self.out.push((other, Control::Accept(view.epoch, attempt.ballot, value)));
             }
         }
-        match attempt.proposed() {
-            Some(members) if self.is_quorum(view, |node| attempt.has_accepted(node)) => {
-                let members = members.clone();
-                self.decide(now, view, members);
-            }
-            _ => self.attempt = Some(attempt),
+        let is_decided = self.is_quorum(view, |node| attempt.has_accepted(node));
+        match attempt.value().cloned().filter(|_| attempt.is_proposed() && is_decided) {
+            Some(value) => self.decide(now, view, value, streams),
+            None => self.attempt = Some(attempt),
         }
     }
 
     /// Says again what was not answered.
     fn repeat(&mut self, view: &View) {
-        let Some(attempt) = &self.attempt else { return };
+        let Some(attempt) = self.attempt.take() else { return };
         for other in self.others(view) {
-            let message = match attempt.proposed() {
-                None if !attempt.has_promised(other) => {
-                    Control::Prepare(view.epoch, attempt.ballot)
+            let message = match attempt.value() {
+                Some(value) if attempt.is_proposed() => {
+                    if attempt.has_accepted(other) {
+                        continue;
+                    }
+                    Control::Accept(view.epoch, attempt.ballot, value.clone())
                 }
-                Some(members) if !attempt.has_accepted(other) => {
-                    Control::Accept(view.epoch, attempt.ballot, members.clone())
-                }
+                _ if !attempt.has_promised(other) => Control::Prepare(view.epoch, attempt.ballot),
                 _ => continue,
             };
             // It cannot answer before it has the view that is to be changed.
-            self.out.push((other, Control::Told(view.clone())));
+            self.tell(other);
             self.out.push((other, message));
         }
+        self.attempt = Some(attempt);
     }
 
-    fn decide(&mut self, now: Time, view: &View, members: Vec<Member>) {
+    fn decide(&mut self, now: Time, view: &View, value: Proposal, streams: &mut Streams) {
         let number = view.epoch.number + 1;
+        let Proposal { members, cut } = value;
         let next = View { epoch: Epoch { number, ..view.epoch }, members };
         let both: BTreeSet<NodeId> =
             view.members.iter().chain(&next.members).map(|member| member.node).collect();
         for node in both.into_iter().filter(|node| *node != self.me.node) {
-            self.out.push((node, Control::Told(next.clone())));
+            self.out.push((node, Control::Told(next.clone(), cut.clone())));
         }
-        self.learn(now, next);
+        self.learn(now, Decision { view: next, cut }, streams);
     }
 
     /// Takes in a view that was decided.
-    fn learn(&mut self, now: Time, told: View) {
-        let before = self.latest().map(|view| view.epoch);
-        let is_later = before.is_none_or(|before| {
-            before.cluster == told.epoch.cluster && before.number < told.epoch.number
-        });
+    fn learn(&mut self, now: Time, told: Decision, streams: &mut Streams) {
+        let before = self.latest().map(|latest| latest.view.epoch);
+        let epoch = told.view.epoch;
+        let is_later = before
+            .is_none_or(|before| before.cluster == epoch.cluster && before.number < epoch.number);
         if !is_later {
             return;
         }
-        let skipped = before.is_some_and(|before| before.number + 1 < told.epoch.number);
-        if self.view.is_some() && (skipped || !told.has(self.me)) {
+        self.wakes_at = now;
+        let is_in = told.view.has(self.me);
+        if let Some(present) = self.view() {
+            let follows = present.epoch.number + 1 == epoch.number;
+            if follows && is_in && streams.admits(&told.cut.trim) {
+                self.attempt = None;
+                self.accepting = None;
+                self.next = Some((told, now));
+                self.on_progress(now, streams);
+                return;
+            }
             self.step_out();
         }
-        if told.has(self.me) && self.wish != Wish::Nothing {
-            self.past = None;
+        if is_in && self.wish != Wish::Nothing {
             self.install(told);
         } else if self.wish != Wish::Nothing {
             self.past = Some(told);
         }
-        self.wakes_at = now;
     }
 
     fn step_out(&mut self) {
         self.view = None;
+        self.next = None;
         self.attempt = None;
+        self.accepting = None;
         self.joining.clear();
         self.news.push(News::Outside);
     }
 
-    fn install(&mut self, view: View) {
+    fn install(&mut self, decision: Decision) {
+        let view = &decision.view;
         assert!(view.has(self.me), "a member is in its own views");
         self.acceptor = Acceptor::default();
+        self.next = None;
+        self.past = None;
         self.attempt = None;
+        self.accepting = None;
         self.rounds = 0;
         self.joining.retain(|_, member| !view.has(*member));
         self.leaving.retain(|member| view.has(*member));
-        self.news.push(News::Installed(view.clone()));
-        self.view = Some(view);
+        self.news.push(News::Installed(decision.clone()));
+        self.view = Some(decision);
     }
 
     /// Those who promised and are neither leaving nor gone, then the joiners.
@@ -437,13 +552,21 @@ impl Configuration {
         self.joining.values().copied().filter(is_up)
     }
 
-    fn needs_change(&self, view: &View) -> bool {
-        let is_lost = |member: &Member| !self.is_up(*member) || self.leaving.contains(member);
-        view.members.iter().any(is_lost) || self.joiners().any(|member| !view.has(member))
+    /// Whether another view is wanted. Nobody is let go by a member that does not know the group
+    /// map: it may be the one who leaves that it is to be had from.
+    fn needs_change(&self, view: &View, streams: &Streams) -> bool {
+        let leaves = streams.has_map() && view.members.iter().any(|m| self.leaving.contains(m));
+        leaves || self.is_amiss(view)
+    }
+
+    /// Whether somebody is in who is gone, or out who asked to be let in.
+    fn is_amiss(&self, view: &View) -> bool {
+        let is_gone = |member: &Member| !self.is_up(*member);
+        view.members.iter().any(is_gone) || self.joiners().any(|member| !view.has(member))
     }
 
     /// A quorum has promised, and so has everybody else who is believed up, or it took too long.
-    fn may_propose(&self, now: Time, view: &View, attempt: &Attempt) -> bool {
+    fn may_choose(&self, now: Time, view: &View, attempt: &Attempt) -> bool {
         let has_promised = |node| attempt.has_promised(node);
         let mut awaited = view.members.iter().filter(|member| self.is_up(**member));
         let waited = now >= attempt.began + PATIENCE;
@@ -464,7 +587,7 @@ impl Configuration {
     fn is_quorum(&self, view: &View, nodes: impl Fn(NodeId) -> bool) -> bool {
         match self.config.mutation {
             Some(Mutation::MinorityView) => true,
-            None => view.is_quorum(nodes),
+            _ => view.is_quorum(nodes),
         }
     }
 
@@ -506,92 +629,9 @@ const TELL: Duration = Duration::from_secs(1);
 const WEDGED: Duration = Duration::from_millis(500);
 /// How long a leader waits for members beyond a quorum.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take to gather what a view ends with.
+const GATHERING: Duration = Duration::from_secs(5);
 /// How many that are gone are remembered.
 const GONE_MAX: usize = 1_024;
 /// The most that wait to be let in, as one member knows of.
 const JOINING_MAX: usize = 1_024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use live_objects::Incarnation;
-
-    fn member(number: usize) -> Member {
-        let node = NodeId::from_public_key(&number.to_be_bytes());
-        Member { node, incarnation: Incarnation::from_bytes([1; Incarnation::LEN]) }
-    }
-
-    /// Member 0, who founded a cluster.
-    fn founder() -> Configuration {
-        let config = Config { found: true, mutation: None };
-        let mut founder = Configuration::new(member(0), config, Rng::from_seed([7; 32]));
-        founder.enter(Time::ZERO);
-        founder
-    }
-
-    #[test]
-    fn a_stranger_wedges_nobody() {
-        let mut founder = founder();
-        let epoch = founder.view().expect("it founded").epoch;
-        let stranger = member(1).node;
-        let ballot = Ballot { round: 9, leader: stranger };
-        founder.on_message(Time::ZERO, stranger, Control::Prepare(epoch, ballot));
-        founder.on_message(Time::ZERO, stranger, Control::Accept(epoch, ballot, vec![]));
-        assert!(!founder.acceptor.is_wedged());
-        assert_eq!(founder.out, []);
-    }
-
-    #[test]
-    fn a_view_of_another_cluster_is_not_taken_in() {
-        let mut founder = founder();
-        let epoch = Epoch { cluster: ClusterId::from_bytes([0; 16]), number: 99 };
-        let view = View { epoch, members: vec![member(0), member(1)] };
-        founder.on_message(Time::ZERO, member(1).node, Control::Told(view));
-        assert_eq!(founder.view().expect("its own").members, [member(0)]);
-    }
-
-    #[test]
-    fn those_who_wait_to_be_let_in_are_bounded() {
-        let mut founder = founder();
-        for number in 1..=JOINING_MAX + 1 {
-            let joiner = member(number);
-            founder.on_message(Time::ZERO, joiner.node, Control::Join(joiner));
-        }
-        assert_eq!(founder.joining.len(), JOINING_MAX);
-    }
-
-    /// The failure detector may be faster than a view: who is gone before it is let in is let out.
-    #[test]
-    fn a_member_that_was_gone_before_its_view_came_is_not_trusted() {
-        let mut founder = founder();
-        let epoch = founder.view().expect("it founded").epoch;
-        founder.on_gone(Time::ZERO, member(1));
-        let view =
-            View { epoch: Epoch { number: 2, ..epoch }, members: vec![member(0), member(1)] };
-        founder.on_message(Time::ZERO, member(1).node, Control::Told(view.clone()));
-        assert_eq!(founder.view(), Some(&view));
-        assert!(founder.needs_change(&view));
-    }
-
-    #[test]
-    fn those_who_are_gone_are_remembered_up_to_a_number() {
-        let mut founder = founder();
-        (1..=GONE_MAX + 1).for_each(|number| founder.on_gone(Time::ZERO, member(number)));
-        assert_eq!((founder.gone.len(), founder.gone_in_order.len()), (GONE_MAX, GONE_MAX));
-        assert!(!founder.gone.contains(&member(1)), "the first is forgotten first");
-        founder.on_alive(Time::ZERO, member(2));
-        assert_eq!((founder.gone.len(), founder.gone_in_order.len()), (GONE_MAX - 1, GONE_MAX - 1));
-    }
-
-    #[test]
-    fn a_view_holds_no_more_than_it_may() {
-        let mut founder = founder();
-        for number in 1..=MEMBERS_MAX {
-            let joiner = member(number);
-            founder.on_alive(Time::ZERO, joiner);
-            founder.on_message(Time::ZERO, joiner.node, Control::Join(joiner));
-        }
-        founder.on_wake(Time::ZERO);
-        assert_eq!(founder.view().expect("it leads").members.len(), MEMBERS_MAX);
-    }
-}

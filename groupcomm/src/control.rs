@@ -1,5 +1,6 @@
-//! The messages of the configuration. They are few and small, and go over the control stream,
-//! written by serde and postcard. The variants are numbered by position on the wire: new ones go
+//! What goes over streams: the messages of the configuration, few and small, over the control
+//! stream; questions for state, and state in chunks over the bulk stream. Written by serde and
+//! postcard. The variants are numbered by position on the wire: new ones go
 //! last.
 
 use std::collections::BTreeSet;
@@ -9,14 +10,41 @@ use live_objects::{Epoch, Member, NodeId, View};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::streams::Holdings;
+
 /// The longest message, which bounds what reading one can allocate.
-pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
+pub(crate) const MESSAGE_LEN_MAX: usize = 128 << 10;
 
 /// The number of an attempt to change a view: the higher one prevails. No two leaders share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct Ballot {
     pub(crate) round: u32,
     pub(crate) leader: NodeId,
+}
+
+/// What follows a view.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Proposal {
+    pub(crate) members: Vec<Member>,
+    pub(crate) cut: Cut,
+}
+
+/// Where a view ends.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Cut {
+    /// How far each stream of the view goes.
+    pub(crate) trim: Vec<u64>,
+    /// Nobody who knew the group map is left: the next view begins with an empty one.
+    pub(crate) is_reset: bool,
+}
+
+/// What can be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum What {
+    /// The group map as it was at the beginning of the view of this number.
+    Map(u64),
+    /// The state of a group at a cut.
+    State { group: u32, cut: u64 },
 }
 
 /// What goes over a stream.
@@ -28,16 +56,23 @@ pub(crate) enum Control {
     Leave(Member),
     /// Paxos 1a: promise to follow no lower ballot in changing this view.
     Prepare(Epoch, Ballot),
-    /// Paxos 1b, with what was accepted before.
-    Promise(Epoch, Ballot, Option<(Ballot, Vec<Member>)>),
-    /// Paxos 2a: accept that these are the members of the next view.
-    Accept(Epoch, Ballot, Vec<Member>),
+    /// Paxos 1b, with what was accepted before and what the member holds.
+    Promise(Epoch, Ballot, Option<(Ballot, Proposal)>, Holdings),
+    /// Paxos 2a: accept that this is the next view.
+    Accept(Epoch, Ballot, Proposal),
     /// Paxos 2b.
     Accepted(Epoch, Ballot),
     /// A higher ballot was promised: this one.
     Outbid(Epoch, Ballot),
-    /// The view that the sender knows to be installed.
-    Told(View),
+    /// The view that the sender knows to be decided, and where the one before it ends.
+    Told(View, Cut),
+    /// Send this from this byte on.
+    Pull(What, u64),
+    /// A piece that begins at this byte. `more` says that another follows without being asked for,
+    /// `last` that it is the end.
+    Chunk { what: What, offset: u64, bytes: Bytes, more: bool, last: bool },
+    /// The sender does not have this, or not yet.
+    Lacking(What),
 }
 
 impl Control {
@@ -64,14 +99,38 @@ impl Control {
             Self::Prepare(of, by) | Self::Accepted(of, by) | Self::Outbid(of, by) => {
                 epoch(of) && ballot(by)
             }
-            Self::Promise(of, by, accepted) => {
+            Self::Promise(of, by, accepted, holdings) => {
                 let accepted_is_sane =
-                    accepted.as_ref().is_none_or(|(by, members)| ballot(by) && is_sane(members));
-                epoch(of) && ballot(by) && accepted_is_sane
+                    accepted.as_ref().is_none_or(|(by, value)| ballot(by) && value.is_sane());
+                epoch(of) && ballot(by) && accepted_is_sane && holdings.is_sane()
             }
-            Self::Accept(of, by, members) => epoch(of) && ballot(by) && is_sane(members),
-            Self::Told(view) => epoch(&view.epoch) && is_sane(&view.members),
+            Self::Accept(of, by, value) => epoch(of) && ballot(by) && value.is_sane(),
+            Self::Told(view, cut) => epoch(&view.epoch) && is_sane(&view.members) && cut.is_sane(),
+            Self::Pull(_, offset) | Self::Chunk { offset, .. } => *offset <= OFFSET_MAX,
+            Self::Lacking(_) => true,
         }
+    }
+}
+
+impl Proposal {
+    fn is_sane(&self) -> bool {
+        is_sane(&self.members) && self.cut.is_sane()
+    }
+}
+
+impl Cut {
+    fn is_sane(&self) -> bool {
+        self.trim.len() <= MEMBERS_MAX && self.trim.iter().all(|number| *number <= FRAMES_MAX)
+    }
+}
+
+impl Holdings {
+    fn is_sane(&self) -> bool {
+        let numbers = self
+            .streams
+            .iter()
+            .flat_map(|held| held.beyond.iter().map(|(_, last)| *last).chain([held.prefix]));
+        self.streams.len() <= MEMBERS_MAX && numbers.max().is_none_or(|max| max <= FRAMES_MAX)
     }
 }
 
@@ -94,14 +153,18 @@ pub(crate) enum DecodeError {
 
 /// The most members of a view.
 pub(crate) const MEMBERS_MAX: usize = 1_024;
-/// Higher than any number of a view, and of an attempt to change one, can honestly become; far
-/// enough below what the types hold that counting on is safe.
-const NUMBER_MAX: u64 = 1 << 62;
+/// Higher than any number of a view, of an attempt to change one, of a frame and of a byte of state
+/// can honestly become; far enough below what the types hold that counting on is safe. The number
+/// of a view is also the high half of that of a group map.
+const NUMBER_MAX: u64 = 1 << 31;
 const ROUND_MAX: u32 = 1 << 30;
+const FRAMES_MAX: u64 = 1 << 62;
+const OFFSET_MAX: u64 = 1 << 62;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::Held;
     use live_objects::{ClusterId, Incarnation};
     use proptest::prelude::*;
 
@@ -117,8 +180,10 @@ mod tests {
         let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number: 300 };
         let ballot = Ballot { round: 1, leader: member(2).node };
         let (nine, two, three) = ([9; 16], [2; 16], [3; 32]);
-        let bytes = Control::Accept(epoch, ballot, vec![member(3)]).encode();
-        let parts: [&[u8]; 6] = [&[4], &nine, &[172, 2, 1], &two, &[1], &three];
+        let cut = Cut { trim: vec![7], is_reset: false };
+        let value = Proposal { members: vec![member(3)], cut };
+        let bytes = Control::Accept(epoch, ballot, value).encode();
+        let parts: [&[u8]; 7] = [&[4], &nine, &[172, 2, 1], &two, &[1], &three, &[1, 7, 0]];
         assert_eq!(bytes, parts.concat());
         assert_eq!(Control::Join(member(3)).encode(), [&[0_u8][..], &three].concat());
     }
@@ -132,20 +197,35 @@ mod tests {
         };
         let epoch = |number| Epoch { cluster: ClusterId::from_bytes([9; 16]), number };
         let ballot = |round| Ballot { round, leader: member(2).node };
-        absurd(Control::Told(View { epoch: epoch(u64::MAX), members: vec![member(1)] }));
-        absurd(Control::Told(View { epoch: epoch(0), members: vec![member(1)] }));
-        absurd(Control::Told(View { epoch: epoch(1), members: vec![member(1), member(1)] }));
+        let told =
+            |number, members| Control::Told(View { epoch: epoch(number), members }, Cut::default());
+        absurd(told(u64::MAX, vec![member(1)]));
+        absurd(told(0, vec![member(1)]));
+        absurd(told(1, vec![member(1), member(1)]));
+        let cut = Cut { trim: vec![u64::MAX], is_reset: false };
+        absurd(Control::Accept(epoch(1), ballot(1), Proposal { members: vec![], cut }));
+        absurd(Control::Pull(What::Map(1), u64::MAX));
         absurd(Control::Prepare(epoch(1), ballot(u32::MAX)));
         absurd(Control::Outbid(epoch(1), ballot(u32::MAX)));
-        absurd(Control::Promise(epoch(1), ballot(1), Some((ballot(u32::MAX), vec![]))));
+        let value = |members| Proposal { members, cut: Cut::default() };
+        let accepted = Some((ballot(u32::MAX), value(vec![])));
+        absurd(Control::Promise(epoch(1), ballot(1), accepted, Holdings::default()));
+        let streams = vec![Held { prefix: 0, beyond: vec![(1, u64::MAX)] }];
+        let holdings = Holdings { has_map: true, streams };
+        absurd(Control::Promise(epoch(1), ballot(1), None, holdings));
         let node = |n: usize| {
             let mut id = [0; NodeId::LEN];
             id[..8].copy_from_slice(&n.to_be_bytes());
             Member { node: NodeId::from_bytes(id), ..member(1) }
         };
-        let many = |count| Control::Accept(epoch(1), ballot(1), (0..count).map(node).collect());
-        absurd(many(MEMBERS_MAX + 1));
-        assert!(Control::decode(&many(MEMBERS_MAX).encode()).is_ok(), "a full view fits");
+        let many = |count| value((0..count).map(node).collect());
+        absurd(Control::Accept(epoch(1), ballot(1), many(MEMBERS_MAX + 1)));
+        let held = Held { prefix: FRAMES_MAX, beyond: vec![] };
+        let mut full = many(MEMBERS_MAX);
+        full.cut.trim = vec![FRAMES_MAX; MEMBERS_MAX];
+        let holdings = Holdings { has_map: true, streams: vec![held; MEMBERS_MAX] };
+        let promise = Control::Promise(epoch(1), ballot(1), Some((ballot(1), full)), holdings);
+        assert!(Control::decode(&promise.encode()).is_ok(), "that of a full view fits");
     }
 
     proptest! {

@@ -24,6 +24,15 @@ mod change;
 mod config;
 mod configuration;
 mod control;
+mod delivery;
+mod groups;
+mod live;
+mod map;
+mod objects;
+mod outbox;
+mod streams;
+mod transfer;
+mod wire;
 
 pub use agent::Groupcomm;
 pub use config::{Config, Mutation};

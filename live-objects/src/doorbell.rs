@@ -1,7 +1,8 @@
 //! How applications' tasks get the attention of the node's loop.
 //!
 //! A port rings once when something changes from *nothing to do* to *something to do*, so the bell
-//! holds at most a few entries an object however fast its application works.
+//! holds at most a few entries an object however fast its application works. (A replica rings for
+//! each cut that it freezes; it freezes those that its module asked for.)
 
 #![allow(clippy::disallowed_types, reason = "applications' tasks and the node's loop meet here")]
 
@@ -22,6 +23,8 @@ pub(crate) enum Ring {
     Commands,
     /// Its event queue was full and has room again.
     Drained,
+    /// Its replica froze the state for a cut.
+    Frozen,
     /// The application closed the object.
     Closed,
 }

@@ -92,15 +92,19 @@ impl Event {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Refusal {
     /// The name belongs to an object of another type, which somebody has open.
-    #[error("the name is taken by an object of type {held}: open it with that type, or choose \
-             another name")]
+    #[error(
+        "the name is taken by an object of type {held}: open it with that type, or choose \
+             another name"
+    )]
     Held {
         /// The type that the object has.
         held: ObjectType,
     },
     /// No primary partition was reached in time, and only there may a strong object be opened.
-    #[error("this node reaches no primary partition: see that the cluster is founded and that most \
-             of its members are up, then open the object again")]
+    #[error(
+        "this node reaches no primary partition: see that the cluster is founded and that most \
+             of its members are up, then open the object again"
+    )]
     NoPrimary,
 }
 

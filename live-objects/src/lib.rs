@@ -24,7 +24,9 @@
 //! **Reading order.** `name`, `property`, `object`: what an object is. `module`: the contract.
 //! `stack`, `stack/round`, `stack/io`: how inputs find their module, whose turn it is, and what a
 //! module may do. `port`, `feed`, `doorbell`, `budget`: where applications meet the node's loop.
-//! `envelope`: what goes over the wire.
+//! `replica`, `replica/snapshot`, `replica/restore`, `replica/collections`: what an application's
+//! replicated state is, and how one member gets it from another. `envelope`: what goes over the
+//! wire.
 
 mod budget;
 mod count;
@@ -38,6 +40,7 @@ mod node;
 mod object;
 mod port;
 mod property;
+mod replica;
 mod rng;
 mod signal;
 mod stack;
@@ -47,9 +50,7 @@ mod view;
 pub use budget::Budget;
 pub use count::Counts;
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
-pub use event::{
-    Command, Departure, Event, MembersEvent, Refusal, ReplicatedEvent, TopicEvent,
-};
+pub use event::{Command, Departure, Event, MembersEvent, Refusal, ReplicatedEvent, TopicEvent};
 pub use feed::Taken;
 pub use module::{Cost, Down, Full, Input, Link, Module, Start, Target, Via};
 pub use name::{Name, NameError, ObjectId};
@@ -57,6 +58,9 @@ pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
 pub use port::{EventsFull, Port, TrySendError};
 pub use property::{Agreement, Delivery, Order, Properties};
+pub use replica::{
+    Chunk, Frozen, List, Map, Records, Replica, Replicate, RestoreError, Snapshot, State,
+};
 pub use rng::Rng;
 pub use signal::Signal;
 pub use stack::{Arrival, Driver, Io, LoadError, OpenError, Stack};

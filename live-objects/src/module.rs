@@ -74,6 +74,12 @@ pub enum Input {
         /// Which object.
         object: ObjectId,
     },
+    /// The replica of an object kept a snapshot for a cut that it was told to freeze:
+    /// [`Io::read_frozen`] reads it.
+    Frozen {
+        /// Which object.
+        object: ObjectId,
+    },
     /// A datagram: it may have been lost, doubled or overtaken.
     Datagram {
         /// Who sent it; the driver has checked that.

@@ -8,13 +8,16 @@
 //!
 //! - an application that finds the feed full is told so, and gets its command back;
 //! - a module that finds the event queue full keeps the event, and hears [`Input::Drained`] when
-//!   the reader has caught up.
+//!   the reader has caught up;
+//! - a module that needs a snapshot which the application has not made yet hears [`Input::Frozen`]
+//!   when it has.
 //!
 //! [`Input::Drained`]: crate::Input::Drained
+//! [`Input::Frozen`]: crate::Input::Frozen
 
 #![allow(clippy::disallowed_types, reason = "an application's task and a node's loop meet here")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use thiserror::Error;
@@ -24,6 +27,7 @@ use crate::doorbell::{Doorbell, Ring};
 use crate::event::{Command, Event};
 use crate::feed::{Feed, Taken};
 use crate::name::ObjectId;
+use crate::replica::{Chunk, Snapshot};
 
 /// The application's end of an open object. Clones share the object.
 #[derive(Clone)]
@@ -38,6 +42,8 @@ struct Shared {
     feed: Feed,
     events: VecDeque<Event>,
     events_bytes: usize,
+    /// By their cuts; at most [`Port::SNAPSHOTS_MAX`].
+    snapshots: BTreeMap<u64, Snapshot>,
     /// A refused `emit` waits for the reader.
     starved: bool,
     is_closed: bool,
@@ -48,6 +54,8 @@ impl Port {
     pub const FEED_BYTES_MAX: usize = 1 << 20;
     /// What the events of one object may count for, in bytes, before its queue is full.
     pub const EVENTS_BYTES_MAX: usize = 1 << 20;
+    /// How many snapshots an object keeps. One more, and that of the oldest cut goes.
+    pub const SNAPSHOTS_MAX: usize = 16;
 
     pub(crate) fn new(object: ObjectId, budget: Budget, doorbell: Doorbell) -> Self {
         let shared = Shared {
@@ -55,6 +63,7 @@ impl Port {
             feed: Feed::default(),
             events: VecDeque::new(),
             events_bytes: 0,
+            snapshots: BTreeMap::new(),
             starved: false,
             is_closed: false,
         };
@@ -106,6 +115,20 @@ impl Port {
         Some(event)
     }
 
+    /// Keeps a snapshot of the object's state for a cut, and tells the module. A replica does so
+    /// when it is told to freeze.
+    pub fn freeze(&self, cut: u64, snapshot: Snapshot) {
+        let mut shared = self.lock();
+        if shared.is_closed {
+            return;
+        }
+        let dropped = (shared.snapshots.insert(cut, snapshot), shared.snapshots_over());
+        drop(shared);
+        // A snapshot may be the last to hold a large state: letting go of it takes a while.
+        drop(dropped);
+        self.doorbell.ring(self.object, Ring::Frozen);
+    }
+
     /// Closes the object: the module lets go of it, commands not yet taken are dropped, events that
     /// wait can still be read. Closing twice is the same as once.
     pub fn close(&self) {
@@ -116,7 +139,9 @@ impl Port {
         shared.is_closed = true;
         let feed = std::mem::take(&mut shared.feed);
         shared.budget.give(feed.bytes());
+        let snapshots = std::mem::take(&mut shared.snapshots);
         drop(shared);
+        drop(snapshots);
         self.doorbell.ring(self.object, Ring::Closed);
     }
 
@@ -143,6 +168,30 @@ impl Port {
         }
     }
 
+    /// Reads from a snapshot. It is out of the port meanwhile: making its bytes takes the time it
+    /// takes, and runs the application's code.
+    pub(crate) fn read_frozen(&self, cut: u64, offset: u64, bytes_max: usize) -> Option<Chunk> {
+        let mut snapshot = self.lock().snapshots.remove(&cut)?;
+        let chunk = snapshot.read(offset, bytes_max);
+        let mut shared = self.lock();
+        if !shared.is_closed {
+            // Whatever the replica froze meanwhile for the same cut is newer.
+            shared.snapshots.entry(cut).or_insert(snapshot);
+            let dropped = shared.snapshots_over();
+            drop(shared);
+            drop(dropped);
+        }
+        Some(chunk)
+    }
+
+    pub(crate) fn thaw(&self, cut: u64) {
+        let mut shared = self.lock();
+        let later = cut.checked_add(1).map(|later| shared.snapshots.split_off(&later));
+        let dropped = std::mem::replace(&mut shared.snapshots, later.unwrap_or_default());
+        drop(shared);
+        drop(dropped);
+    }
+
     /// Queues an event. An empty queue accepts an event of any size, as an empty feed any command.
     pub(crate) fn emit(&self, event: Event) -> Result<(), EventsFull> {
         let cost = event.cost();
@@ -159,6 +208,14 @@ impl Port {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().expect("no code that holds the lock panics")
+    }
+}
+
+impl Shared {
+    /// Takes out the snapshot of the oldest cut if there is one too many.
+    fn snapshots_over(&mut self) -> Option<Snapshot> {
+        let is_over = self.snapshots.len() > Port::SNAPSHOTS_MAX;
+        is_over.then(|| self.snapshots.pop_first()).flatten().map(|(_, snapshot)| snapshot)
     }
 }
 
@@ -249,6 +306,27 @@ mod tests {
         assert_eq!(port.try_next(), Some(event(400)), "what was queued can still be read");
         assert_eq!(budget.free(), 1_000);
     }
+
+    #[test]
+    fn snapshots_are_bounded_and_the_oldest_goes() {
+        let (port, doorbell) = port(&Budget::new(usize::MAX));
+        let snapshot = || Snapshot::new(Box::new(crate::List::<u8>::new()));
+        let read = |cut| port.read_frozen(cut, 0, 99).map(|chunk| chunk.last);
+        let cuts = Port::SNAPSHOTS_MAX as u64;
+        (0..=cuts).for_each(|cut| port.freeze(cut, snapshot()));
+        assert_eq!(doorbell.answer().last(), Some(&(port.object(), Ring::Frozen)));
+        assert_eq!([read(0), read(1), read(cuts), read(cuts + 1)], [None, TRUE, TRUE, None]);
+        port.thaw(cuts - 1);
+        assert_eq!([read(1), read(cuts - 1), read(cuts)], [None, None, TRUE]);
+        port.thaw(u64::MAX);
+        assert_eq!(read(cuts), None);
+        port.freeze(7, snapshot());
+        port.close();
+        port.freeze(8, snapshot());
+        assert_eq!([read(7), read(8)], [None, None], "a closed object keeps none");
+    }
+
+    const TRUE: Option<bool> = Some(true);
 
     #[test]
     fn a_dropped_port_gives_back_what_nobody_read() {

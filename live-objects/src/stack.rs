@@ -224,6 +224,7 @@ impl Stack {
         driver: &mut dyn Driver,
     ) {
         assert!(self.desk.me.is_some(), "a stack is started before it steps");
+        self.desk.emitted.clear();
         for slot in &mut self.slots {
             slot.round.begin();
         }
@@ -285,6 +286,7 @@ impl Stack {
             let input = match ring {
                 Ring::Drained => Input::Drained { object },
                 Ring::Commands => Input::Commands { object },
+                Ring::Frozen => Input::Frozen { object },
                 Ring::Closed => {
                     self.slots[slot].round.leave(object);
                     self.desk.objects.remove(&object);

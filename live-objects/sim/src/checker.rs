@@ -5,6 +5,7 @@
 //! time after the faults stopped is being stuck.
 
 mod members;
+mod states;
 mod views;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use live_objects::{Member, Time};
 
 pub use self::members::MembersChecker;
+pub use self::states::StatesChecker;
 pub use self::views::ViewsChecker;
 use crate::history::Record;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use live_objects::{Command, Event, Member, ObjectId, Spec, Time};
+use live_objects::{Command, Epoch, Event, Member, ObjectId, Spec, Time};
 
 use crate::fault::Fault;
 
@@ -34,6 +34,18 @@ pub enum What {
     Command(ObjectId, Command),
     /// The application heard from an object.
     Event(ObjectId, Event),
+    /// The state that a replica had come to. Seen at the beginning of a view, or when the replica
+    /// has a state in it, and then every so many updates.
+    State {
+        /// Of which object.
+        object: ObjectId,
+        /// The last view that the replica was told of.
+        epoch: Epoch,
+        /// How many updates it took in since the beginning of that view.
+        updates: u64,
+        /// The state's hash.
+        hash: u64,
+    },
     /// Something was done to the world.
     Fault(Fault),
 }

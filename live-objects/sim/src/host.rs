@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Arrival, Counts, Incarnation, Member, Module, ObjectId, OpenError, Port, Rng, Spec, Stack,
-    Start, Time,
+    Arrival, Counts, Incarnation, Member, Module, ObjectId, OpenError, Port, Replicate, Rng, Spec,
+    Stack, Start, Time,
 };
 use rand::RngExt;
 
 use crate::clock::Clock;
 use crate::history::{Record, What};
 use crate::network::{Cuts, Network};
+use crate::replica::Hosted;
 use crate::site::Site;
 use crate::trace::Trace;
 use crate::wire::{Packet, Wire};
@@ -97,6 +98,9 @@ struct Life {
     stack: Stack,
     wire: Wire,
     ports: BTreeMap<ObjectId, Port>,
+    replicas: BTreeMap<ObjectId, Hosted>,
+    /// How late the application reads what its replicas are told.
+    lateness: Rng,
     /// Objects whose events nobody reads at the moment.
     unread: Vec<ObjectId>,
 }
@@ -152,7 +156,15 @@ impl Host {
             seeds: seeds.iter().map(|&seed| Site::address(seed)).collect(),
         });
         let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow);
-        self.life = Some(Life { member, stack, wire, ports: BTreeMap::new(), unread: Vec::new() });
+        self.life = Some(Life {
+            member,
+            stack,
+            wire,
+            ports: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            lateness: rng.fork("applies"),
+            unread: Vec::new(),
+        });
         self.busy_until = now;
         while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
             self.queue.pop();
@@ -184,8 +196,23 @@ impl Host {
         Ok(object)
     }
 
+    /// Opens an object and feeds its events to a replica.
+    pub(crate) fn open_replica(
+        &mut self,
+        now: Time,
+        spec: Spec,
+        make: impl FnOnce(Port) -> Box<dyn Replicate>,
+    ) -> Result<ObjectId, OpenError> {
+        let object = self.open(now, spec)?;
+        let replica = make(self.port(object).clone());
+        self.life_mut().replicas.insert(object, Hosted::new(replica));
+        Ok(object)
+    }
+
     pub(crate) fn close(&mut self, now: Time, object: ObjectId) {
-        if let Some(port) = self.life_mut().ports.remove(&object) {
+        let life = self.life_mut();
+        life.replicas.remove(&object);
+        if let Some(port) = life.ports.remove(&object) {
             port.close();
             self.record(now, What::Closed(object));
         }
@@ -197,10 +224,18 @@ impl Host {
         life.ports.get(&object).expect("the object is open")
     }
 
+    /// The hash of a replica's state, if the node runs and has such a replica and it has a state.
+    pub(crate) fn replica_hash(&self, object: ObjectId) -> Option<u64> {
+        self.life.as_ref()?.replicas.get(&object)?.hash()
+    }
+
     /// Whether the application reads this object's events as they come.
     pub(crate) fn set_reading(&mut self, now: Time, object: ObjectId, reads: bool) {
         let life = self.life_mut();
         life.unread.retain(|unread| *unread != object);
+        if let Some(replica) = life.replicas.get_mut(&object) {
+            replica.reads_at = None;
+        }
         if reads {
             self.hear(now, object);
         } else {
@@ -230,7 +265,8 @@ impl Host {
         let life = self.life.as_ref()?;
         let wake = life.stack.next_wake().map(|local| self.clock.world(local));
         let arrival = self.queue.peek().map(|flight| flight.0.at);
-        let next = [wake, arrival, life.wire.next_timer()].into_iter().flatten().min()?;
+        let reads = life.replicas.values().filter_map(|replica| replica.reads_at).min();
+        let next = [wake, arrival, life.wire.next_timer(), reads].into_iter().flatten().min()?;
         Some(next.max(self.busy_until))
     }
 
@@ -245,6 +281,7 @@ impl Host {
     }
 
     fn step(&mut self, now: Time, scene: &Scene<'_>) {
+        self.read_late(now);
         let arrivals = self.arrivals(now);
         let local = self.clock.local(now);
         let life = self.life.as_mut().expect("only a running host has something to do");
@@ -252,7 +289,7 @@ impl Host {
         life.stack.step(local, arrivals, &mut life.wire);
         let packets = std::mem::take(&mut life.wire.packets);
         for object in life.stack.emitted().to_vec() {
-            self.hear(now, object);
+            self.notice(now, object);
         }
         for (to, packet) in packets {
             self.send(now, to, packet, scene);
@@ -283,15 +320,50 @@ impl Host {
         arrivals
     }
 
+    /// An object has something to tell. The application reads it at once, or is late if it is for a
+    /// replica.
+    fn notice(&mut self, now: Time, object: ObjectId) {
+        let life = self.life.as_mut().expect("the node runs");
+        if let Some(replica) = life.replicas.get_mut(&object)
+            && !life.unread.contains(&object)
+        {
+            let reads_at =
+                *replica.reads_at.get_or_insert_with(|| now + lateness(&mut life.lateness));
+            if reads_at > now {
+                return;
+            }
+        }
+        self.hear(now, object);
+    }
+
+    /// The application reads what it is late to read.
+    fn read_late(&mut self, now: Time) {
+        let life = self.life.as_ref().expect("only a running host has something to do");
+        let is_due = |replica: &Hosted| replica.reads_at.is_some_and(|at| at <= now);
+        let due = life.replicas.iter().filter(|(_, replica)| is_due(replica));
+        for object in due.map(|(object, _)| *object).collect::<Vec<_>>() {
+            self.hear(now, object);
+        }
+    }
+
     /// The application reads what an object has to tell.
     fn hear(&mut self, now: Time, object: ObjectId) {
-        let life = self.life.as_ref().expect("the node runs");
+        let life = self.life.as_mut().expect("the node runs");
         if life.unread.contains(&object) {
             return;
         }
-        let Some(port) = life.ports.get(&object).cloned() else { return };
+        let Some(port) = life.ports.get(&object) else { return };
+        let mut replica = life.replicas.get_mut(&object);
+        if let Some(replica) = &mut replica {
+            replica.reads_at = None;
+        }
+        let mut record = |what| self.records.push(Record { at: now, node: self.index, what });
         while let Some(event) = port.try_next() {
-            self.record(now, What::Event(object, event));
+            let state = replica.as_mut().and_then(|replica| replica.on_event(&event));
+            record(What::Event(object, event));
+            if let Some((epoch, updates, hash)) = state {
+                record(What::State { object, epoch, updates, hash });
+            }
         }
     }
 
@@ -328,6 +400,12 @@ impl Host {
     }
 }
 
+/// Most often an application keeps up.
+fn lateness(rng: &mut Rng) -> Duration {
+    let is_late = rng.random_ratio(1, 4);
+    if is_late { rng.random_range(Duration::ZERO..=LATENESS_MAX) } else { Duration::ZERO }
+}
+
 impl Traffic {
     fn add(&mut self, packet: &Packet) {
         let bytes = packet.len() as u64;
@@ -348,5 +426,7 @@ const UNIX_MS: u64 = 1_700_000_000_000;
 const SOCKET_BYTES_MAX: usize = 4 << 20;
 /// More steps than this without the clock moving are a module that never rests.
 const STEPS_MAX: usize = 1_000;
+/// How late an application reads at most.
+const LATENESS_MAX: Duration = Duration::from_millis(20);
 /// IPv4 and UDP headers.
 const HEADER_BYTES: u64 = 28;

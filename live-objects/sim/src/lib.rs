@@ -54,7 +54,7 @@
 //!             Input::Open { object, .. } => self.object = Some(object),
 //!             Input::Commands { object } => {
 //!                 while let Some(taken) = io.take(object, 1_000) {
-//!                     let Command::Custom(bytes) = taken.command;
+//!                     let bytes = taken.command.payload().clone();
 //!                     io.send(Target::Nodes(&self.peers), Via::Datagram, bytes).unwrap();
 //!                     if taken.last {
 //!                         io.release(object, taken.message);
@@ -100,8 +100,8 @@
 //! and how long things take on a real processor.
 //!
 //! **Reading order.** `world`: the story's words and how time passes. `fault`, `history`,
-//! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `wire`, `link`, `network`,
-//! `clock`: a node and its network.
+//! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `replica`, `wire`, `link`,
+//! `network`, `clock`: a node and its network.
 
 mod checker;
 mod clock;
@@ -110,13 +110,14 @@ mod history;
 mod host;
 mod link;
 mod network;
+mod replica;
 mod site;
 mod swarm;
 mod trace;
 mod wire;
 mod world;
 
-pub use checker::{Checker, MembersChecker, ViewsChecker, Violation};
+pub use checker::{Checker, MembersChecker, StatesChecker, ViewsChecker, Violation};
 pub use fault::{Fault, Nemesis};
 pub use history::{Record, What};
 pub use host::Traffic;

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Command, Counts, Member, Module, ObjectId, OpenError, Rng, Spec, Time, TrySendError,
+    Command, Counts, Member, Module, ObjectId, OpenError, Port, Replicate, Rng, Spec, Time,
+    TrySendError,
 };
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -234,6 +235,26 @@ impl World {
     pub fn open(&mut self, node: usize, spec: Spec) -> Result<ObjectId, OpenError> {
         let now = self.now;
         self.touch(node, |host, _| host.open(now, spec))
+    }
+
+    /// Opens an object of kind [`Replicated`](live_objects::Kind::Replicated) at a node, with the
+    /// replica that `make` makes of its port. The replica takes in what the object tells, now and
+    /// then a little late, as applications do; what state it came to is recorded as [`What::State`].
+    /// It goes with the object, or with the node's life.
+    pub fn open_replica(
+        &mut self,
+        node: usize,
+        spec: Spec,
+        make: impl FnOnce(Port) -> Box<dyn Replicate>,
+    ) -> Result<ObjectId, OpenError> {
+        let now = self.now;
+        self.touch(node, |host, _| host.open_replica(now, spec, make))
+    }
+
+    /// The hash of the state of a node's replica. None if the node does not run or has no such
+    /// replica, or if that has no state now.
+    pub fn replica_hash(&self, node: usize, object: ObjectId) -> Option<u64> {
+        self.host(node).replica_hash(object)
     }
 
     /// Closes an object at a node.

@@ -13,6 +13,7 @@ use crate::module::{Full, Input, Target, Via};
 use crate::name::ObjectId;
 use crate::node::NodeId;
 use crate::port::EventsFull;
+use crate::replica::Chunk;
 use crate::rng::Rng;
 use crate::signal::Signal;
 
@@ -120,6 +121,27 @@ impl Io<'_> {
             self.desk.emitted.push(object);
         }
         Ok(())
+    }
+
+    /// Reads from the snapshot that an object's replica keeps for a cut: from `offset` on, at least
+    /// one byte and `bytes_max` at most. None if there is no such snapshot: the replica has not come
+    /// to the cut yet ([`Input::Frozen`] follows), had no state to freeze, or dropped the snapshot
+    /// for later ones. Reading on from where a read ended is cheap, another offset is not.
+    pub fn read_frozen(
+        &mut self,
+        object: ObjectId,
+        cut: u64,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Option<Chunk> {
+        self.own(object)?.port.read_frozen(cut, offset, bytes_max)
+    }
+
+    /// The snapshots of an object for this cut and those before are done with.
+    pub fn thaw(&mut self, object: ObjectId, cut: u64) {
+        if let Some(open) = self.own(object) {
+            open.port.thaw(cut);
+        }
     }
 
     /// Tells the other modules of this node; they hear it in the next step.

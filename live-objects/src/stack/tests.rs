@@ -11,6 +11,7 @@ use crate::node::{Incarnation, Member};
 use crate::object::Kind;
 use crate::port::EventsFull;
 use crate::property::Agreement;
+use crate::replica::{List, Snapshot};
 use crate::signal::Signal;
 
 /// One call of a module.
@@ -587,6 +588,40 @@ fn a_full_event_queue_is_reported_and_so_is_its_end() {
     assert_eq!(port.try_next(), Some(event()));
     assert_eq!(inputs(rig.step([])), [("a", Input::Drained { object })]);
     assert_eq!(emitted.try_iter().collect::<Vec<_>>(), [[Ok(()), Err(EventsFull)]; 2]);
+}
+
+#[test]
+fn only_what_the_last_step_told_is_said_to_be_emitted() {
+    let teller = module("a").does(|call, io| {
+        if let Call::Handle(Input::Open { object, .. }) = call {
+            io.emit(*object, Event::Opened).unwrap();
+        }
+    });
+    let mut rig = Rig::new(vec![teller]);
+    let object = rig.open("/x", "a").object();
+    rig.step([]);
+    assert_eq!(rig.stack.emitted(), [object]);
+    rig.step([]);
+    assert_eq!(rig.stack.emitted(), []);
+}
+
+#[test]
+fn a_frozen_state_is_read_until_it_is_thawed() {
+    let (sender, read) = channel();
+    let reader = module("a").does(move |call, io| {
+        if let Call::Handle(Input::Frozen { object }) = call {
+            let cuts = [6, 7].map(|cut| io.read_frozen(*object, cut, 0, 9).is_some());
+            io.thaw(*object, 7);
+            sender.send((cuts, io.read_frozen(*object, 7, 0, 9))).unwrap();
+        }
+    });
+    let mut rig = Rig::new(vec![reader]);
+    let port = rig.open("/x", "a");
+    rig.step([]);
+    port.freeze(7, Snapshot::new(Box::new(List::<u8>::new())));
+    assert_eq!(rig.stack.next_wake(), Some(Time::ZERO));
+    assert_eq!(inputs(rig.step([])), [("a", Input::Frozen { object: port.object() })]);
+    assert_eq!(read.try_iter().collect::<Vec<_>>(), [([false, true], None)]);
 }
 
 #[test]

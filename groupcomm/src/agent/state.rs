@@ -1,0 +1,177 @@
+//! State that members get from each other: the group map, which a member of the view needs to make
+//! sense of its streams, and the states of groups.
+
+use bytes::Bytes;
+use live_objects::{Io, NodeId, Target, Time, Via};
+
+use super::Agent;
+use crate::control::{Control, What};
+use crate::map::{Change, Map};
+use crate::outbox::rewind;
+use crate::transfer::{CHUNK_BYTES, Pull, answer};
+
+impl Agent {
+    /// Somebody needs a state: sends as much of it as there is room for.
+    pub(super) fn on_pull(&mut self, from: NodeId, what: What, offset: u64, io: &mut Io<'_>) {
+        let mut room = io.room(from);
+        let has_room = || {
+            let has = room >= CHUNK_BYTES;
+            room = room.saturating_sub(CHUNK_BYTES);
+            has
+        };
+        let answers = match what {
+            What::Map(number) => {
+                let map = self.map_at_cut.as_ref().filter(|(of, _)| *of == number);
+                answer(what, offset, has_room, |offset| map.and_then(|(_, it)| slice(it, offset)))
+            }
+            What::State { group, cut } => {
+                let object = self.objects.of_group(group);
+                answer(what, offset, has_room, |offset| {
+                    let chunk = io.read_frozen(object?, cut, offset, CHUNK_BYTES)?;
+                    Some((chunk.bytes, chunk.last))
+                })
+            }
+        };
+        for answer in answers {
+            let via = if let Control::Chunk { .. } = answer { Via::Bulk } else { Via::Control };
+            if io.send(Target::Node(from), via, answer.encode()).is_err() {
+                io.count("groupcomm.no_room");
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    pub(super) fn on_chunk(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        what: What,
+        offset: u64,
+        bytes: Bytes,
+        more: bool,
+        last: bool,
+        io: &mut Io<'_>,
+    ) {
+        let What::State { group, .. } = what else {
+            self.on_map_chunk(now, from, what, offset, &bytes, more, last, io);
+            return;
+        };
+        let Some(object) = self.objects.of_group(group) else { return };
+        let Some(open) = self.objects.get(object) else { return };
+        let Some(pull) = open.pull.as_mut().filter(|pull| pull.expects(what, offset)) else {
+            return;
+        };
+        pull.on_chunk(now, from, bytes.len(), more);
+        open.on_piece(offset, bytes, last);
+        if last {
+            self.outbox.say(Change::Restored { group });
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
+    fn on_map_chunk(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        what: What,
+        offset: u64,
+        bytes: &Bytes,
+        more: bool,
+        last: bool,
+        io: &mut Io<'_>,
+    ) {
+        let Some((pull, map)) = &mut self.map_pull else { return };
+        if !pull.expects(what, offset) || map.len() + bytes.len() > MAP_BYTES_MAX {
+            return;
+        }
+        map.extend_from_slice(bytes);
+        pull.on_chunk(now, from, bytes.len(), more);
+        if !last {
+            return;
+        }
+        if let Ok(map) = postcard::from_bytes::<Map>(map) {
+            self.map_pull = None;
+            self.groups.adopt(map);
+            self.on_map(io, true);
+        } else {
+            io.count("groupcomm.malformed");
+            self.map_pull = Some((Pull::new(what, now), Vec::new()));
+        }
+    }
+
+    pub(super) fn on_lacking(&mut self, now: Time, what: What) {
+        match what {
+            What::Map(_) => {
+                if let Some((pull, _)) = self.map_pull.as_mut().filter(|it| it.0.what == what) {
+                    pull.on_lacking(now);
+                }
+            }
+            What::State { group, .. } => {
+                let Some(object) = self.objects.of_group(group) else { return };
+                let Some(open) = self.objects.get(object) else { return };
+                let pull = open.pull.as_mut().filter(|pull| pull.what == what);
+                if pull.is_some_and(|pull| pull.on_lacking(now)) {
+                    // Those who made it are gone: another is made.
+                    self.outbox.say(Change::Cut { group });
+                }
+            }
+        }
+    }
+
+    /// Asks for what is needed.
+    pub(super) fn fetch(&mut self, now: Time, io: &mut Io<'_>) {
+        let mut questions = Vec::new();
+        if let Some((pull, _)) = &mut self.map_pull {
+            questions.extend(pull.ask(now, &self.streams.others(), &mut self.rng));
+        }
+        for object in self.objects.pulling() {
+            let Some(open) = self.objects.get(object).filter(|open| open.may_pull()) else {
+                continue;
+            };
+            let group = open.group().and_then(|group| self.groups.map()?.group(group));
+            let holders = group.into_iter().flat_map(|group| group.holders());
+            let holders: Vec<NodeId> = holders.map(|holder| holder.node).collect();
+            let pull = open.pull.as_mut().expect("it is being fetched");
+            questions.extend(pull.ask(now, &holders, &mut self.rng));
+        }
+        for (to, question) in questions {
+            if io.send(Target::Node(to), Via::Control, question.encode()).is_err() {
+                io.count("groupcomm.no_room");
+            }
+        }
+    }
+
+    /// The group map is known. If this member was away, it learns what of its own was delivered
+    /// without it.
+    pub(super) fn on_map(&mut self, io: &mut Io<'_>, was_away: bool) {
+        self.streams.set_has_map();
+        if was_away {
+            for object in self.objects.ids() {
+                let Some(open) = self.objects.get(object) else { continue };
+                let said = self.groups.said(object, open.session).unwrap_or(0);
+                if said > open.unstable && said <= open.untaken {
+                    open.unstable = said;
+                    open.on_stable(said - 1);
+                    io.release(object, said - 1);
+                }
+                let first = open.unstable;
+                open.untaken = open.untaken.max(first);
+                rewind(object, first, io, &mut self.objects);
+            }
+        }
+        self.outbox.drop_changes();
+        let map = self.groups.map().expect("it is known");
+        for change in self.objects.reconcile(self.me, map) {
+            self.outbox.say(change);
+        }
+    }
+}
+
+fn slice(bytes: &Bytes, offset: u64) -> Option<(Bytes, bool)> {
+    let begin = usize::try_from(offset).ok().filter(|begin| *begin <= bytes.len())?;
+    let end = bytes.len().min(begin + CHUNK_BYTES);
+    Some((bytes.slice(begin..end), end == bytes.len()))
+}
+
+/// The longest group map that is taken in.
+const MAP_BYTES_MAX: usize = 64 << 20;

@@ -1,0 +1,330 @@
+//! All groups of a member: one group map, one delivery of the view's frames, and the groups that it
+//! is in itself.
+//!
+//! Every member of the configuration goes through every frame, since it keeps the group map; only
+//! members of a group look at its messages. What comes out are [`Output`]s, in the order in which
+//! the node's objects must hear of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Bytes, BytesMut};
+use live_objects::{Member, ObjectId, ObjectType, Order, View};
+
+use crate::delivery::{Delivery, Next};
+use crate::live::{Live, Message, Told};
+use crate::map::{Effect, Map, Regrouped, Speaker};
+use crate::wire::{Class, Frame, Item, Part};
+
+/// What a member's groups bring about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Output {
+    /// A group's members will change. What this member has half said in it is to be said anew.
+    Regrouping { object: ObjectId },
+    /// An opening of this member is in its group.
+    Joined { object: ObjectId, group: u32, session: u32 },
+    /// The object has another type.
+    Refused { object: ObjectId, session: u32, held: ObjectType },
+    /// A group that this member is in tells it something.
+    Told { object: ObjectId, told: Told },
+    /// A snapshot of a group's state is wanted, under this number.
+    Cut { object: ObjectId, cut: u64, by: Member },
+    /// Snapshots up to this number are wanted no more.
+    Complete { object: ObjectId, cut: u64 },
+}
+
+/// The groups of a member.
+pub(crate) struct Groups {
+    me: Member,
+    map: Option<Map>,
+    members: Vec<Member>,
+    delivery: Delivery,
+    /// For each class, the group map under which each member sends by now.
+    marks: [Vec<u64>; 2],
+    lives: BTreeMap<u32, Live>,
+    /// Groups with a change that is not installed yet.
+    changing: BTreeSet<u32>,
+    /// Messages of which parts have come, by group and place of the sender.
+    partials: BTreeMap<(u32, usize), Partial>,
+    must_mark: bool,
+    outputs: Vec<Output>,
+    /// What made no sense.
+    pub(crate) absurd: u64,
+}
+
+struct Partial {
+    message: u64,
+    bytes: BytesMut,
+}
+
+impl Groups {
+    pub(crate) fn new(me: Member) -> Self {
+        Self {
+            me,
+            map: None,
+            members: Vec::new(),
+            delivery: Delivery::new(0),
+            marks: [Vec::new(), Vec::new()],
+            lives: BTreeMap::new(),
+            changing: BTreeSet::new(),
+            partials: BTreeMap::new(),
+            must_mark: false,
+            outputs: Vec::new(),
+            absurd: 0,
+        }
+    }
+
+    pub(crate) fn map(&self) -> Option<&Map> {
+        self.map.as_ref()
+    }
+
+    /// Whether others wait for this member to send something under the present map.
+    pub(crate) fn must_mark(&self) -> bool {
+        self.must_mark
+    }
+
+    /// This member sends something under the present map.
+    pub(crate) fn marked(&mut self) {
+        self.must_mark = false;
+    }
+
+    /// How many bytes of messages wait to be delivered.
+    pub(crate) fn bytes(&self) -> usize {
+        let partials: usize = self.partials.values().map(|partial| partial.bytes.len()).sum();
+        let held: usize = self.changing.iter().map(|group| self.lives[group].bytes()).sum();
+        self.delivery.bytes() + partials + held
+    }
+
+    /// What came about since it was last asked.
+    pub(crate) fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Takes in the next frame of a stream.
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.delivery.push(frame);
+    }
+
+    /// Delivers what can be.
+    pub(crate) fn deliver(&mut self) {
+        while let Some(map) = &self.map
+            && let Some(next) = self.delivery.next(map.number())
+        {
+            match next {
+                Next::Mark { class, origin, map } => self.on_mark(class, origin, map),
+                Next::Part { origin, map, ordered_by, part } => {
+                    self.on_part(origin, map, ordered_by, part);
+                }
+                Next::Changes { origin, changes } => {
+                    let by = self.members[origin];
+                    let map = self.map.as_mut().expect("it was just looked at");
+                    let effects = map.apply(by, &changes);
+                    self.on_effects(effects, false);
+                }
+            }
+        }
+    }
+
+    /// No more frames come in this view: all that came is delivered, and all changes installed.
+    pub(crate) fn end_view(&mut self) {
+        self.delivery.close();
+        self.deliver();
+        for group in std::mem::take(&mut self.changing) {
+            self.install(group, |_| None);
+        }
+        self.partials.clear();
+        self.must_mark = false;
+    }
+
+    /// A view begins. With `map`, what is known of the groups; without, that is to come.
+    pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>) {
+        self.members.clone_from(&view.members);
+        self.delivery = Delivery::new(view.members.len());
+        self.marks = [vec![0; view.members.len()], vec![0; view.members.len()]];
+        if let Some(mut map) = map.or_else(|| self.map.take()) {
+            let effects = map.install(view);
+            self.map = Some(map);
+            self.on_effects(effects, true);
+        }
+    }
+
+    /// The groups as they were at the beginning of the present view.
+    pub(crate) fn adopt(&mut self, map: Map) {
+        self.map = Some(map);
+    }
+
+    /// This member is in no view.
+    pub(crate) fn step_out(&mut self) {
+        *self = Self { absurd: self.absurd, ..Self::new(self.me) };
+    }
+
+    fn on_mark(&mut self, class: Class, origin: usize, map: u64) {
+        let mark = &mut self.marks[class as usize][origin];
+        if map <= *mark {
+            return;
+        }
+        *mark = map;
+        for group in self.changing.clone() {
+            if self.lives[&group].class == class {
+                self.install_passed(group);
+            }
+        }
+    }
+
+    fn on_part(&mut self, origin: usize, map: u64, ordered_by: u64, part: Part) {
+        let from = self.members[origin];
+        let Some((number, bytes)) = self.assemble(origin, &part) else { return };
+        let known = self.map.as_mut().expect("frames are gone through with a map");
+        let Some(session) = known.say(part.group, from, number) else { return };
+        let Some(object) = known.group(part.group).map(|group| group.object) else { return };
+        let Some(live) = self.lives.get_mut(&part.group) else { return };
+        let own = (from == self.me).then_some((session, number));
+        if let Some(told) = live.on_message(Message { from, map, own, ordered_by, bytes }) {
+            self.outputs.push(Output::Told { object, told });
+        }
+    }
+
+    /// The message that a part is the last of.
+    fn assemble(&mut self, origin: usize, part: &Part) -> Option<(u64, Bytes)> {
+        let key = (part.group, origin);
+        if part.offset == 0 {
+            self.partials.remove(&key);
+            if part.last {
+                return Some((part.message, part.bytes.clone()));
+            }
+            let bytes = BytesMut::from(&part.bytes[..]);
+            self.partials.insert(key, Partial { message: part.message, bytes });
+            return None;
+        }
+        let partial = self.partials.get_mut(&key);
+        let fits = |partial: &&mut Partial| {
+            partial.message == part.message && partial.bytes.len() == part.offset as usize
+        };
+        let Some(partial) = partial.filter(fits) else {
+            self.absurd += 1;
+            return None;
+        };
+        partial.bytes.extend_from_slice(&part.bytes);
+        if !part.last {
+            return None;
+        }
+        let partial = self.partials.remove(&key).expect("it was there just now");
+        Some((partial.message, partial.bytes.freeze()))
+    }
+
+    /// What changed in the map. At a view's end nobody's stream is waited for.
+    fn on_effects(&mut self, effects: Vec<Effect>, is_end: bool) {
+        for effect in effects {
+            match effect {
+                Effect::Regrouped(regrouped) => self.on_regrouped(regrouped, is_end),
+                Effect::Refused { object, by, held } if by.member == self.me => {
+                    self.outputs.push(Output::Refused { object, session: by.session, held });
+                }
+                Effect::Refused { .. } => {}
+                Effect::Cut { group, by } => {
+                    if let Some((object, cut)) = self.place(group) {
+                        self.outputs.push(Output::Cut { object, cut, by });
+                    }
+                }
+                Effect::Complete { group } => {
+                    if let Some((object, cut)) = self.place(group) {
+                        self.outputs.push(Output::Complete { object, cut });
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_regrouped(&mut self, regrouped: Regrouped, is_end: bool) {
+        let group = regrouped.group;
+        let is_mine = |members: &[Member]| members.contains(&self.me);
+        let (was_in, is_in) = (is_mine(&regrouped.before), is_mine(&regrouped.after));
+        for (place, member) in self.members.iter().enumerate() {
+            if !regrouped.after.contains(member) {
+                self.partials.remove(&(group, place));
+            }
+        }
+        if !was_in && !is_in {
+            return;
+        }
+        self.must_mark = !is_end;
+        let map = self.map.as_ref().expect("it was changed just now");
+        if is_in {
+            let held = map.group(group).expect("somebody is in it");
+            let class = class_of(&held.ty);
+            let object = held.object;
+            let session = held.session_of(self.me).expect("this member is in it");
+            self.lives.entry(group).or_insert_with(|| Live::new(class, object, self.me));
+            self.outputs.push(Output::Regrouping { object });
+            self.outputs.push(Output::Joined { object, group, session });
+        }
+        let Some(live) = self.lives.get_mut(&group) else { return };
+        live.on_change(regrouped);
+        if is_end {
+            self.install(group, |_| None);
+        } else {
+            self.changing.insert(group);
+            self.install_passed(group);
+        }
+    }
+
+    /// Installs what every member's stream has passed.
+    fn install_passed(&mut self, group: u32) {
+        let marks = self.marks[self.lives[&group].class as usize].clone();
+        let members = self.members.clone();
+        let place = |member| members.iter().position(|other| *other == member);
+        self.install(group, |member| place(member).map(|place| marks[place]));
+    }
+
+    fn install(&mut self, group: u32, map_of: impl Fn(Member) -> Option<u64>) {
+        let live = self.lives.get_mut(&group).expect("a group with a change is lived");
+        let object = live.object;
+        let told = live.install(map_of);
+        self.outputs.extend(told.into_iter().map(|told| Output::Told { object, told }));
+        if !live.is_changing() {
+            self.changing.remove(&group);
+            if !live.is_in() {
+                self.lives.remove(&group);
+            }
+        }
+    }
+
+    /// The object of a group that this member is in, and the map's number.
+    fn place(&self, group: u32) -> Option<(ObjectId, u64)> {
+        let live = self.lives.get(&group)?;
+        Some((live.object, self.map.as_ref()?.number()))
+    }
+
+    /// Whether somebody is still to get a state from this member.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.map.as_ref().is_some_and(|map| map.awaits_state_of(self.me))
+    }
+
+    /// A planted bug: what a frame holds is told once more.
+    pub(crate) fn deliver_again(&mut self, frame: &Frame) {
+        let from = self.members[usize::from(frame.origin)];
+        for item in &frame.items {
+            let Item::Part(part) = item else { continue };
+            let (map, bytes) = (frame.map, part.bytes.clone());
+            let live = self.lives.get(&part.group).filter(|live| live.is_in());
+            if let Some(live) = live.filter(|_| part.offset == 0 && part.last) {
+                let message = Message { from, map, own: None, ordered_by: 0, bytes };
+                let (object, told) = (live.object, Told::Message(message));
+                self.outputs.push(Output::Told { object, told });
+            }
+        }
+    }
+
+    /// How many messages of an opening of this member were delivered.
+    pub(crate) fn said(&self, object: ObjectId, session: u32) -> Option<u64> {
+        let (_, group) = self.map.as_ref()?.find(object)?;
+        Some(group.said(Speaker { member: self.me, session }))
+    }
+}
+
+/// In which order the messages of a type are delivered.
+pub(crate) fn class_of(ty: &ObjectType) -> Class {
+    match ty.properties.order {
+        Order::Total => Class::Total,
+        Order::Any | Order::Fifo => Class::Fifo,
+    }
+}

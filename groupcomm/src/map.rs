@@ -1,0 +1,404 @@
+//! The group map: which groups there are, of what type, and who is in them.
+//!
+//! It is a state machine that every member of the configuration runs. Changes of it come in the
+//! total order of the view's streams, so all members pass through the same maps, which are
+//! numbered. Groups are light: a join or a leave is one small message among others, and stops
+//! nobody (QSM and Spread make process groups out of a few heavy ones in the same way).
+//!
+//! A name belongs to the group that has members; whoever opens it with another type is refused.
+//! The high half of a map's number is the number of the view, so that numbers grow even if a map is
+//! lost with all who held it.
+//!
+//! The map also keeps how far each speaker got in each group (`said`). A speaker that was cut off
+//! and returns learns from it which of its messages were delivered without it, and says only the
+//! others again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use live_objects::{Kind, Member, ObjectId, ObjectType, View};
+use serde::{Deserialize, Serialize};
+
+/// One opening of an object by one node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct Speaker {
+    pub(crate) member: Member,
+    /// Which of the openings in this member's life.
+    pub(crate) session: u32,
+}
+
+/// What a member asks the map to become.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// The sender opened an object.
+    Join { object: ObjectId, ty: ObjectType, session: u32 },
+    /// The sender closed it.
+    Leave { object: ObjectId, session: u32 },
+    /// The sender holds the group's state from now on.
+    Restored { group: u32 },
+    /// The sender needs a snapshot of the group's state as it is now: those made before are gone.
+    Cut { group: u32 },
+}
+
+/// What a change did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// A group has other members from now on.
+    Regrouped(Regrouped),
+    /// An object has another type than this speaker opened it with.
+    Refused { object: ObjectId, by: Speaker, held: ObjectType },
+    /// A snapshot of a group's state is wanted.
+    Cut { group: u32, by: Member },
+    /// All members of a group hold its state: no snapshot is needed any more.
+    Complete { group: u32 },
+}
+
+/// A change of a group's members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Regrouped {
+    pub(crate) group: u32,
+    /// The map's number.
+    pub(crate) number: u64,
+    pub(crate) before: Vec<Member>,
+    pub(crate) after: Vec<Member>,
+    /// Those that joined need a snapshot.
+    pub(crate) snapshot: bool,
+    /// Nobody holds a state: all begin with the initial one.
+    pub(crate) founded: bool,
+}
+
+/// The groups, at one point of the total order.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Map {
+    number: u64,
+    next_group: u32,
+    groups: BTreeMap<u32, Group>,
+}
+
+/// A group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) object: ObjectId,
+    pub(crate) ty: ObjectType,
+    seats: Vec<Seat>,
+    /// How many messages of each speaker were delivered.
+    said: BTreeMap<Speaker, u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Seat {
+    speaker: Speaker,
+    has_state: bool,
+}
+
+impl Map {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn group(&self, group: u32) -> Option<&Group> {
+        self.groups.get(&group)
+    }
+
+    /// The group of an object.
+    pub(crate) fn find(&self, object: ObjectId) -> Option<(u32, &Group)> {
+        let mut groups = self.groups.iter();
+        groups.find(|(_, group)| group.object == object).map(|(number, group)| (*number, group))
+    }
+
+    /// All openings of a member.
+    pub(crate) fn seats_of(&self, member: Member) -> Vec<(ObjectId, u32)> {
+        let seats = self
+            .groups
+            .values()
+            .flat_map(|group| group.seats.iter().map(move |seat| (group.object, seat.speaker)));
+        let own = seats.filter(|(_, speaker)| speaker.member == member);
+        own.map(|(object, speaker)| (object, speaker.session)).collect()
+    }
+
+    /// Whether somebody has joined a group whose state this member holds, and not got it yet.
+    pub(crate) fn awaits_state_of(&self, member: Member) -> bool {
+        let mut incomplete = self.groups.values().filter(|group| !group.is_complete());
+        incomplete.any(|group| group.holders().any(|holder| holder == member))
+    }
+
+    /// A message of a group was delivered. Tells in which opening it was said, if it is in the
+    /// group and this is the first time.
+    pub(crate) fn say(&mut self, group: u32, by: Member, message: u64) -> Option<u32> {
+        let group = self.groups.get_mut(&group)?;
+        let seat = group.seats.iter().find(|seat| seat.speaker.member == by)?;
+        let said = group.said.entry(seat.speaker).or_default();
+        if message < *said {
+            return None;
+        }
+        *said = message + 1;
+        Some(seat.speaker.session)
+    }
+
+    /// Applies what one frame of a member asks for, all at once.
+    pub(crate) fn apply(&mut self, by: Member, changes: &[Change]) -> Vec<Effect> {
+        self.number += 1;
+        let mut effects = Vec::new();
+        let mut before: BTreeMap<u32, Vec<Member>> = BTreeMap::new();
+        for change in changes {
+            match change {
+                Change::Join { object, ty, session } => {
+                    let speaker = Speaker { member: by, session: *session };
+                    self.join(*object, ty, speaker, &mut before, &mut effects);
+                }
+                Change::Leave { object, session } => {
+                    let speaker = Speaker { member: by, session: *session };
+                    self.leave(*object, speaker, &mut before);
+                }
+                Change::Restored { group } => {
+                    let Some(held) = self.groups.get_mut(group) else { continue };
+                    let mut seats = held.seats.iter_mut();
+                    if let Some(seat) = seats.find(|seat| seat.speaker.member == by) {
+                        seat.has_state = true;
+                    }
+                    if held.is_complete() {
+                        effects.push(Effect::Complete { group: *group });
+                    }
+                }
+                Change::Cut { group } => effects.push(Effect::Cut { group: *group, by }),
+            }
+        }
+        effects.extend(before.into_iter().map(|(group, before)| self.regroup(group, before)));
+        effects
+    }
+
+    /// A view is installed: whoever is not in it is in no group.
+    pub(crate) fn install(&mut self, view: &View) -> Vec<Effect> {
+        self.number = view.epoch.number << 32;
+        let members: BTreeSet<Member> = view.members.iter().copied().collect();
+        let mut effects = Vec::new();
+        for number in self.groups.keys().copied().collect::<Vec<_>>() {
+            let group = self.groups.get_mut(&number).expect("it was just listed");
+            group.forget(view);
+            let before = group.members();
+            group.seats.retain(|seat| members.contains(&seat.speaker.member));
+            if group.seats.len() < before.len() {
+                effects.push(self.regroup(number, before));
+            }
+        }
+        effects
+    }
+
+    fn join(
+        &mut self,
+        object: ObjectId,
+        ty: &ObjectType,
+        speaker: Speaker,
+        before: &mut BTreeMap<u32, Vec<Member>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let number = match self.find(object) {
+            Some((_, group)) if group.ty != *ty => {
+                let held = group.ty.clone();
+                effects.push(Effect::Refused { object, by: speaker, held });
+                return;
+            }
+            Some((number, _)) => number,
+            None => {
+                let number = self.next_group;
+                self.next_group += 1;
+                let (seats, said) = (Vec::new(), BTreeMap::new());
+                self.groups.insert(number, Group { object, ty: ty.clone(), seats, said });
+                number
+            }
+        };
+        let group = self.groups.get_mut(&number).expect("found or made");
+        if group.seats.iter().any(|seat| seat.speaker == speaker) {
+            return;
+        }
+        before.entry(number).or_insert_with(|| group.members());
+        group.seats.retain(|seat| seat.speaker.member != speaker.member);
+        let has_state = ty.kind != Kind::Replicated;
+        group.seats.push(Seat { speaker, has_state });
+    }
+
+    fn leave(
+        &mut self,
+        object: ObjectId,
+        speaker: Speaker,
+        before: &mut BTreeMap<u32, Vec<Member>>,
+    ) {
+        let Some(number) = self.find(object).map(|(number, _)| number) else { return };
+        let group = self.groups.get_mut(&number).expect("it was just found");
+        if group.seats.iter().any(|seat| seat.speaker == speaker) {
+            before.entry(number).or_insert_with(|| group.members());
+            group.seats.retain(|seat| seat.speaker != speaker);
+            group.said.remove(&speaker);
+        }
+    }
+
+    /// Says what became of a group, and forgets it if nobody is in it.
+    fn regroup(&mut self, number: u32, before: Vec<Member>) -> Effect {
+        let group = self.groups.get_mut(&number).expect("it was changed just now");
+        let founded = !group.seats.is_empty() && group.seats.iter().all(|seat| !seat.has_state);
+        if founded {
+            group.seats.iter_mut().for_each(|seat| seat.has_state = true);
+        }
+        let after = group.members();
+        let snapshot = !group.is_complete();
+        if after.is_empty() {
+            self.groups.remove(&number);
+        }
+        let (group, number) = (number, self.number);
+        Effect::Regrouped(Regrouped { group, number, before, after, snapshot, founded })
+    }
+}
+
+impl Group {
+    /// Who is in it, by seniority.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        self.seats.iter().map(|seat| seat.speaker.member).collect()
+    }
+
+    /// Who holds its state.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Member> {
+        let holders = self.seats.iter().filter(|seat| seat.has_state);
+        holders.map(|seat| seat.speaker.member)
+    }
+
+    /// In which opening a member is in it.
+    pub(crate) fn session_of(&self, member: Member) -> Option<u32> {
+        let mut seats = self.seats.iter();
+        let seat = seats.find(|seat| seat.speaker.member == member)?;
+        Some(seat.speaker.session)
+    }
+
+    /// Whether this opening is in it.
+    pub(crate) fn has(&self, speaker: Speaker) -> bool {
+        self.seats.iter().any(|seat| seat.speaker == speaker)
+    }
+
+    /// How many messages of this opening were delivered.
+    pub(crate) fn said(&self, speaker: Speaker) -> u64 {
+        self.said.get(&speaker).copied().unwrap_or(0)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.seats.iter().all(|seat| seat.has_state)
+    }
+
+    /// Forgets how far speakers got that cannot come back, as their nodes have started again, and
+    /// of those that may come back all but so many.
+    fn forget(&mut self, view: &View) {
+        let is_replaced = |member: Member| {
+            view.members.iter().any(|other| other.node == member.node && *other != member)
+        };
+        self.said.retain(|speaker, _| !is_replaced(speaker.member));
+        let absent = self.said.keys().filter(|speaker| !view.has(speaker.member));
+        let absent: Vec<Speaker> = absent.copied().collect();
+        for speaker in absent.iter().take(absent.len().saturating_sub(ABSENT_MAX)) {
+            self.said.remove(speaker);
+        }
+    }
+}
+
+/// How many speakers that are away a group remembers.
+const ABSENT_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use live_objects::{ClusterId, Epoch, Incarnation, Name, NodeId, Order};
+
+    fn member(node: u8) -> Member {
+        let incarnation = Incarnation::from_bytes([node; Incarnation::LEN]);
+        Member { node: NodeId::from_bytes([node; NodeId::LEN]), incarnation }
+    }
+
+    fn object(name: &str) -> ObjectId {
+        name.parse::<Name>().unwrap().id()
+    }
+
+    fn join(name: &str, ty: ObjectType) -> Change {
+        Change::Join { object: object(name), ty, session: 0 }
+    }
+
+    fn view(number: u64, members: &[u8]) -> View {
+        let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number };
+        View { epoch, members: members.iter().map(|node| member(*node)).collect() }
+    }
+
+    fn regrouped(effects: Vec<Effect>) -> Regrouped {
+        let [Effect::Regrouped(regrouped)] = &effects[..] else { panic!("{effects:?}") };
+        regrouped.clone()
+    }
+
+    #[test]
+    fn a_group_begins_with_its_first_member_and_ends_with_its_last() {
+        let mut map = Map::default();
+        let topic = ObjectType::topic(Order::Fifo);
+        let first = regrouped(map.apply(member(1), &[join("/a", topic.clone())]));
+        assert_eq!((first.number, first.before, first.after), (1, vec![], vec![member(1)]));
+        let second = regrouped(map.apply(member(2), &[join("/a", topic.clone())]));
+        assert_eq!((second.before, second.after.len()), (vec![member(1)], 2));
+        assert_eq!(map.apply(member(2), &[join("/a", topic)]), [], "said twice, joined once");
+        for node in [1, 2] {
+            map.apply(member(node), &[Change::Leave { object: object("/a"), session: 0 }]);
+        }
+        assert_eq!((map.number(), map.find(object("/a"))), (5, None));
+    }
+
+    #[test]
+    fn a_name_has_one_type() {
+        let mut map = Map::default();
+        let fifo = ObjectType::topic(Order::Fifo);
+        map.apply(member(1), &[join("/a", fifo.clone())]);
+        let by = Speaker { member: member(2), session: 0 };
+        let refused = Effect::Refused { object: object("/a"), by, held: fifo };
+        assert_eq!(map.apply(member(2), &[join("/a", ObjectType::replicated())]), [refused]);
+        map.install(&view(7, &[2]));
+        let joined = regrouped(map.apply(member(2), &[join("/a", ObjectType::replicated())]));
+        assert!(joined.founded, "the name is free when nobody has it open");
+        assert_eq!(joined.number, (7 << 32) + 1);
+    }
+
+    #[test]
+    fn a_state_that_nobody_holds_is_founded() {
+        let mut map = Map::default();
+        let ty = ObjectType::replicated();
+        let first = regrouped(map.apply(member(1), &[join("/s", ty.clone())]));
+        assert!(first.founded && !first.snapshot);
+        let second = regrouped(map.apply(member(2), &[join("/s", ty)]));
+        assert!(second.snapshot && !second.founded);
+        let restored = Change::Restored { group: second.group };
+        let mut lost = map.clone();
+        assert_eq!(map.apply(member(2), &[restored]), [Effect::Complete { group: second.group }]);
+        let (kept, lost) = (map.install(&view(2, &[2])), lost.install(&view(2, &[2])));
+        assert!(!regrouped(kept).founded);
+        assert!(regrouped(lost).founded, "it died with its only holder");
+    }
+
+    #[test]
+    fn what_was_said_is_said_once_and_remembered_over_an_absence() {
+        let mut map = Map::default();
+        let topic = ObjectType::topic(Order::Fifo);
+        map.apply(member(1), &[join("/a", topic.clone())]);
+        let group = regrouped(map.apply(member(2), &[join("/a", topic)])).group;
+        assert_eq!([map.say(group, member(2), 0), map.say(group, member(2), 0)], [Some(0), None]);
+        assert_eq!(map.say(group, member(3), 0), None, "it is not in");
+        map.install(&view(2, &[1]));
+        let speaker = Speaker { member: member(2), session: 0 };
+        assert_eq!(map.group(group).unwrap().said(speaker), 1);
+        let incarnation = Incarnation::from_bytes([99; Incarnation::LEN]);
+        let mut view = view(3, &[1]);
+        view.members.push(Member { incarnation, ..member(2) });
+        map.install(&view);
+        assert_eq!(map.group(group).unwrap().said(speaker), 0, "it started anew");
+    }
+
+    #[test]
+    fn those_who_are_away_are_remembered_up_to_a_number() {
+        let mut map = Map::default();
+        map.apply(member(1), &[join("/a", ObjectType::topic(Order::Fifo))]);
+        let group = map.groups.get_mut(&0).unwrap();
+        for session in 0..=u32::try_from(ABSENT_MAX).unwrap() {
+            group.said.insert(Speaker { member: member(9), session }, 1);
+        }
+        map.install(&view(2, &[1]));
+        assert_eq!(map.group(0).unwrap().said.len(), ABSENT_MAX);
+    }
+}

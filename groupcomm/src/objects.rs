@@ -1,0 +1,363 @@
+//! The open objects of a node that are groups: how far each is, and what it has to tell its
+//! application.
+//!
+//! An object waits until its join is in the group map, is joined while its node is in the primary
+//! partition, and waits again when it was outside. What its application has no room for waits here,
+//! in order; so does what follows a state that is still being fetched.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{
+    Event, Io, Kind, Member, ObjectId, ObjectType, Refusal, ReplicatedEvent, Spec, Time,
+    TopicEvent, View,
+};
+
+use crate::control::What;
+use crate::map::{Change, Map, Regrouped, Speaker};
+use crate::transfer::Pull;
+
+/// An open object.
+pub(crate) struct Object {
+    pub(crate) spec: Arc<Spec>,
+    /// Which opening this is in the node's life.
+    pub(crate) session: u32,
+    phase: Phase,
+    /// Whether the application was told that it is open.
+    is_opened: bool,
+    /// Whether a view was installed since it joined.
+    has_view: bool,
+    /// Of a replicated state: whether the replica was given one since it joined.
+    has_state: bool,
+    /// The state that is being fetched, and what comes after it.
+    pub(crate) pull: Option<Pull>,
+    later: VecDeque<Event>,
+    events: VecDeque<Event>,
+    events_bytes: usize,
+    /// The first command that is not stable, and the first that was not taken whole.
+    pub(crate) unstable: u64,
+    pub(crate) untaken: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Its join is not in the map yet, since then.
+    Waiting(Time),
+    Joined(u32),
+    Refused,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Objects {
+    objects: BTreeMap<ObjectId, Object>,
+    sessions: u32,
+    /// Those that may have something to tell, and those that fetch their state.
+    touched: BTreeSet<ObjectId>,
+    pulling: BTreeSet<ObjectId>,
+}
+
+impl Objects {
+    pub(crate) fn get(&mut self, object: ObjectId) -> Option<&mut Object> {
+        let open = self.objects.get_mut(&object)?;
+        self.touched.insert(object);
+        Some(open)
+    }
+
+    /// The object of a group that this node has joined.
+    pub(crate) fn of_group(&self, group: u32) -> Option<ObjectId> {
+        let mut objects = self.objects.iter();
+        let found = objects.find(|(_, object)| object.phase == Phase::Joined(group));
+        found.map(|(id, _)| *id)
+    }
+
+    /// All that are open.
+    pub(crate) fn ids(&self) -> Vec<ObjectId> {
+        self.objects.keys().copied().collect()
+    }
+
+    /// The application opened one: this is to be said to the others.
+    pub(crate) fn open(&mut self, now: Time, object: ObjectId, spec: Arc<Spec>) -> Change {
+        let session = self.sessions;
+        self.sessions += 1;
+        let ty = spec.ty.clone();
+        self.objects.insert(
+            object,
+            Object {
+                spec,
+                session,
+                phase: Phase::Waiting(now),
+                is_opened: false,
+                has_view: false,
+                has_state: false,
+                pull: None,
+                later: VecDeque::new(),
+                events: VecDeque::new(),
+                events_bytes: 0,
+                unstable: 0,
+                untaken: 0,
+            },
+        );
+        Change::Join { object, ty, session }
+    }
+
+    /// The application closed one: this is to be said to the others, if they know of it.
+    pub(crate) fn close(&mut self, object: ObjectId) -> Option<Change> {
+        let closed = self.objects.remove(&object)?;
+        self.touched.remove(&object);
+        self.pulling.remove(&object);
+        let is_known = closed.phase != Phase::Refused;
+        is_known.then_some(Change::Leave { object, session: closed.session })
+    }
+
+    /// What is to be said so that the map becomes as the objects are.
+    pub(crate) fn reconcile(&self, me: Member, map: &Map) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (object, session) in map.seats_of(me) {
+            if self.objects.get(&object).is_none_or(|open| open.session != session) {
+                changes.push(Change::Leave { object, session });
+            }
+        }
+        for (object, open) in &self.objects {
+            let (object, session) = (*object, open.session);
+            match open.phase {
+                Phase::Waiting(_) => {
+                    changes.push(Change::Join { object, ty: open.spec.ty.clone(), session });
+                }
+                Phase::Joined(group) => {
+                    let speaker = Speaker { member: me, session };
+                    let held = map.group(group);
+                    if held.is_some_and(|group| !group.has(speaker)) {
+                        changes.push(Change::Join { object, ty: open.spec.ty.clone(), session });
+                    } else if open.has_state && held.is_some_and(|it| it.holders().all(|m| m != me))
+                    {
+                        changes.push(Change::Restored { group });
+                    }
+                }
+                Phase::Refused => {}
+            }
+        }
+        changes
+    }
+
+    /// This node is in no view: its objects join again when it is back.
+    pub(crate) fn step_out(&mut self, now: Time) {
+        self.touched.extend(self.objects.keys());
+        for object in self.objects.values_mut() {
+            if let Phase::Joined(_) = object.phase {
+                object.phase = Phase::Waiting(now);
+                object.give_up_pull();
+                if object.has_view {
+                    object.push(if object.is_replicated() {
+                        Event::Replicated(ReplicatedEvent::Outside)
+                    } else {
+                        Event::Topic(TopicEvent::Outside)
+                    });
+                }
+                object.has_view = false;
+                object.has_state = false;
+            }
+        }
+    }
+
+    /// Refuses what was asked to be opened too long ago without a primary partition in reach.
+    pub(crate) fn on_no_primary(&mut self, now: Time) {
+        for (id, object) in self.objects.iter_mut().filter(|(_, object)| !object.is_opened) {
+            if matches!(object.phase, Phase::Waiting(since) if now >= since + OPENING) {
+                object.refuse(Refusal::NoPrimary);
+                self.touched.insert(*id);
+            }
+        }
+    }
+
+    /// When the next is to be refused for want of a primary partition.
+    pub(crate) fn refuses_at(&self) -> Option<Time> {
+        let unopened = self.objects.values().filter(|object| !object.is_opened);
+        let since = unopened.filter_map(|object| match object.phase {
+            Phase::Waiting(since) => Some(since + OPENING),
+            _ => None,
+        });
+        since.min()
+    }
+
+    /// Those that fetch their state.
+    pub(crate) fn pulling(&self) -> Vec<ObjectId> {
+        self.pulling.iter().copied().collect()
+    }
+
+    /// When the next fetch is to go on.
+    pub(crate) fn pulls_at(&self) -> Option<Time> {
+        let pulling = self.pulling.iter().filter_map(|object| self.objects.get(object));
+        let ready = pulling.filter(|object| object.may_pull());
+        ready.filter_map(|object| object.pull.as_ref().map(Pull::next_wake)).min()
+    }
+
+    /// How many bytes wait for applications to read.
+    pub(crate) fn bytes(&self) -> usize {
+        let touched = self.touched.iter().filter_map(|object| self.objects.get(object));
+        touched.map(|object| object.events_bytes).sum()
+    }
+
+    /// Tells the applications what they have room for.
+    pub(crate) fn flush(&mut self, io: &mut Io<'_>) {
+        for id in std::mem::take(&mut self.touched) {
+            let object = self.objects.get_mut(&id).expect("a closed object is touched no more");
+            object.flush(id, io);
+            if !object.events.is_empty() {
+                self.touched.insert(id);
+            }
+            if object.pull.is_some() {
+                self.pulling.insert(id);
+            } else {
+                self.pulling.remove(&id);
+            }
+        }
+    }
+}
+
+impl Object {
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.spec.ty.kind == Kind::Replicated
+    }
+
+    /// Whether its commands may be taken.
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(self.phase, Phase::Joined(_))
+    }
+
+    pub(crate) fn group(&self) -> Option<u32> {
+        if let Phase::Joined(group) = self.phase { Some(group) } else { None }
+    }
+
+    /// It is in its group. Tells whether that is news.
+    pub(crate) fn on_joined(&mut self, group: u32) -> bool {
+        if self.phase == Phase::Joined(group) || self.phase == Phase::Refused {
+            return false;
+        }
+        self.phase = Phase::Joined(group);
+        if !std::mem::replace(&mut self.is_opened, true) {
+            self.push(Event::Opened);
+        }
+        true
+    }
+
+    pub(crate) fn on_refused(&mut self, held: ObjectType) {
+        self.refuse(Refusal::Held { held });
+    }
+
+    /// Its group's members change, here and now.
+    pub(crate) fn on_installed(&mut self, now: Time, view: View, change: &Regrouped) {
+        if !self.is_joined() {
+            return;
+        }
+        self.has_view = true;
+        if !self.is_replicated() {
+            self.push(Event::Topic(TopicEvent::View(view)));
+            return;
+        }
+        self.push(Event::Replicated(ReplicatedEvent::View(view)));
+        if !self.has_state && change.founded {
+            self.give_up_pull();
+            self.has_state = true;
+            self.push(Event::Replicated(ReplicatedEvent::Founded));
+        } else if !self.has_state && self.pull.is_none() {
+            let what = What::State { group: change.group, cut: change.number };
+            self.pull = Some(Pull::new(what, now));
+        } else if change.snapshot {
+            self.push(Event::Replicated(ReplicatedEvent::Freeze { cut: change.number }));
+        }
+    }
+
+    /// A message of its group, which counts once it is in a view. If it was its own: which.
+    pub(crate) fn on_message(&mut self, from: Member, own: Option<u64>, bytes: Bytes) {
+        if !self.has_view {
+            return;
+        }
+        self.push(if self.is_replicated() {
+            Event::Replicated(ReplicatedEvent::Update { from, own, bytes })
+        } else {
+            Event::Topic(TopicEvent::Message { from, own, bytes })
+        });
+    }
+
+    /// Its commands up to and with this one are stable.
+    pub(crate) fn on_stable(&mut self, message: u64) {
+        self.push(if self.is_replicated() {
+            Event::Replicated(ReplicatedEvent::Stable { message })
+        } else {
+            Event::Topic(TopicEvent::Stable { message })
+        });
+    }
+
+    /// A snapshot is made of its group's state as it is now. If this very member asked for it, that
+    /// is what it fetches from now on, and what it held back is part of it.
+    pub(crate) fn on_cut(&mut self, now: Time, cut: u64, is_own: bool) {
+        if !is_own {
+            self.push(Event::Replicated(ReplicatedEvent::Freeze { cut }));
+        } else if let (Some(_), Some(group)) = (&self.pull, self.group()) {
+            self.give_up_pull();
+            self.pull = Some(Pull::new(What::State { group, cut }, now));
+        }
+    }
+
+    /// A piece of the state came.
+    pub(crate) fn on_piece(&mut self, offset: u64, bytes: Bytes, last: bool) {
+        let event = Event::Replicated(ReplicatedEvent::Restore { offset, bytes, last });
+        self.events_bytes += len(&event);
+        self.events.push_back(event);
+        if last {
+            self.has_state = true;
+            self.give_up_pull();
+        }
+    }
+
+    /// Whether its application has read so much that more of the state may be fetched.
+    pub(crate) fn may_pull(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    fn flush(&mut self, id: ObjectId, io: &mut Io<'_>) {
+        while let Some(event) = self.events.front() {
+            if io.emit(id, event.clone()).is_err() {
+                break;
+            }
+            self.events_bytes -= len(event);
+            self.events.pop_front();
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.phase = Phase::Refused;
+        self.push(Event::Refused(refusal));
+    }
+
+    /// Nothing is fetched any more: what was held back is told.
+    fn give_up_pull(&mut self) {
+        self.pull = None;
+        self.events.append(&mut self.later);
+    }
+
+    fn push(&mut self, event: Event) {
+        self.events_bytes += len(&event);
+        let queue = if self.pull.is_some() { &mut self.later } else { &mut self.events };
+        queue.push_back(event);
+    }
+}
+
+/// About what an event takes.
+fn len(event: &Event) -> usize {
+    EVENT_BYTES
+        + match event {
+            Event::Topic(TopicEvent::Message { bytes, .. })
+            | Event::Replicated(
+                ReplicatedEvent::Update { bytes, .. } | ReplicatedEvent::Restore { bytes, .. },
+            ) => bytes.len(),
+            _ => 0,
+        }
+}
+
+const EVENT_BYTES: usize = 64;
+/// How long an object waits to be opened without a primary partition in reach.
+const OPENING: Duration = Duration::from_secs(10);

@@ -1,0 +1,546 @@
+//! The streams of one view: each member numbers its frames 1, 2, 3, … and sends them to all others
+//! by datagram. A frame is kept until it is *stable*, held by every member; whoever misses one asks
+//! any holder for it (a NAK), since a frame is the same wherever it is kept. A sender hears from
+//! each member how far it got, and is the one who knows what is stable; it says so in its next
+//! frame or, if there is none, in a *tail*.
+//!
+//! When a view is to be changed the streams are *wedged*: what a member holds then is what it
+//! promises to hold, so it delivers and acknowledges nothing more until the *trim* says how far
+//! each stream goes in this view. What lies beyond the trim was never sent.
+//!
+//! Invariants: what a member acknowledged it holds until all members do. A wedged member
+//! acknowledges nothing that it did not promise.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{Member, NodeId, Rng, Time, View};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
+
+/// What a member held when it promised to change the view.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Holdings {
+    /// Whether it knows the group map.
+    pub(crate) has_map: bool,
+    /// For each member of the view.
+    pub(crate) streams: Vec<Held>,
+}
+
+/// What is held of one stream.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// All up to here.
+    pub(crate) prefix: u64,
+    /// Beyond that, from and with the first to and with the second, upwards.
+    pub(crate) beyond: Vec<(u64, u64)>,
+}
+
+/// The highest number of each stream up to which some member holds every frame.
+pub(crate) fn trim<'a>(holdings: impl Iterator<Item = &'a Holdings> + Clone) -> Vec<u64> {
+    let len = holdings.clone().map(|held| held.streams.len()).max().unwrap_or(0);
+    let trim_of = |stream: usize| {
+        let held = holdings.clone().filter_map(|held| held.streams.get(stream));
+        let mut end = held.clone().map(|held| held.prefix).max().unwrap_or(0);
+        let mut ranges: Vec<(u64, u64)> = held.flat_map(|held| held.beyond.clone()).collect();
+        ranges.sort_unstable();
+        for (first, last) in ranges {
+            if first <= end + 1 {
+                end = end.max(last);
+            }
+        }
+        end
+    };
+    (0..len).map(trim_of).collect()
+}
+
+/// A member's part in the streams of a view.
+pub(crate) struct Streams {
+    tag: Tag,
+    members: Vec<Member>,
+    me: usize,
+    rng: Rng,
+    streams: Vec<Stream>,
+    own: Own,
+    is_wedged: bool,
+    /// Whether this member knows the group map, and so can make sense of what is sent.
+    has_map: bool,
+    /// Gathers frames up to here, for a change of view.
+    goal: Option<Goal>,
+    /// Nothing more is acknowledged until what was received is consumed.
+    is_choked: bool,
+    /// Frames in order, to be delivered.
+    fresh: VecDeque<Frame>,
+    out: Vec<(NodeId, Bytes)>,
+}
+
+/// One stream as it is received, or, of this member's own, sent.
+#[derive(Default)]
+struct Stream {
+    /// All frames up to here have come.
+    prefix: u64,
+    /// Frames that may be asked for, by number.
+    kept: BTreeMap<u64, Bytes>,
+    /// Frames that came too early, by number.
+    early: BTreeMap<u64, Frame>,
+    /// The highest number heard of.
+    last: u64,
+    /// How far all members hold it, as its sender said.
+    stable: u64,
+    /// How far this member has said that it holds it, and whether that is to be said again.
+    acknowledged: u64,
+    is_asked: bool,
+    /// When what is missing is asked for next, and how often it was.
+    ask_at: Option<Time>,
+    asked: u32,
+}
+
+/// What a member knows as the sender of a stream.
+struct Own {
+    /// How far each member got.
+    acknowledged: Vec<u64>,
+    stable: u64,
+    /// The stable number that everybody was told of.
+    told_stable: u64,
+    /// Whether what became stable is to be told at once.
+    is_awaited: bool,
+    unstable_bytes: usize,
+    tail_at: Option<Time>,
+    tails: u32,
+}
+
+struct Goal {
+    trim: Vec<u64>,
+    holders: Vec<NodeId>,
+}
+
+impl Streams {
+    /// The streams of no view.
+    pub(crate) fn of_no_view(rng: Rng) -> Self {
+        Self {
+            tag: Tag::NONE,
+            me: 0,
+            rng,
+            streams: Vec::new(),
+            own: Own::new(0),
+            members: Vec::new(),
+            is_wedged: true,
+            has_map: false,
+            goal: None,
+            is_choked: false,
+            fresh: VecDeque::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// The streams of a view that this member is in.
+    pub(crate) fn new(view: &View, me: Member, rng: Rng) -> Self {
+        let members = view.members.clone();
+        let place = members.iter().position(|member| *member == me);
+        Self {
+            tag: Tag::of(&view.epoch),
+            me: place.expect("a member is in its own views"),
+            streams: members.iter().map(|_| Stream::default()).collect(),
+            own: Own::new(members.len()),
+            members,
+            is_wedged: false,
+            ..Self::of_no_view(rng)
+        }
+    }
+
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// This member's place in the view.
+    pub(crate) fn me(&self) -> usize {
+        self.me
+    }
+
+    /// The others, as targets.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        let others = self.members.iter().enumerate().filter(|(place, _)| *place != self.me);
+        others.map(|(_, member)| member.node).collect()
+    }
+
+    pub(crate) fn is_wedged(&self) -> bool {
+        self.is_wedged
+    }
+
+    /// The next frame to be delivered, in the order of its stream.
+    pub(crate) fn next_fresh(&mut self) -> Option<Frame> {
+        self.fresh.pop_front()
+    }
+
+    /// How far a stream is known to be stable.
+    pub(crate) fn stable(&self, place: usize) -> u64 {
+        if place == self.me {
+            self.own.stable
+        } else {
+            self.streams.get(place).map_or(0, |stream| stream.stable)
+        }
+    }
+
+    /// Whether the credit lets this member cut another frame.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.own.unstable_bytes < WINDOW_BYTES
+    }
+
+    pub(crate) fn has_map(&self) -> bool {
+        self.has_map
+    }
+
+    /// This member knows the group map from now on.
+    pub(crate) fn set_has_map(&mut self) {
+        self.has_map = true;
+    }
+
+    /// Acknowledges nothing new, or goes on.
+    pub(crate) fn set_choked(&mut self, is_choked: bool) {
+        self.is_choked = is_choked;
+    }
+
+    /// What becomes stable from now on is waited for by an application.
+    pub(crate) fn await_stable(&mut self) {
+        self.own.is_awaited = true;
+    }
+
+    /// The number of this member's next frame.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.streams[self.me].prefix + 1
+    }
+
+    /// How far this member's own stream is stable.
+    pub(crate) fn own_stable(&self) -> u64 {
+        self.own.stable
+    }
+
+    /// Whether a frame came before.
+    pub(crate) fn has(&self, frame: &Frame) -> bool {
+        let stream = self.streams.get(usize::from(frame.origin));
+        stream.is_some_and(|it| frame.number <= it.prefix || it.early.contains_key(&frame.number))
+    }
+
+    /// Takes in a frame that this member has cut. The caller sends it to the others.
+    pub(crate) fn cast(&mut self, now: Time, frame: Frame, bytes: Bytes) {
+        assert!(!self.is_wedged, "a wedged member cuts no frames");
+        let stream = &mut self.streams[self.me];
+        assert_eq!(frame.number, stream.prefix + 1, "frames are numbered one by one");
+        stream.prefix = frame.number;
+        stream.last = frame.number;
+        self.own.told_stable = self.own.stable;
+        self.own.acknowledged[self.me] = frame.number;
+        if self.members.len() > 1 {
+            self.own.unstable_bytes += bytes.len();
+            stream.kept.insert(frame.number, bytes);
+            self.own.tails = 0;
+            self.own.tail_at = Some(now + TAIL);
+        } else {
+            self.own.stable = frame.number;
+            self.own.told_stable = frame.number;
+        }
+        self.fresh.push_back(frame);
+    }
+
+    /// Takes in a packet of this view. Tells whether it made sense.
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        packet: Packet,
+        bytes: Bytes,
+    ) -> bool {
+        let Some(from) = self.members.iter().position(|member| member.node == from) else {
+            return false;
+        };
+        match packet {
+            Packet::Data(frame) => return self.on_data(now, from, frame, bytes),
+            Packet::Ack(number) => self.on_ack(now, from, number),
+            Packet::Nak { origin, ranges } => {
+                let Some(stream) = self.streams.get(usize::from(origin)) else { return false };
+                let wanted =
+                    ranges.iter().flat_map(|(first, last)| stream.kept.range(first..=last));
+                let node = self.members[from].node;
+                self.out.extend(wanted.take(REPAIRS_MAX).map(|(_, bytes)| (node, bytes.clone())));
+            }
+            Packet::Tail { last, stable } => {
+                let stream = &mut self.streams[from];
+                stream.last = stream.last.max(last);
+                stream.set_stable(stable);
+                stream.is_asked = true;
+            }
+        }
+        true
+    }
+
+    fn on_data(&mut self, now: Time, from: usize, frame: Frame, bytes: Bytes) -> bool {
+        let origin = usize::from(frame.origin);
+        if origin == self.me || origin >= self.streams.len() {
+            return origin == self.me;
+        }
+        let is_wedged = self.is_wedged;
+        let stream = &mut self.streams[origin];
+        if from == origin {
+            stream.set_stable(frame.stable);
+        }
+        stream.last = stream.last.max(frame.number);
+        if frame.number <= stream.prefix || stream.early.contains_key(&frame.number) {
+            // Its sender does not know that it came.
+            stream.is_asked = true;
+            return true;
+        }
+        if frame.number > stream.prefix + AHEAD_MAX {
+            return true;
+        }
+        stream.kept.insert(frame.number, bytes);
+        stream.early.insert(frame.number, frame);
+        if !is_wedged {
+            stream.advance(&mut self.fresh);
+        }
+        if stream.prefix == stream.last {
+            stream.ask_at = None;
+        } else {
+            stream.ask_at.get_or_insert(now + ASK);
+        }
+        true
+    }
+
+    fn on_ack(&mut self, now: Time, from: usize, number: u64) {
+        let last = self.streams[self.me].prefix;
+        let acknowledged = &mut self.own.acknowledged[from];
+        if number <= *acknowledged || number > last {
+            return;
+        }
+        *acknowledged = number;
+        let stable = *self.own.acknowledged.iter().min().expect("a view has members");
+        if stable > self.own.stable {
+            self.own.stable = stable;
+            let kept = &mut self.streams[self.me].kept;
+            let rest = kept.split_off(&(stable + 1));
+            let freed: usize = std::mem::replace(kept, rest).values().map(Bytes::len).sum();
+            self.own.unstable_bytes -= freed;
+            self.own.tails = 0;
+            self.own.tail_at = Some(now + TAIL);
+        }
+    }
+
+    /// No more is delivered. Returns what this member holds.
+    pub(crate) fn wedge(&mut self) -> Holdings {
+        self.is_wedged = true;
+        let mut ranges = RANGES_PROMISED_MAX;
+        let streams = self.streams.iter().map(|stream| {
+            let mut beyond: Vec<(u64, u64)> = Vec::new();
+            for &number in stream.early.keys() {
+                match beyond.last_mut() {
+                    Some((_, last)) if *last + 1 == number => *last = number,
+                    _ => beyond.push((number, number)),
+                }
+            }
+            beyond.truncate(ranges);
+            ranges -= beyond.len();
+            Held { prefix: stream.prefix, beyond }
+        });
+        Holdings { has_map: self.has_map, streams: streams.collect() }
+    }
+
+    /// Sees to it that this member holds every frame up to the trim, which some of the holders do.
+    /// Tells whether it does already.
+    pub(crate) fn gather(&mut self, trim: &[u64], holders: &[NodeId]) -> bool {
+        let has = |(stream, trim): (&Stream, &u64)| {
+            let missing = stream.missing(*trim);
+            missing.is_empty()
+        };
+        if self.streams.iter().zip(trim).all(has) {
+            self.goal = None;
+            return true;
+        }
+        self.goal = Some(Goal { trim: trim.to_vec(), holders: holders.to_vec() });
+        false
+    }
+
+    /// Whether a trim can be this view's: it cuts off nothing that this member delivered.
+    pub(crate) fn admits(&self, trim: &[u64]) -> bool {
+        trim.len() == self.streams.len()
+            && self.streams.iter().zip(trim).all(|(stream, trim)| stream.prefix <= *trim)
+    }
+
+    /// Delivers what the trim lets through, and drops the rest. What is missing is passed over,
+    /// which the caller has seen to that nothing is.
+    pub(crate) fn finish_at(&mut self, trim: &[u64]) {
+        for (stream, &trim) in self.streams.iter_mut().zip(trim) {
+            let rest = stream.early.split_off(&(trim + 1));
+            drop(rest);
+            self.fresh.extend(std::mem::take(&mut stream.early).into_values());
+        }
+    }
+
+    /// Repairs that were asked for, of a view that is over.
+    pub(crate) fn repairs(&mut self) -> Vec<(NodeId, Bytes)> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// What is to be sent now: repairs, acknowledgements, questions, tails.
+    pub(crate) fn finish(&mut self, now: Time) -> Vec<(NodeId, Bytes)> {
+        let me = self.me;
+        for place in (0..self.streams.len()).filter(|place| *place != me) {
+            self.acknowledge(place);
+            self.ask(now, place);
+        }
+        self.tell(now);
+        std::mem::take(&mut self.out)
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        let asks = self.streams.iter().filter_map(|stream| stream.ask_at);
+        asks.chain(self.own.tail_at).min()
+    }
+
+    fn acknowledge(&mut self, place: usize) {
+        let stream = &mut self.streams[place];
+        let asked = std::mem::take(&mut stream.is_asked);
+        let may_more = !self.is_wedged && !self.is_choked;
+        if may_more && stream.prefix > stream.acknowledged {
+            stream.acknowledged = stream.prefix;
+        } else if !asked {
+            return;
+        }
+        let packet = Packet::Ack(stream.acknowledged);
+        self.out.push((self.members[place].node, packet.encode(self.tag)));
+    }
+
+    /// Asks for what is missing of a stream: somebody at random first, then its sender.
+    fn ask(&mut self, now: Time, place: usize) {
+        let stream = &mut self.streams[place];
+        let trim = self.goal.as_ref().and_then(|goal| goal.trim.get(place)).copied();
+        let until = trim.unwrap_or(stream.last);
+        let missing = if self.is_wedged && trim.is_none() { vec![] } else { stream.missing(until) };
+        if missing.is_empty() {
+            stream.ask_at = None;
+            stream.asked = 0;
+            return;
+        }
+        // A gap may close by itself, since datagrams overtake each other; a trim is known to be.
+        let first_at = if trim.is_some() { now } else { now + ASK };
+        let ask_at = *stream.ask_at.get_or_insert(first_at);
+        if now < ask_at {
+            return;
+        }
+        let origin = self.members[place].node;
+        let me = self.members[self.me].node;
+        let holders: Vec<NodeId> = match &self.goal {
+            Some(goal) => goal.holders.iter().copied().filter(|node| *node != me).collect(),
+            None => {
+                let others = self.members.iter().map(|member| member.node);
+                others.filter(|node| *node != origin && *node != me).collect()
+            }
+        };
+        let is_senders_turn = self.goal.is_none() && stream.asked % 2 == 1;
+        let holder = holders.choose(&mut self.rng).copied().filter(|_| !is_senders_turn);
+        let origin = u16::try_from(place).expect("a view has at most 1,024 members");
+        let packet = Packet::Nak { origin, ranges: missing };
+        let to = holder.unwrap_or(self.members[place].node);
+        self.out.push((to, packet.encode(self.tag)));
+        let pause = ASK_AGAIN * 2_u32.pow(stream.asked.min(3));
+        stream.asked += 1;
+        stream.ask_at = Some(now + pause.mul_f64(self.rng.random_range(0.8..1.2)));
+    }
+
+    /// Tells those who did not hear of this member's last frames that they are, and all what is
+    /// stable.
+    fn tell(&mut self, now: Time) {
+        let Some(last) = self.streams.get(self.me).map(|stream| stream.prefix) else { return };
+        let own = &mut self.own;
+        let is_news = own.stable > own.told_stable;
+        if own.is_awaited && is_news {
+            own.tail_at = Some(now);
+        }
+        if own.tail_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let tail = Packet::Tail { last, stable: own.stable }.encode(self.tag);
+        for (place, member) in self.members.iter().enumerate() {
+            if place != self.me && (is_news || own.acknowledged[place] < last) {
+                self.out.push((member.node, tail.clone()));
+            }
+        }
+        own.told_stable = own.stable;
+        own.is_awaited &= own.stable < last;
+        let pause = TAIL * 2_u32.pow(own.tails.min(4));
+        own.tails += 1;
+        own.tail_at = (own.stable < last).then_some(now + pause);
+    }
+}
+
+impl Own {
+    fn new(members: usize) -> Self {
+        Self {
+            acknowledged: vec![0; members],
+            stable: 0,
+            told_stable: 0,
+            is_awaited: false,
+            unstable_bytes: 0,
+            tail_at: None,
+            tails: 0,
+        }
+    }
+}
+
+impl Stream {
+    fn set_stable(&mut self, stable: u64) {
+        // What this member does not hold is not stable, whatever the sender says.
+        let stable = stable.min(self.prefix);
+        if stable > self.stable {
+            self.stable = stable;
+            self.kept = self.kept.split_off(&(stable + 1));
+        }
+    }
+
+    /// Hands out what follows without a gap.
+    fn advance(&mut self, fresh: &mut VecDeque<Frame>) {
+        while let Some(frame) = self.early.remove(&(self.prefix + 1)) {
+            self.prefix += 1;
+            self.asked = 0;
+            fresh.push_back(frame);
+        }
+    }
+
+    /// The first ranges of frames that have not come, up to and with `until`.
+    fn missing(&self, until: u64) -> Vec<(u64, u64)> {
+        let mut ranges = Vec::new();
+        let mut next = self.prefix + 1;
+        let ends = self.early.keys().copied().chain([until.saturating_add(1)]);
+        for number in ends {
+            if next > until || ranges.len() == RANGES_MAX {
+                break;
+            }
+            if number > next {
+                ranges.push((next, until.min(number - 1)));
+            }
+            next = number + 1;
+        }
+        ranges
+    }
+}
+
+/// How many bytes of frames a member may have under way that not everybody is known to hold.
+pub(crate) const WINDOW_BYTES: usize = 256 << 10;
+/// How far ahead of what is missing a frame is kept.
+const AHEAD_MAX: u64 = 4_096;
+/// How many ranges of frames beyond gaps are promised.
+const RANGES_PROMISED_MAX: usize = 512;
+/// How many frames answer one NAK.
+const REPAIRS_MAX: usize = 64;
+/// How long a gap may close by itself.
+const ASK: Duration = Duration::from_millis(10);
+/// How long an answer is waited for, at first.
+const ASK_AGAIN: Duration = Duration::from_millis(60);
+/// How long after its last frame a member that has no more to send tells of it, at first.
+const TAIL: Duration = Duration::from_millis(40);
