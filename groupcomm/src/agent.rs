@@ -391,7 +391,7 @@ impl Agent {
         let rng = self.rng.fork(&format!("streams {}", view.epoch.number));
         let streams = std::mem::replace(&mut self.streams, Streams::new(view, self.me, rng));
         self.previous = (!old.is_empty()).then_some(streams);
-        self.groups.begin_view(view, cut.is_reset.then(Map::default));
+        self.groups.begin_view(view, cut.is_reset.then(Map::default), &cut.restored);
         self.on_outputs(now, io);
         self.map_at_cut = None;
         self.map_pull = None;

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use live_objects::{ClusterId, Epoch, Member, NodeId, Rng, Time, View};
 use rand::RngExt;
-use rand::seq::IteratorRandom;
+use rand::seq::{IndexedRandom, IteratorRandom};
 
 use crate::change::{Acceptor, Attempt};
 use crate::config::{Config, Mutation};
@@ -130,7 +130,7 @@ impl Configuration {
         if self.config.found && self.past.is_none() {
             let cluster = ClusterId::from_bytes(self.rng.random());
             let view = View { epoch: Epoch { cluster, number: 1 }, members: vec![self.me] };
-            self.install(Decision { view, cut: Cut { trim: Vec::new(), is_reset: true } });
+            self.install(Decision { view, cut: Cut { is_reset: true, ..Cut::default() } });
         }
     }
 
@@ -341,8 +341,16 @@ impl Configuration {
         }
     }
 
-    /// Outside: asks somebody to be let in.
+    /// Outside: asks somebody to be let in. If it is in a view that it could not install, it asks
+    /// to be let out of that first.
     fn ask_in(&mut self) {
+        if let Some(past) = self.past.as_ref().filter(|past| past.view.has(self.me)) {
+            let others = self.others(&past.view);
+            if let Some(node) = others.choose(&mut self.rng) {
+                self.out.push((*node, Control::Leave(self.me)));
+            }
+            return;
+        }
         if self.wish == Wish::In
             && let Some(node) = self.up.keys().copied().choose(&mut self.rng)
         {

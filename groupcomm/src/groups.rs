@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
-use live_objects::{Member, ObjectId, ObjectType, Order, View};
+use live_objects::{Member, NodeId, ObjectId, ObjectType, Order, View};
 
 use crate::delivery::{Delivery, Next};
 use crate::live::{Live, Message, Told};
@@ -136,12 +136,12 @@ impl Groups {
     }
 
     /// A view begins. With `map`, what is known of the groups; without, that is to come.
-    pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>) {
+    pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>, restored: &[(NodeId, u32)]) {
         self.members.clone_from(&view.members);
         self.delivery = Delivery::new(view.members.len());
         self.marks = [vec![0; view.members.len()], vec![0; view.members.len()]];
         if let Some(mut map) = map.or_else(|| self.map.take()) {
-            let effects = map.install(view);
+            let effects = map.install(view, restored);
             self.map = Some(map);
             self.on_effects(effects, true);
         }

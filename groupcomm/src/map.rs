@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Kind, Member, ObjectId, ObjectType, View};
+use live_objects::{Kind, Member, NodeId, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
 
 /// One opening of an object by one node.
@@ -166,9 +166,17 @@ impl Map {
         effects
     }
 
-    /// A view is installed: whoever is not in it is in no group.
-    pub(crate) fn install(&mut self, view: &View) -> Vec<Effect> {
+    /// A view is installed: whoever is not in it is in no group. `restored` are those who hold a
+    /// group's state and had no time to say so.
+    pub(crate) fn install(&mut self, view: &View, restored: &[(NodeId, u32)]) -> Vec<Effect> {
         self.number = view.epoch.number << 32;
+        for (node, group) in restored {
+            let group = self.groups.get_mut(group);
+            let mut seats = group.into_iter().flat_map(|group| &mut group.seats);
+            if let Some(seat) = seats.find(|seat| seat.speaker.member.node == *node) {
+                seat.has_state = true;
+            }
+        }
         let members: BTreeSet<Member> = view.members.iter().copied().collect();
         let mut effects = Vec::new();
         for number in self.groups.keys().copied().collect::<Vec<_>>() {
@@ -350,7 +358,7 @@ mod tests {
         let by = Speaker { member: member(2), session: 0 };
         let refused = Effect::Refused { object: object("/a"), by, held: fifo };
         assert_eq!(map.apply(member(2), &[join("/a", ObjectType::replicated())]), [refused]);
-        map.install(&view(7, &[2]));
+        map.install(&view(7, &[2]), &[]);
         let joined = regrouped(map.apply(member(2), &[join("/a", ObjectType::replicated())]));
         assert!(joined.founded, "the name is free when nobody has it open");
         assert_eq!(joined.number, (7 << 32) + 1);
@@ -365,11 +373,13 @@ mod tests {
         let second = regrouped(map.apply(member(2), &[join("/s", ty)]));
         assert!(second.snapshot && !second.founded);
         let restored = Change::Restored { group: second.group };
-        let mut lost = map.clone();
+        let (mut lost, mut just_restored) = (map.clone(), map.clone());
         assert_eq!(map.apply(member(2), &[restored]), [Effect::Complete { group: second.group }]);
-        let (kept, lost) = (map.install(&view(2, &[2])), lost.install(&view(2, &[2])));
-        assert!(!regrouped(kept).founded);
-        assert!(regrouped(lost).founded, "it died with its only holder");
+        let view = view(2, &[2]);
+        assert!(!regrouped(map.install(&view, &[])).founded);
+        assert!(regrouped(lost.install(&view, &[])).founded, "it died with its only holder");
+        let restored = [(member(2).node, second.group)];
+        assert!(!regrouped(just_restored.install(&view, &restored)).founded);
     }
 
     #[test]
@@ -380,13 +390,13 @@ mod tests {
         let group = regrouped(map.apply(member(2), &[join("/a", topic)])).group;
         assert_eq!([map.say(group, member(2), 0), map.say(group, member(2), 0)], [Some(0), None]);
         assert_eq!(map.say(group, member(3), 0), None, "it is not in");
-        map.install(&view(2, &[1]));
+        map.install(&view(2, &[1]), &[]);
         let speaker = Speaker { member: member(2), session: 0 };
         assert_eq!(map.group(group).unwrap().said(speaker), 1);
         let incarnation = Incarnation::from_bytes([99; Incarnation::LEN]);
         let mut view = view(3, &[1]);
         view.members.push(Member { incarnation, ..member(2) });
-        map.install(&view);
+        map.install(&view, &[]);
         assert_eq!(map.group(group).unwrap().said(speaker), 0, "it started anew");
     }
 
@@ -398,7 +408,7 @@ mod tests {
         for session in 0..=u32::try_from(ABSENT_MAX).unwrap() {
             group.said.insert(Speaker { member: member(9), session }, 1);
         }
-        map.install(&view(2, &[1]));
+        map.install(&view(2, &[1]), &[]);
         assert_eq!(map.group(0).unwrap().said.len(), ABSENT_MAX);
     }
 }

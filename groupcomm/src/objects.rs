@@ -149,13 +149,12 @@ impl Objects {
             if let Phase::Joined(_) = object.phase {
                 object.phase = Phase::Waiting(now);
                 object.give_up_pull();
-                if object.has_view {
-                    object.push(if object.is_replicated() {
-                        Event::Replicated(ReplicatedEvent::Outside)
-                    } else {
-                        Event::Topic(TopicEvent::Outside)
-                    });
-                }
+                // It may have been told of no view yet, and have said something all the same.
+                object.push(if object.is_replicated() {
+                    Event::Replicated(ReplicatedEvent::Outside)
+                } else {
+                    Event::Topic(TopicEvent::Outside)
+                });
                 object.has_view = false;
                 object.has_state = false;
             }
@@ -258,7 +257,8 @@ impl Object {
             return;
         }
         self.push(Event::Replicated(ReplicatedEvent::View(view)));
-        if !self.has_state && change.founded {
+        if change.founded {
+            // If this member got a state, nobody knows: it goes with those who had it.
             self.give_up_pull();
             self.has_state = true;
             self.push(Event::Replicated(ReplicatedEvent::Founded));

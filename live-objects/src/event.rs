@@ -147,8 +147,8 @@ pub enum ReplicatedEvent {
     Outside,
     /// Begin with the type's initial state: nobody who lives holds another.
     Founded,
-    /// A piece of the state as it was at the beginning of the last view. Updates made since then
-    /// follow the last piece.
+    /// A piece of the state, in which is all that was told before its first piece. What is told
+    /// after the last piece is not.
     Restore {
         /// Where in the state the piece begins, in bytes. 0 begins anew.
         offset: u64,

@@ -57,6 +57,10 @@ impl Agent {
             return;
         };
         let Some(object) = self.objects.of_group(group) else { return };
+        if self.streams.is_wedged() {
+            // Whether it holds the state is part of what this member promised.
+            return;
+        }
         let Some(open) = self.objects.get(object) else { return };
         let Some(pull) = open.pull.as_mut().filter(|pull| pull.expects(what, offset)) else {
             return;
@@ -64,6 +68,7 @@ impl Agent {
         pull.on_chunk(now, from, bytes.len(), more);
         open.on_piece(offset, bytes, last);
         if last {
+            self.streams.on_restored(group);
             self.outbox.say(Change::Restored { group });
         }
     }
@@ -162,6 +167,9 @@ impl Agent {
         self.outbox.drop_changes();
         let map = self.groups.map().expect("it is known");
         for change in self.objects.reconcile(self.me, map) {
+            if let Change::Restored { group } = change {
+                self.streams.on_restored(group);
+            }
             self.outbox.say(change);
         }
     }

@@ -25,7 +25,7 @@ fn streams() -> Streams {
 
 /// Where a view of so many ends in which nothing was sent.
 fn cut(members: usize) -> Cut {
-    Cut { trim: vec![0; members], is_reset: false }
+    Cut { trim: vec![0; members], ..Cut::default() }
 }
 
 #[test]

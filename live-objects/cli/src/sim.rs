@@ -1,15 +1,17 @@
 //! `logo sim`: stories told to simulated worlds, many seeds at a time.
 
 mod membership;
+mod mixed;
 mod views;
 
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use live_objects::{Agreement, ObjectType, Rng, Spec};
-use live_objects_sim::{Network, SwarmReport, World, swarm};
+use live_objects_sim::{Network, SeedReport, SwarmReport, World, swarm};
 use rand::RngExt;
 use serde::Serialize;
 
@@ -34,6 +36,19 @@ pub(crate) enum Scenario {
     ///
     /// Example: logo sim views --nodes 9 --seeds 200 --json
     Views(ViewsArgs),
+    /// Topics, replicated states and memberships at once, through the same faults.
+    ///
+    /// Node 0 founds a cluster. Applications open and close objects, say small things and large,
+    /// and now and then open a name with a type that it has not. For a minute of virtual time
+    /// faults are drawn from the seed; then they stop, and within another minute all must be in one
+    /// view of each object, with the same state, and have heard all that was accepted. Virtual
+    /// synchrony, order, stability and state transfer are checked throughout (V1 to V9).
+    ///
+    /// A seed with less than 60 s, 2 crashes, a partition, 500 deliveries or 3 views proves little:
+    /// it is called poor, and the exit code is 1.
+    ///
+    /// Example: logo sim mixed --nodes 16 --seeds 200 --json
+    Mixed(MixedArgs),
 }
 
 /// What the views are told.
@@ -44,6 +59,16 @@ pub(crate) struct ViewsArgs {
     /// Plant a bug, to see the checkers see it.
     #[arg(long, value_enum)]
     mutate: Option<views::Mutate>,
+}
+
+/// What the mixed story is told.
+#[derive(Args)]
+pub(crate) struct MixedArgs {
+    #[command(flatten)]
+    swarm: SwarmArgs,
+    /// Plant a bug, to see the checkers see it.
+    #[arg(long, value_enum)]
+    mutate: Option<mixed::Mutate>,
 }
 
 /// What all swarms are told.
@@ -77,7 +102,13 @@ struct Summary {
     seeds: u64,
     violations: u64,
     stuck: u64,
+    /// Seeds that ended with no quorum left, in which nothing can settle.
+    lost: u64,
+    /// Seeds in which too little happened.
+    poor: u64,
     events: u64,
+    views: u64,
+    deliveries: u64,
     crashes: u64,
     partitions: u64,
     trace_hash: String,
@@ -100,12 +131,18 @@ impl Scenario {
         match self {
             Self::Membership(args) => {
                 let nodes = usize::from(args.nodes);
-                args.run("membership", "", |seed| membership::story(seed, nodes))
+                args.run("membership", "", |seed| membership::story(seed, nodes), |_| true)
             }
             Self::Views(ViewsArgs { swarm, mutate }) => {
                 let nodes = usize::from(swarm.nodes);
                 let options = mutate.map_or("", views::Mutate::option);
-                swarm.run("views", options, |seed| views::story(seed, nodes, *mutate))
+                swarm.run("views", options, |seed| views::story(seed, nodes, *mutate), |_| true)
+            }
+            Self::Mixed(MixedArgs { swarm, mutate }) => {
+                let nodes = usize::from(swarm.nodes);
+                let options = mutate.map_or("", mixed::Mutate::option);
+                let story = |seed| mixed::story(seed, nodes, *mutate);
+                swarm.run("mixed", options, story, mixed::is_rich)
             }
         }
     }
@@ -113,16 +150,18 @@ impl Scenario {
 
 impl SwarmArgs {
     /// Tells a story under every seed. `options` are those that a replay needs beside nodes and
-    /// seed.
+    /// seed. A seed that is not rich proves little.
     fn run(
         &self,
         scenario: &'static str,
         options: &str,
         story: impl Fn(u64) -> World + Sync,
+        is_rich: impl Fn(&SeedReport) -> bool + Sync,
     ) -> ExitCode {
         let seeds = self.seed.map_or(0..self.seeds, |seed| seed..seed + 1);
         let (count, begin) = (seeds.end - seeds.start, Instant::now());
         let (ended, told_at) = (AtomicU64::new(0), AtomicU64::new(0));
+        let poor = AtomicU64::new(0);
         let told = |seed| {
             let world = story(seed);
             if self.history {
@@ -130,7 +169,11 @@ impl SwarmArgs {
             }
             world
         };
-        let report = swarm(seeds, self.threads, told, |_| {
+        let report = swarm(seeds, self.threads, told, |report| {
+            if !is_rich(report) {
+                poor.fetch_add(1, Ordering::Relaxed);
+                eprintln!("seed {} is poor: {}", report.seed, Richness(report));
+            }
             let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
             let seconds = begin.elapsed().as_secs();
             let is_due = |told: u64| (told + PROGRESS_SECONDS <= seconds).then_some(seconds);
@@ -138,9 +181,11 @@ impl SwarmArgs {
                 eprintln!("{ended} of {count} seeds, {seconds} s");
             }
         });
-        let summary = self.summary(scenario, options, report, begin.elapsed().as_secs_f64());
+        let mut summary = self.summary(scenario, options, report, begin.elapsed().as_secs_f64());
+        summary.poor = poor.into_inner();
         summary.print(self.json);
-        if summary.first_bad.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        let is_bad = summary.first_bad.is_some() || summary.poor > 0;
+        if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
     fn summary(
@@ -166,7 +211,11 @@ impl SwarmArgs {
             seeds: report.seeds,
             violations: report.violations,
             stuck: report.stuck,
+            lost: report.lost,
+            poor: 0,
             events: report.events,
+            views: report.views,
+            deliveries: report.deliveries,
             crashes: report.crashes,
             partitions: report.partitions,
             trace_hash: format!("{:016x}", report.trace_hash),
@@ -186,15 +235,28 @@ impl Summary {
         println!("{scenario}: {seeds} seeds of {nodes} nodes in {} s", self.seconds);
         println!("  what must not happen: {violations} seeds");
         println!("  stuck at the end:     {stuck} seeds");
+        println!("  lost their quorum:    {} seeds", self.lost);
+        println!("  proved too little:    {} seeds", self.poor);
         println!(
-            "  events {}, crashes {}, partitions {}",
-            self.events, self.crashes, self.partitions
+            "  events {}, views {}, deliveries {}, crashes {}, partitions {}",
+            self.events, self.views, self.deliveries, self.crashes, self.partitions
         );
         println!("  trace hash {}", self.trace_hash);
         if let Some(bad) = &self.first_bad {
             println!("  the first that went wrong: {}", bad.what);
             println!("  replay it: {}", bad.replay);
         }
+    }
+}
+
+/// How much happened under a seed.
+struct Richness<'a>(&'a SeedReport);
+
+impl fmt::Display for Richness<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SeedReport { crashes, partitions, deliveries, views, lasted, .. } = self.0;
+        write!(f, "{crashes} crashes, {partitions} partitions, {deliveries} deliveries, ")?;
+        write!(f, "{views} views in {} s", lasted.as_secs())
     }
 }
 

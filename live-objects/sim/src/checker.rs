@@ -4,6 +4,7 @@
 //! whether things have *settled*: what must never happen is a violation, what has not happened in
 //! time after the faults stopped is being stuck.
 
+mod groups;
 mod members;
 mod states;
 mod views;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use live_objects::{Member, Time};
 
+pub use self::groups::GroupsChecker;
 pub use self::members::MembersChecker;
 pub use self::states::StatesChecker;
 pub use self::views::ViewsChecker;
@@ -27,6 +29,12 @@ pub trait Checker: Send {
 
     /// Whether things are as they must be a while after the last fault. An error says what is not.
     fn settled(&self, running: &[(usize, Member)]) -> Result<(), String>;
+
+    /// Whether so much was lost at once that the cluster can never settle: a quorum of its last view
+    /// is gone for good. Such an end is no fault of the protocol; it is counted, not hidden.
+    fn is_lost(&self) -> bool {
+        false
+    }
 }
 
 /// What a checker found.

@@ -218,6 +218,11 @@ impl Host {
         }
     }
 
+    /// Whether the node runs and has an object open.
+    pub(crate) fn has_open(&self, object: ObjectId) -> bool {
+        self.life.as_ref().is_some_and(|life| life.ports.contains_key(&object))
+    }
+
     /// The port of an open object.
     pub(crate) fn port(&self, object: ObjectId) -> &Port {
         let life = self.life.as_ref().expect("the node runs");

@@ -117,7 +117,7 @@ mod trace;
 mod wire;
 mod world;
 
-pub use checker::{Checker, MembersChecker, StatesChecker, ViewsChecker, Violation};
+pub use checker::{Checker, GroupsChecker, MembersChecker, StatesChecker, ViewsChecker, Violation};
 pub use fault::{Fault, Nemesis};
 pub use history::{Record, What};
 pub use host::Traffic;

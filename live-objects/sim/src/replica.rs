@@ -3,7 +3,8 @@
 //! A state is recorded under a name that is the same at every member: the view, and how many
 //! updates were applied in it. So a checker compares states of members that are never in the same
 //! place at the same time. What members have in common begins with a view, so that its beginning is
-//! recorded; for who joins, that is when the state is restored.
+//! recorded; for who joins, that is when the state is restored. Updates that it was told of before
+//! its state came count: they are part of it.
 
 #[cfg(test)]
 mod tests;
@@ -36,9 +37,8 @@ impl Hosted {
                 self.epoch = Some(view.epoch);
                 self.updates = 0;
             }
-            ReplicatedEvent::Founded | ReplicatedEvent::Restore { last: true, .. } => {
-                self.updates = 0;
-            }
+            // What was told of this view before a state was, is part of that state.
+            ReplicatedEvent::Founded | ReplicatedEvent::Restore { last: true, .. } => {}
             ReplicatedEvent::Update { .. } => {
                 self.updates += 1;
                 if !self.updates.is_multiple_of(UPDATES_EACH) {

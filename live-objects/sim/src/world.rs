@@ -257,6 +257,11 @@ impl World {
         self.host(node).replica_hash(object)
     }
 
+    /// Whether a node runs and has an object open.
+    pub fn is_open(&self, node: usize, object: ObjectId) -> bool {
+        self.host(node).has_open(object)
+    }
+
     /// Closes an object at a node.
     pub fn close(&mut self, node: usize, object: ObjectId) {
         let now = self.now;
@@ -376,8 +381,17 @@ impl World {
         &self.stuck
     }
 
-    /// What the checkers find not to be as it must be in quiet times.
+    /// Whether a checker finds that too much was lost for things ever to settle.
+    pub fn is_lost(&self) -> bool {
+        self.checkers.iter().any(|checker| checker.is_lost())
+    }
+
+    /// What the checkers find not to be as it must be in quiet times. Nothing, if all [is
+    /// lost](World::is_lost).
     pub fn unsettled(&self) -> Vec<Violation> {
+        if self.is_lost() {
+            return Vec::new();
+        }
         let running = self.running();
         let mut unsettled = Vec::new();
         for checker in &self.checkers {

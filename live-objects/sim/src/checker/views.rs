@@ -70,7 +70,7 @@ impl Checker for ViewsChecker {
         let Some(last) = self.last() else {
             return Err("nobody was told of any view".into());
         };
-        if self.is_lost(&last) {
+        if self.is_final(&last) {
             return Ok(());
         }
         for ((node, _), told) in &self.told {
@@ -83,6 +83,10 @@ impl Checker for ViewsChecker {
             Some(ghost) => Err(format!("{ghost:?} is gone, but in the last view {last:?}")),
             None => Ok(()),
         }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.last().is_some_and(|last| self.is_final(&last))
     }
 }
 
@@ -120,7 +124,7 @@ impl ViewsChecker {
 
     /// Whether no view can follow: the survivors of the last one are no quorum of it or, if none of
     /// them has heard of it, of the one before.
-    fn is_lost(&self, last: &View) -> bool {
+    fn is_final(&self, last: &View) -> bool {
         let is_told = self.told.values().any(|told| told.view.as_ref() == Some(last));
         let can_decide = |view: &View| {
             let runs = |member: &Member| self.runs(*member);
@@ -137,5 +141,47 @@ impl ViewsChecker {
 
     fn runs(&self, member: Member) -> bool {
         self.running.values().any(|running| *running == member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::Site;
+    use live_objects::{Incarnation, Name, ObjectType, Spec, Time};
+
+    fn member(node: usize) -> Member {
+        let incarnation = Incarnation::from_bytes([1; Incarnation::LEN]);
+        Member { node: Site::new(9).id(node), incarnation }
+    }
+
+    /// A checker that saw a view of three nodes installed, and then these crash.
+    fn crashed(nodes: &[usize]) -> ViewsChecker {
+        let mut checker = ViewsChecker::default();
+        let mut saw = |node, what| checker.check(&Record { at: Time::ZERO, node, what }).unwrap();
+        let name = "/members".parse::<Name>().unwrap();
+        let (object, all) = (name.id(), [0, 1, 2]);
+        let epoch = Epoch { cluster: ClusterId::from_bytes([1; 16]), number: 1 };
+        let view = View { epoch, members: all.map(member).to_vec() };
+        all.iter().for_each(|node| saw(*node, What::Started(member(*node))));
+        for node in all {
+            let spec = Spec::new(name.clone(), ObjectType::members(Agreement::Views));
+            saw(node, What::Opened(object, spec));
+            let event = Event::Members(MembersEvent::View(view.clone()));
+            saw(node, What::Event(object, event));
+        }
+        nodes.iter().for_each(|node| saw(*node, What::Crashed));
+        checker
+    }
+
+    #[test]
+    fn without_most_of_the_last_view_all_is_lost() {
+        assert!(!ViewsChecker::default().is_lost(), "what was never there is not lost");
+        assert!(!crashed(&[]).is_lost());
+        assert_eq!(crashed(&[]).settled(&[]), Ok(()));
+        assert!(!crashed(&[1]).is_lost());
+        assert!(crashed(&[1]).settled(&[]).is_err(), "another view is to come");
+        assert!(crashed(&[1, 2]).is_lost());
+        assert_eq!(crashed(&[1, 2]).settled(&[]), Ok(()));
     }
 }
