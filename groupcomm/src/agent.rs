@@ -292,6 +292,7 @@ impl Agent {
             }
             self.groups.push(frame);
         }
+        self.groups.on_stable(self.streams.all_stable());
         self.groups.deliver();
         self.on_outputs(now, io);
     }
@@ -305,11 +306,11 @@ impl Agent {
                 Output::Regrouping { object } => {
                     self.outbox.on_regrouping(object, io, &mut self.objects);
                 }
-                Output::Joined { object, group, session } => {
+                Output::Joined { object, group, session, number } => {
                     if let Some(open) = self.objects.get(object)
                         && open.session == session
                     {
-                        open.on_joined(group);
+                        open.on_joined(group, number);
                     }
                 }
                 Output::Refused { object, session, held } => {
@@ -320,11 +321,6 @@ impl Agent {
                     }
                 }
                 Output::Told { object, told } => self.on_told(now, object, told),
-                Output::Cut { object, cut, by } => {
-                    if let Some(open) = self.objects.get(object) {
-                        open.on_cut(now, cut, by == self.me);
-                    }
-                }
                 Output::Complete { object, cut } => io.thaw(object, cut),
             }
         }
@@ -342,6 +338,7 @@ impl Agent {
                 let view = View { epoch, members: change.after.clone() };
                 open.on_installed(now, view, &change);
             }
+            Told::Cut { cut, by } => open.on_cut(now, cut, by == self.me),
             Told::Message(message) => {
                 let own = message.own.filter(|(session, _)| *session == open.session);
                 let own = own.map(|(_, number)| number);

@@ -17,15 +17,24 @@ use std::collections::VecDeque;
 use crate::map::Change;
 use crate::wire::{Class, Frame, Item, Part};
 
+/// Where something stands in the streams of a view. It is stable when its frame is, and the
+/// sequencer's frame that gave it its place in the total order, if it has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) origin: usize,
+    pub(crate) number: u64,
+    pub(crate) ordered_by: u64,
+}
+
 /// What is delivered next.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
     /// What follows from this member in this class was sent under this group map.
-    Mark { class: Class, origin: usize, map: u64 },
-    /// A message, or a part of one. `ordered_by` is the sequencer's frame that gave its place.
-    Part { origin: usize, map: u64, ordered_by: u64, part: Part },
+    Mark { class: Class, place: Place, map: u64 },
+    /// A message, or a part of one.
+    Part { place: Place, map: u64, part: Part },
     /// What one frame changes in the group map.
-    Changes { origin: usize, changes: Vec<Change> },
+    Changes { place: Place, changes: Vec<Change> },
 }
 
 /// The frames of a view that are still to be gone through.
@@ -118,9 +127,9 @@ impl Delivery {
                 continue;
             };
             let class = Class::Fifo;
-            self.ready.push_back(Next::Mark { class, origin, map: frame.map });
-            let parts = parts(frame, class, origin, 0);
-            self.ready.extend(parts);
+            let place = Place { origin, number: frame.number, ordered_by: 0 };
+            self.ready.push_back(Next::Mark { class, place, map: frame.map });
+            self.ready.extend(parts(frame, class, place));
             inbox.fifo += 1;
             self.bytes -= inbox.trim();
             return true;
@@ -144,11 +153,12 @@ impl Delivery {
                 continue;
             };
             let class = Class::Total;
-            self.ready.push_back(Next::Mark { class, origin, map: frame.map });
-            self.ready.extend(parts(frame, class, origin, ordered_by));
+            let place = Place { origin, number: frame.number, ordered_by };
+            self.ready.push_back(Next::Mark { class, place, map: frame.map });
+            self.ready.extend(parts(frame, class, place));
             let changes: Vec<Change> = frame.items.iter().filter_map(change).collect();
             if !changes.is_empty() {
-                self.ready.push_back(Next::Changes { origin, changes });
+                self.ready.push_back(Next::Changes { place, changes });
             }
             inbox.total += 1;
             self.bytes -= inbox.trim();
@@ -182,16 +192,11 @@ impl Inbox {
     }
 }
 
-fn parts(
-    frame: &Frame,
-    class: Class,
-    origin: usize,
-    ordered_by: u64,
-) -> impl Iterator<Item = Next> + '_ {
+fn parts(frame: &Frame, class: Class, place: Place) -> impl Iterator<Item = Next> + '_ {
     let map = frame.map;
     frame.items.iter().filter_map(move |item| match item {
         Item::Part(part) if part.class == class => {
-            Some(Next::Part { origin, map, ordered_by, part: part.clone() })
+            Some(Next::Part { place, map, part: part.clone() })
         }
         _ => None,
     })
@@ -235,7 +240,7 @@ mod tests {
                 Next::Part { part, .. } => {
                     out.push(String::from_utf8(part.bytes.to_vec()).unwrap())
                 }
-                Next::Changes { origin, .. } => out.push(format!("changes of {origin}")),
+                Next::Changes { place, .. } => out.push(format!("changes of {}", place.origin)),
                 Next::Mark { .. } => {}
             }
         }

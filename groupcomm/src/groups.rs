@@ -5,12 +5,12 @@
 //! members of a group look at its messages. What comes out are [`Output`]s, in the order in which
 //! the node's objects must hear of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use live_objects::{Member, NodeId, ObjectId, ObjectType, Order, View};
 
-use crate::delivery::{Delivery, Next};
+use crate::delivery::{Delivery, Next, Place, SEQUENCER};
 use crate::live::{Live, Message, Told};
 use crate::map::{Effect, Map, Regrouped, Speaker};
 use crate::wire::{Class, Frame, Item, Part};
@@ -21,13 +21,11 @@ pub(crate) enum Output {
     /// A group's members will change. What this member has half said in it is to be said anew.
     Regrouping { object: ObjectId },
     /// An opening of this member is in its group.
-    Joined { object: ObjectId, group: u32, session: u32 },
+    Joined { object: ObjectId, group: u32, session: u32, number: u64 },
     /// The object has another type.
     Refused { object: ObjectId, session: u32, held: ObjectType },
     /// A group that this member is in tells it something.
     Told { object: ObjectId, told: Told },
-    /// A snapshot of a group's state is wanted, under this number.
-    Cut { object: ObjectId, cut: u64, by: Member },
     /// Snapshots up to this number are wanted no more.
     Complete { object: ObjectId, cut: u64 },
 }
@@ -38,8 +36,10 @@ pub(crate) struct Groups {
     map: Option<Map>,
     members: Vec<Member>,
     delivery: Delivery,
+    /// How far each stream is stable.
+    stable: Vec<u64>,
     /// For each class, the group map under which each member sends by now.
-    marks: [Vec<u64>; 2],
+    marks: [Vec<Marks>; 2],
     lives: BTreeMap<u32, Live>,
     /// Groups with a change that is not installed yet.
     changing: BTreeSet<u32>,
@@ -49,6 +49,15 @@ pub(crate) struct Groups {
     outputs: Vec<Output>,
     /// What made no sense.
     pub(crate) absurd: u64,
+}
+
+/// Under which group map a member sends.
+#[derive(Default)]
+struct Marks {
+    /// As far as its stream is stable.
+    map: u64,
+    /// Beyond that.
+    unstable: VecDeque<(u64, Place)>,
 }
 
 struct Partial {
@@ -63,6 +72,7 @@ impl Groups {
             map: None,
             members: Vec::new(),
             delivery: Delivery::new(0),
+            stable: Vec::new(),
             marks: [Vec::new(), Vec::new()],
             lives: BTreeMap::new(),
             changing: BTreeSet::new(),
@@ -110,16 +120,30 @@ impl Groups {
             && let Some(next) = self.delivery.next(map.number())
         {
             match next {
-                Next::Mark { class, origin, map } => self.on_mark(class, origin, map),
-                Next::Part { origin, map, ordered_by, part } => {
-                    self.on_part(origin, map, ordered_by, part);
-                }
-                Next::Changes { origin, changes } => {
-                    let by = self.members[origin];
+                Next::Mark { class, place, map } => self.on_mark(class, place, map),
+                Next::Part { place, map, part } => self.on_part(place, map, part),
+                Next::Changes { place, changes } => {
+                    let by = self.members[place.origin];
                     let map = self.map.as_mut().expect("it was just looked at");
                     let effects = map.apply(by, &changes);
-                    self.on_effects(effects, false);
+                    self.on_effects(effects, Some(place));
                 }
+            }
+        }
+        for group in self.changing.clone() {
+            self.install_stable(group);
+        }
+    }
+
+    /// So far each stream of the view is stable.
+    pub(crate) fn on_stable(&mut self, stable: Vec<u64>) {
+        self.stable = stable;
+        for marks in self.marks.iter_mut().flatten() {
+            while let Some((map, place)) = marks.unstable.front()
+                && is_stable(&self.stable, *place)
+            {
+                marks.map = *map;
+                marks.unstable.pop_front();
             }
         }
     }
@@ -129,7 +153,7 @@ impl Groups {
         self.delivery.close();
         self.deliver();
         for group in std::mem::take(&mut self.changing) {
-            self.install(group, |_| None);
+            self.install(group, |_| None, |_| true);
         }
         self.partials.clear();
         self.must_mark = false;
@@ -139,11 +163,13 @@ impl Groups {
     pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>, restored: &[(NodeId, u32)]) {
         self.members.clone_from(&view.members);
         self.delivery = Delivery::new(view.members.len());
-        self.marks = [vec![0; view.members.len()], vec![0; view.members.len()]];
+        self.stable = vec![0; view.members.len()];
+        let marks = || view.members.iter().map(|_| Marks::default()).collect();
+        self.marks = [marks(), marks()];
         if let Some(mut map) = map.or_else(|| self.map.take()) {
             let effects = map.install(view, restored);
             self.map = Some(map);
-            self.on_effects(effects, true);
+            self.on_effects(effects, None);
         }
     }
 
@@ -157,20 +183,16 @@ impl Groups {
         *self = Self { absurd: self.absurd, ..Self::new(self.me) };
     }
 
-    fn on_mark(&mut self, class: Class, origin: usize, map: u64) {
-        let mark = &mut self.marks[class as usize][origin];
-        if map <= *mark {
-            return;
-        }
-        *mark = map;
-        for group in self.changing.clone() {
-            if self.lives[&group].class == class {
-                self.install_passed(group);
-            }
+    fn on_mark(&mut self, class: Class, place: Place, map: u64) {
+        let marks = &mut self.marks[class as usize][place.origin];
+        let last = marks.unstable.back().map_or(marks.map, |(map, _)| *map);
+        if map > last {
+            marks.unstable.push_back((map, place));
         }
     }
 
-    fn on_part(&mut self, origin: usize, map: u64, ordered_by: u64, part: Part) {
+    fn on_part(&mut self, place: Place, map: u64, part: Part) {
+        let Place { origin, ordered_by, .. } = place;
         let from = self.members[origin];
         let Some((number, bytes)) = self.assemble(origin, &part) else { return };
         let known = self.map.as_mut().expect("frames are gone through with a map");
@@ -178,7 +200,8 @@ impl Groups {
         let Some(object) = known.group(part.group).map(|group| group.object) else { return };
         let Some(live) = self.lives.get_mut(&part.group) else { return };
         let own = (from == self.me).then_some((session, number));
-        if let Some(told) = live.on_message(Message { from, map, own, ordered_by, bytes }) {
+        let message = Message { from, own, ordered_by, bytes };
+        if let Some(told) = live.on_told(map, Told::Message(message)) {
             self.outputs.push(Output::Told { object, told });
         }
     }
@@ -211,42 +234,46 @@ impl Groups {
         Some((partial.message, partial.bytes.freeze()))
     }
 
-    /// What changed in the map. At a view's end nobody's stream is waited for.
-    fn on_effects(&mut self, effects: Vec<Effect>, is_end: bool) {
+    /// What changed in the map, by what stands there; or, at a view's beginning, by nobody, so that
+    /// nobody's stream is waited for.
+    fn on_effects(&mut self, effects: Vec<Effect>, place: Option<Place>) {
         for effect in effects {
             match effect {
-                Effect::Regrouped(regrouped) => self.on_regrouped(regrouped, is_end),
+                Effect::Regrouped(regrouped) => self.on_regrouped(regrouped, place),
                 Effect::Refused { object, by, held } if by.member == self.me => {
                     self.outputs.push(Output::Refused { object, session: by.session, held });
                 }
                 Effect::Refused { .. } => {}
                 Effect::Cut { group, by } => {
-                    if let Some((object, cut)) = self.place(group) {
-                        self.outputs.push(Output::Cut { object, cut, by });
-                    }
+                    let cut = self.map.as_ref().map_or(0, Map::number);
+                    let Some(live) = self.lives.get_mut(&group) else { continue };
+                    let object = live.object;
+                    let told = live.on_told(cut, Told::Cut { cut, by });
+                    self.outputs.extend(told.map(|told| Output::Told { object, told }));
                 }
                 Effect::Complete { group } => {
-                    if let Some((object, cut)) = self.place(group) {
-                        self.outputs.push(Output::Complete { object, cut });
-                    }
+                    let cut = self.map.as_ref().map_or(0, Map::number);
+                    let object = self.lives.get(&group).map(|live| live.object);
+                    let output = |object| Output::Complete { object, cut };
+                    self.outputs.extend(object.map(output));
                 }
             }
         }
     }
 
-    fn on_regrouped(&mut self, regrouped: Regrouped, is_end: bool) {
+    fn on_regrouped(&mut self, regrouped: Regrouped, place: Option<Place>) {
         let group = regrouped.group;
         let is_mine = |members: &[Member]| members.contains(&self.me);
         let (was_in, is_in) = (is_mine(&regrouped.before), is_mine(&regrouped.after));
-        for (place, member) in self.members.iter().enumerate() {
+        for (sender, member) in self.members.iter().enumerate() {
             if !regrouped.after.contains(member) {
-                self.partials.remove(&(group, place));
+                self.partials.remove(&(group, sender));
             }
         }
         if !was_in && !is_in {
             return;
         }
-        self.must_mark = !is_end;
+        self.must_mark = place.is_some();
         let map = self.map.as_ref().expect("it was changed just now");
         if is_in {
             let held = map.group(group).expect("somebody is in it");
@@ -255,30 +282,37 @@ impl Groups {
             let session = held.session_of(self.me).expect("this member is in it");
             self.lives.entry(group).or_insert_with(|| Live::new(class, object, self.me));
             self.outputs.push(Output::Regrouping { object });
-            self.outputs.push(Output::Joined { object, group, session });
+            let number = regrouped.number;
+            self.outputs.push(Output::Joined { object, group, session, number });
         }
         let Some(live) = self.lives.get_mut(&group) else { return };
-        live.on_change(regrouped);
-        if is_end {
-            self.install(group, |_| None);
-        } else {
+        live.on_change(regrouped, place.unwrap_or(NOWHERE));
+        if place.is_some() {
             self.changing.insert(group);
-            self.install_passed(group);
+        } else {
+            self.install(group, |_| None, |_| true);
         }
     }
 
-    /// Installs what every member's stream has passed.
-    fn install_passed(&mut self, group: u32) {
-        let marks = self.marks[self.lives[&group].class as usize].clone();
-        let members = self.members.clone();
+    /// Installs what every member's stream has stably passed.
+    fn install_stable(&mut self, group: u32) {
+        let class = self.lives[&group].class as usize;
+        let marks: Vec<u64> = self.marks[class].iter().map(|marks| marks.map).collect();
+        let (members, stable) = (self.members.clone(), self.stable.clone());
         let place = |member| members.iter().position(|other| *other == member);
-        self.install(group, |member| place(member).map(|place| marks[place]));
+        let map_of = |member| place(member).map(|place| marks[place]);
+        self.install(group, map_of, |place| is_stable(&stable, place));
     }
 
-    fn install(&mut self, group: u32, map_of: impl Fn(Member) -> Option<u64>) {
+    fn install(
+        &mut self,
+        group: u32,
+        map_of: impl Fn(Member) -> Option<u64>,
+        is_stable: impl Fn(Place) -> bool,
+    ) {
         let live = self.lives.get_mut(&group).expect("a group with a change is lived");
         let object = live.object;
-        let told = live.install(map_of);
+        let told = live.install(map_of, is_stable);
         self.outputs.extend(told.into_iter().map(|told| Output::Told { object, told }));
         if !live.is_changing() {
             self.changing.remove(&group);
@@ -286,12 +320,6 @@ impl Groups {
                 self.lives.remove(&group);
             }
         }
-    }
-
-    /// The object of a group that this member is in, and the map's number.
-    fn place(&self, group: u32) -> Option<(ObjectId, u64)> {
-        let live = self.lives.get(&group)?;
-        Some((live.object, self.map.as_ref()?.number()))
     }
 
     /// Whether somebody is still to get a state from this member.
@@ -304,10 +332,10 @@ impl Groups {
         let from = self.members[usize::from(frame.origin)];
         for item in &frame.items {
             let Item::Part(part) = item else { continue };
-            let (map, bytes) = (frame.map, part.bytes.clone());
+            let bytes = part.bytes.clone();
             let live = self.lives.get(&part.group).filter(|live| live.is_in());
             if let Some(live) = live.filter(|_| part.offset == 0 && part.last) {
-                let message = Message { from, map, own: None, ordered_by: 0, bytes };
+                let message = Message { from, own: None, ordered_by: 0, bytes };
                 let (object, told) = (live.object, Told::Message(message));
                 self.outputs.push(Output::Told { object, told });
             }
@@ -320,6 +348,13 @@ impl Groups {
         Some(group.said(Speaker { member: self.me, session }))
     }
 }
+
+fn is_stable(stable: &[u64], place: Place) -> bool {
+    stable[place.origin] >= place.number && stable[SEQUENCER] >= place.ordered_by
+}
+
+/// Where something stands that no frame brought.
+const NOWHERE: Place = Place { origin: SEQUENCER, number: 0, ordered_by: 0 };
 
 /// In which order the messages of a type are delivered.
 pub(crate) fn class_of(ty: &ObjectType) -> Class {

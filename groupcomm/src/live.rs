@@ -7,6 +7,10 @@
 //! overtook it waits. Nobody stops sending (the idea of QSM's and Spread's light-weight groups;
 //! the marks are those of Chandy and Lamport, 1985).
 //!
+//! Both the change and the marks must be *stable* first. Whoever installs a view then knows that
+//! whatever becomes of it, all others deliver the same in the view before: what it delivered there
+//! lies within every trim.
+//!
 //! Invariant: every member delivers a message in the view in which it was sent.
 
 use std::collections::VecDeque;
@@ -14,6 +18,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use live_objects::{Member, ObjectId};
 
+use crate::delivery::Place;
 use crate::map::Regrouped;
 use crate::wire::Class;
 
@@ -21,8 +26,6 @@ use crate::wire::Class;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     pub(crate) from: Member,
-    /// The group map that it was sent under.
-    pub(crate) map: u64,
     /// If this member sent it: in which opening, and which of its commands it is.
     pub(crate) own: Option<(u32, u64)>,
     pub(crate) ordered_by: u64,
@@ -35,6 +38,11 @@ pub(crate) enum Told {
     /// The members change as said, here and now.
     Installed(Regrouped),
     Message(Message),
+    /// A snapshot of the state as it is here and now is wanted, under this number.
+    Cut {
+        cut: u64,
+        by: Member,
+    },
 }
 
 /// A group at one of its members.
@@ -44,10 +52,10 @@ pub(crate) struct Live {
     me: Member,
     /// Whether a view that holds this member was installed.
     is_in: bool,
-    /// Changes that are known and not installed.
-    changes: VecDeque<Regrouped>,
-    /// Messages that belong to views not yet installed.
-    held: VecDeque<Message>,
+    /// Changes that are known and not installed, and where each stands.
+    changes: VecDeque<(Regrouped, Place)>,
+    /// What belongs to views not yet installed, and the map that it was said under.
+    held: VecDeque<(u64, Told)>,
 }
 
 impl Live {
@@ -57,8 +65,8 @@ impl Live {
     }
 
     /// The group's members change.
-    pub(crate) fn on_change(&mut self, change: Regrouped) {
-        self.changes.push_back(change);
+    pub(crate) fn on_change(&mut self, change: Regrouped, place: Place) {
+        self.changes.push_back((change, place));
     }
 
     /// Whether this member is in the group's present view.
@@ -73,36 +81,47 @@ impl Live {
 
     /// How many bytes of messages wait.
     pub(crate) fn bytes(&self) -> usize {
-        self.held.iter().map(|message| message.bytes.len()).sum()
+        let bytes = self.held.iter().map(|(_, told)| match told {
+            Told::Message(message) => message.bytes.len(),
+            _ => 0,
+        });
+        bytes.sum()
     }
 
-    /// A message comes. Tells it, unless it has to wait or was sent before this member was in.
-    pub(crate) fn on_message(&mut self, message: Message) -> Option<Told> {
-        if self.changes.front().is_some_and(|change| message.map >= change.number) {
-            self.held.push_back(message);
+    /// A message comes, or the wish for a snapshot, said under this map. Tells it, unless it has to
+    /// wait or was said before this member was in.
+    pub(crate) fn on_told(&mut self, map: u64, told: Told) -> Option<Told> {
+        if self.changes.front().is_some_and(|(change, _)| map >= change.number) {
+            self.held.push_back((map, told));
             return None;
         }
-        self.is_in.then_some(Told::Message(message))
+        self.is_in.then_some(told)
     }
 
-    /// Installs what can be, given the map under which each member sends by now.
-    pub(crate) fn install(&mut self, map_of: impl Fn(Member) -> Option<u64>) -> Vec<Told> {
+    /// Installs what can be, given the map under which each member stably sends by now, and what
+    /// else is stable.
+    pub(crate) fn install(
+        &mut self,
+        map_of: impl Fn(Member) -> Option<u64>,
+        is_stable: impl Fn(Place) -> bool,
+    ) -> Vec<Told> {
         let mut told = Vec::new();
-        while let Some(change) = self.changes.front() {
+        while let Some((change, place)) = self.changes.front() {
             let has_passed =
                 |member: &Member| map_of(*member).is_none_or(|map| map >= change.number);
-            if !change.before.iter().all(has_passed) {
+            if !is_stable(*place) || !change.before.iter().all(has_passed) {
                 break;
             }
-            let change = self.changes.pop_front().expect("there is one");
+            let (change, _) = self.changes.pop_front().expect("there is one");
             self.is_in = change.after.contains(&self.me);
             told.push(Told::Installed(change));
-            let until = self.changes.front().map_or(u64::MAX, |next| next.number);
+            let until = self.changes.front().map_or(u64::MAX, |(next, _)| next.number);
+            let held = std::mem::take(&mut self.held);
             let (now, later): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut self.held).into_iter().partition(|held| held.map < until);
+                held.into_iter().partition(|(map, _)| *map < until);
             self.held = later;
             if self.is_in {
-                told.extend(now.into_iter().map(Told::Message));
+                told.extend(now.into_iter().map(|(_, told)| told));
             }
         }
         told
@@ -127,50 +146,69 @@ mod tests {
         Regrouped { group: 0, number, before, after, snapshot: false, founded: false }
     }
 
-    fn message(from: u8, map: u64) -> Message {
-        Message { from: member(from), map, own: None, ordered_by: 0, bytes: Bytes::new() }
+    fn message(from: u8) -> Told {
+        let (own, bytes) = (None, Bytes::new());
+        Told::Message(Message { from: member(from), own, ordered_by: 0, bytes })
+    }
+
+    /// Where the frame of this number stands.
+    fn place(number: u64) -> Place {
+        Place { origin: 0, number, ordered_by: 0 }
     }
 
     /// A group that its first member is in.
     fn live() -> Live {
         let mut live = Live::new(Class::Fifo, OBJECT, member(1));
-        live.on_change(change(1, &[], &[1, 2]));
-        assert_eq!(live.install(|_| Some(0)), [Told::Installed(change(1, &[], &[1, 2]))]);
+        live.on_change(change(1, &[], &[1, 2]), place(1));
+        let installed = Told::Installed(change(1, &[], &[1, 2]));
+        assert_eq!(live.install(|_| Some(0), |_| true), [installed]);
         live
     }
 
     #[test]
     fn what_overtook_a_change_waits_for_it() {
         let mut live = live();
-        let told = |from, map| Some(Told::Message(message(from, map)));
-        assert_eq!(live.on_message(message(2, 1)), told(2, 1));
-        live.on_change(change(5, &[1, 2], &[1, 2, 3]));
-        live.on_change(change(7, &[1, 2, 3], &[1, 3]));
-        assert_eq!(live.on_message(message(2, 6)), None);
-        assert_eq!(live.on_message(message(2, 8)), None);
-        assert_eq!(live.on_message(message(1, 4)), told(1, 4), "it belongs to the old view");
-        assert_eq!(live.install(|from| Some(if from == member(1) { 4 } else { 8 })), []);
-        let expected =
-            [Told::Installed(change(5, &[1, 2], &[1, 2, 3])), Told::Message(message(2, 6))];
-        assert_eq!(live.install(|from| Some(if from == member(3) { 6 } else { 8 })), expected);
-        assert_eq!(live.install(|_| Some(8)).len(), 2);
+        assert_eq!(live.on_told(1, message(2)), Some(message(2)));
+        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2));
+        live.on_change(change(7, &[1, 2, 3], &[1, 3]), place(3));
+        assert_eq!(live.on_told(6, message(2)), None);
+        assert_eq!(live.on_told(8, message(3)), None);
+        assert_eq!(live.on_told(4, message(1)), Some(message(1)), "it belongs to the old view");
+        let map = |of_1, of_3| {
+            move |from| {
+                let later = if from == member(3) { of_3 } else { 8 };
+                Some(if from == member(1) { of_1 } else { later })
+            }
+        };
+        assert_eq!(live.install(map(4, 8), |_| true), []);
+        let expected = [Told::Installed(change(5, &[1, 2], &[1, 2, 3])), message(2)];
+        assert_eq!(live.install(map(8, 6), |_| true), expected);
+        assert_eq!(live.install(map(8, 8), |_| true)[1], message(3));
         assert!(!live.is_changing());
+    }
+
+    #[test]
+    fn what_is_not_stable_is_not_installed() {
+        let mut live = live();
+        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2));
+        assert_eq!(live.install(|_| Some(5), |place| place.number < 2), []);
+        assert_eq!(live.install(|_| Some(5), |_| true).len(), 1);
     }
 
     #[test]
     fn a_joiner_hears_nothing_of_before() {
         let mut live = Live::new(Class::Fifo, OBJECT, member(3));
-        live.on_change(change(5, &[1, 2], &[1, 2, 3]));
-        assert_eq!(live.on_message(message(1, 4)), None);
-        assert_eq!(live.on_message(message(2, 5)), None);
-        let told = live.install(|_| Some(5));
-        assert_eq!(told[1..], [Told::Message(message(2, 5))]);
+        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2));
+        assert_eq!(live.on_told(4, message(1)), None);
+        assert_eq!(live.on_told(5, message(2)), None);
+        assert_eq!(live.install(|_| Some(5), |_| true)[1..], [message(2)]);
     }
 
     #[test]
     fn who_sends_no_more_is_not_waited_for() {
         let mut live = live();
-        live.on_change(change(5, &[1, 2], &[1]));
-        assert_eq!(live.install(|from| (from == member(1)).then_some(5)).len(), 1);
+        live.on_change(change(5, &[1, 2], &[1]), place(2));
+        let told = live.install(|from| (from == member(1)).then_some(5), |_| true);
+        assert_eq!(told.len(), 1);
     }
 }

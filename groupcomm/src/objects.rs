@@ -27,6 +27,8 @@ pub(crate) struct Object {
     phase: Phase,
     /// Whether the application was told that it is open.
     is_opened: bool,
+    /// The group map with which it joined: changes before that are an earlier opening's.
+    joined_at: u64,
     /// Whether a view was installed since it joined.
     has_view: bool,
     /// Of a replicated state: whether the replica was given one since it joined.
@@ -90,6 +92,7 @@ impl Objects {
                 session,
                 phase: Phase::Waiting(now),
                 is_opened: false,
+                joined_at: 0,
                 has_view: false,
                 has_state: false,
                 pull: None,
@@ -230,16 +233,16 @@ impl Object {
         if let Phase::Joined(group) = self.phase { Some(group) } else { None }
     }
 
-    /// It is in its group. Tells whether that is news.
-    pub(crate) fn on_joined(&mut self, group: u32) -> bool {
+    /// It is in its group, under this group map.
+    pub(crate) fn on_joined(&mut self, group: u32, number: u64) {
         if self.phase == Phase::Joined(group) || self.phase == Phase::Refused {
-            return false;
+            return;
         }
         self.phase = Phase::Joined(group);
+        self.joined_at = number;
         if !std::mem::replace(&mut self.is_opened, true) {
             self.push(Event::Opened);
         }
-        true
     }
 
     pub(crate) fn on_refused(&mut self, held: ObjectType) {
@@ -248,7 +251,7 @@ impl Object {
 
     /// Its group's members change, here and now.
     pub(crate) fn on_installed(&mut self, now: Time, view: View, change: &Regrouped) {
-        if !self.is_joined() {
+        if !self.is_joined() || change.number < self.joined_at {
             return;
         }
         self.has_view = true;

@@ -116,7 +116,10 @@ impl Outbox {
         if writer.is_empty() && !groups.must_mark() {
             return false;
         }
-        groups.marked();
+        if groups.must_mark() {
+            streams.await_stable();
+            groups.marked();
+        }
         let me = u16::try_from(streams.me()).expect("a view has at most 1,024 members");
         let bytes = writer.seal(streams.tag(), me, number, streams.own_stable(), map.unwrap_or(0));
         let (_, packet) = Packet::decode(bytes.clone()).expect("what was written can be read");

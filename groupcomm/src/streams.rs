@@ -100,6 +100,9 @@ struct Stream {
     /// When what is missing is asked for next, and how often it was.
     ask_at: Option<Time>,
     asked: u32,
+    /// When its sender is asked what is stable, if nothing is heard, and how often it was.
+    query_at: Option<Time>,
+    queried: u32,
 }
 
 /// What a member knows as the sender of a stream.
@@ -191,6 +194,11 @@ impl Streams {
         } else {
             self.streams.get(place).map_or(0, |stream| stream.stable)
         }
+    }
+
+    /// How far each stream is known to be stable.
+    pub(crate) fn all_stable(&self) -> Vec<u64> {
+        (0..self.streams.len()).map(|place| self.stable(place)).collect()
     }
 
     /// Whether the credit lets this member cut another frame.
@@ -285,6 +293,10 @@ impl Streams {
                 stream.last = stream.last.max(last);
                 stream.set_stable(stable);
                 stream.is_asked = true;
+            }
+            Packet::Query => {
+                let tail = Packet::Tail { last: self.next_number() - 1, stable: self.own.stable };
+                self.out.push((self.members[from].node, tail.encode(self.tag)));
             }
         }
         true
@@ -404,6 +416,7 @@ impl Streams {
         for place in (0..self.streams.len()).filter(|place| *place != me) {
             self.acknowledge(place);
             self.ask(now, place);
+            self.query(now, place);
         }
         self.tell(now);
         std::mem::take(&mut self.out)
@@ -411,7 +424,8 @@ impl Streams {
 
     pub(crate) fn next_wake(&self) -> Option<Time> {
         let asks = self.streams.iter().filter_map(|stream| stream.ask_at);
-        asks.chain(self.own.tail_at).min()
+        let queries = self.streams.iter().filter_map(|stream| stream.query_at);
+        asks.chain(queries).chain(self.own.tail_at).min()
     }
 
     fn acknowledge(&mut self, place: usize) {
@@ -464,6 +478,22 @@ impl Streams {
         stream.ask_at = Some(now + pause.mul_f64(self.rng.random_range(0.8..1.2)));
     }
 
+    /// Asks a sender what is stable, if it should be and nothing was heard.
+    fn query(&mut self, now: Time, place: usize) {
+        let stream = &mut self.streams[place];
+        if self.is_wedged || stream.stable == stream.prefix {
+            stream.query_at = None;
+            stream.queried = 0;
+            return;
+        }
+        let query_at = *stream.query_at.get_or_insert(now + QUERY);
+        if now >= query_at {
+            self.out.push((self.members[place].node, Packet::Query.encode(self.tag)));
+            stream.query_at = Some(now + QUERY * 2_u32.pow(stream.queried.min(3)));
+            stream.queried += 1;
+        }
+    }
+
     /// Tells those who did not hear of this member's last frames that they are, and all what is
     /// stable.
     fn tell(&mut self, now: Time) {
@@ -510,6 +540,8 @@ impl Stream {
         let stable = stable.min(self.prefix);
         if stable > self.stable {
             self.stable = stable;
+            self.query_at = None;
+            self.queried = 0;
             self.kept = self.kept.split_off(&(stable + 1));
         }
     }
@@ -555,5 +587,7 @@ const REPAIRS_MAX: usize = 64;
 const ASK: Duration = Duration::from_millis(10);
 /// How long an answer is waited for, at first.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
+/// How long it may take until frames are heard to be stable, at first.
+const QUERY: Duration = Duration::from_millis(300);
 /// How long after its last frame a member that has no more to send tells of it, at first.
 const TAIL: Duration = Duration::from_millis(40);

@@ -6,6 +6,7 @@
 //!  ack:   1 | tag u64 | number u64
 //!  nak:   2 | tag u64 | origin u16 | (first u64, last u64) …
 //!  tail:  3 | tag u64 | last u64 | stable u64
+//!  query: 4 | tag u64
 //!
 //!  items: 0-3 | group u32 | message u64 | offset u32 | length u16 | bytes   (1: last, 2: total)
 //!         4   | origin u16 | until u64                                      an order
@@ -67,6 +68,8 @@ pub(crate) enum Packet {
         last: u64,
         stable: u64,
     },
+    /// Send your tail: it may have been lost.
+    Query,
 }
 
 /// A data frame.
@@ -138,6 +141,10 @@ impl Packet {
                     out.put_u64(*last);
                 }
             }
+            Self::Query => {
+                out.put_u8(QUERY);
+                out.put_u64(tag.0);
+            }
             Self::Tail { last, stable } => {
                 out.put_u8(TAIL);
                 out.put_u64(tag.0);
@@ -174,6 +181,7 @@ impl Packet {
                 }
                 Self::Tail { last, stable }
             }
+            QUERY => Self::Query,
             _ => return Err(DecodeError::Malformed),
         };
         if bytes.has_remaining() { Err(DecodeError::Malformed) } else { Ok((tag, packet)) }
@@ -340,6 +348,7 @@ const DATA: u8 = 0;
 const ACK: u8 = 1;
 const NAK: u8 = 2;
 const TAIL: u8 = 3;
+const QUERY: u8 = 4;
 
 const LAST: u8 = 1;
 const TOTAL: u8 = 2;
@@ -397,7 +406,9 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         let nak = Packet::Nak { origin: 3, ranges: vec![(1, 1), (4, 9)] };
-        for packet in [frame(), Packet::Ack(1), nak, Packet::Tail { last: 8, stable: 7 }] {
+        for packet in
+            [frame(), Packet::Ack(1), nak, Packet::Tail { last: 8, stable: 7 }, Packet::Query]
+        {
             assert_eq!(Packet::decode(packet.encode(TAG)), Ok((TAG, packet)));
         }
     }
