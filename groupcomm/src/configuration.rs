@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use live_objects::{ClusterId, Epoch, Member, NodeId, Rng, Time, View};
 use rand::RngExt;
-use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::seq::IteratorRandom;
 
 use crate::change::{Acceptor, Attempt};
 use crate::config::{Config, Mutation};
@@ -54,9 +54,8 @@ pub(crate) struct Configuration {
     wish: Wish,
     /// The view this node is in.
     view: Option<Decision>,
-    /// The next one, which is installed when all frames of the present one are here, and since when
-    /// that is waited for.
-    next: Option<(Decision, Time)>,
+    /// The next one, which is installed when all frames of the present one are here.
+    next: Option<Decision>,
     /// The last view that this node heard of while it is in none. Those who are in it may not have
     /// heard of it themselves, if whoever decided it left or died.
     past: Option<Decision>,
@@ -225,7 +224,7 @@ impl Configuration {
 
     /// Frames have come in: goes on with whatever waited for them.
     pub(crate) fn on_progress(&mut self, now: Time, streams: &mut Streams) {
-        if let Some((decision, _)) = self.next.clone() {
+        if let Some(decision) = self.next.clone() {
             if self.may_end(&decision.cut, streams) {
                 self.install(decision);
                 self.wakes_at = now;
@@ -269,13 +268,9 @@ impl Configuration {
             self.wakes_at = now + ASK;
             return;
         };
-        if let Some((decision, since)) = self.next.clone() {
-            self.wakes_at = now + TICK;
-            if now >= since + GATHERING {
-                // Nobody is left who holds what this view ended with: others have gone on.
-                self.step_out();
-                self.past = Some(decision);
-            }
+        if self.next.is_some() {
+            // It has all the time that it takes: whoever goes on without it will say so.
+            self.wakes_at = now + TELL;
             return;
         }
         if self.is_leader(&view) {
@@ -341,16 +336,8 @@ impl Configuration {
         }
     }
 
-    /// Outside: asks somebody to be let in. If it is in a view that it could not install, it asks
-    /// to be let out of that first.
+    /// Outside: asks somebody to be let in.
     fn ask_in(&mut self) {
-        if let Some(past) = self.past.as_ref().filter(|past| past.view.has(self.me)) {
-            let others = self.others(&past.view);
-            if let Some(node) = others.choose(&mut self.rng) {
-                self.out.push((*node, Control::Leave(self.me)));
-            }
-            return;
-        }
         if self.wish == Wish::In
             && let Some(node) = self.up.keys().copied().choose(&mut self.rng)
         {
@@ -394,8 +381,7 @@ impl Configuration {
 
     /// The last view that this node knows of, in it or not.
     fn latest(&self) -> Option<&Decision> {
-        let next = self.next.as_ref().map(|(decision, _)| decision);
-        next.or(self.view.as_ref()).or(self.past.as_ref())
+        self.next.as_ref().or(self.view.as_ref()).or(self.past.as_ref())
     }
 
     fn on_vote(
@@ -505,7 +491,7 @@ impl Configuration {
             if follows && is_in && streams.admits(&told.cut.trim) {
                 self.attempt = None;
                 self.accepting = None;
-                self.next = Some((told, now));
+                self.next = Some(told);
                 self.on_progress(now, streams);
                 return;
             }
@@ -637,7 +623,7 @@ const TELL: Duration = Duration::from_secs(1);
 const WEDGED: Duration = Duration::from_millis(500);
 /// How long a leader waits for members beyond a quorum.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it may take to gather what a view ends with.
+/// How long it may take a leader to gather what a view ends with.
 const GATHERING: Duration = Duration::from_secs(5);
 /// How many that are gone are remembered.
 const GONE_MAX: usize = 1_024;

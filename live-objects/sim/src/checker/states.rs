@@ -1,5 +1,9 @@
-//! Checks replicas: V8, members of a view that applied the same number of updates in it have the
-//! same state; and when faults stop, all who are in a view have a state in it.
+//! Checks replicas: V8, a joiner's state equals the others' at its first view, as all are equal
+//! whenever a view begins; members that go on to the next view were also equal after the same
+//! number of updates in the old one; and when faults stop, all who are in a view have a state in it.
+//!
+//! Whoever does not go on, since it is killed or cut off, may have applied updates that nobody else
+//! did: nothing was promised of those.
 //!
 //! States are compared by the records of [`What::State`], whenever each member came there: hosts
 //! make them for objects opened with [`World::open_replica`](crate::World::open_replica).
@@ -27,6 +31,8 @@ struct Told {
     view: Option<View>,
     /// Whether it had a state in that view.
     has_state: bool,
+    /// The hashes of its states in that view, by the updates since it began.
+    since: Vec<(u64, u64)>,
 }
 
 impl Checker for StatesChecker {
@@ -52,7 +58,13 @@ impl Checker for StatesChecker {
                     _ => return Ok(()),
                 };
                 let told = self.replicas.get_mut(&(record.node, *object)).ok_or("not open")?;
-                *told = Told { view, has_state: false };
+                let goes_on = view.is_some();
+                let left = std::mem::replace(told, Told { view, ..Told::default() });
+                if let Some(view) = left.view.filter(|_| goes_on) {
+                    for (updates, hash) in left.since {
+                        self.compare(record.node, *object, (view.epoch, updates), hash)?;
+                    }
+                }
             }
             What::State { object, epoch, updates, hash } => {
                 return self.on_state(record.node, *object, (*epoch, *updates), *hash);
@@ -65,6 +77,19 @@ impl Checker for StatesChecker {
     /// Who is in a view has a state in it. A view of which somebody is gone may be waited in: there
     /// is another to come or, if too many are gone, none.
     fn settled(&self, running: &[(usize, Member)]) -> Result<(), String> {
+        let mut firsts: BTreeMap<(ObjectId, u64), (u64, usize)> = BTreeMap::new();
+        for ((node, object), told) in &self.replicas {
+            for (updates, hash) in &told.since {
+                let (first, at) = *firsts.entry((*object, *updates)).or_insert((*hash, *node));
+                if first != *hash {
+                    return Err(format!(
+                        "V8: after {updates} updates in {:?} the states of {object:?} differ at \
+                         nodes {at} and {node}",
+                        told.view
+                    ));
+                }
+            }
+        }
         for ((node, object), told) in &self.replicas {
             let Some(view) = &told.view else { continue };
             let runs = |member: &Member| running.iter().any(|(_, running)| running == member);
@@ -92,6 +117,20 @@ impl StatesChecker {
             ));
         }
         told.has_state = true;
+        if updates > 0 {
+            told.since.push((updates, hash));
+            return Ok(());
+        }
+        self.compare(node, object, (epoch, updates), hash)
+    }
+
+    fn compare(
+        &mut self,
+        node: usize,
+        object: ObjectId,
+        (epoch, updates): (Epoch, u64),
+        hash: u64,
+    ) -> Result<(), String> {
         let key = (object, epoch.cluster, epoch.number, updates);
         let (first, at) = *self.states.entry(key).or_insert((hash, node));
         if first != hash {
@@ -173,10 +212,20 @@ mod tests {
 
     #[test]
     fn another_state_in_the_same_place_is_a_violation() {
-        let views = BOTH.map(|node| (node, told_view(1)));
-        let states = [(0, state(1, 16, 7)), (1, state(1, 0, 6)), (1, state(1, 16, 8))];
-        let (_, result) = seen(views.into_iter().chain(states));
+        let views = || BOTH.map(|node| (node, told_view(1)));
+        let (_, result) =
+            seen(views().into_iter().chain([(0, state(1, 0, 6)), (1, state(1, 0, 7))]));
+        assert!(result.unwrap_err().starts_with("V8: after 0 updates"));
+        let states = || [(0, state(1, 16, 7)), (1, state(1, 0, 6)), (1, state(1, 16, 8))];
+        let (checker, result) = seen(views().into_iter().chain(states()));
+        assert_eq!(result, Ok(()), "one of them may not go on");
+        assert!(checker.settled(&running()).unwrap_err().starts_with("V8: after 16 updates"));
+        let next = BOTH.map(|node| (node, told_view(2)));
+        let (_, result) = seen(views().into_iter().chain(states()).chain(next));
         assert!(result.unwrap_err().starts_with("V8: after 16 updates"));
+        let outside = [(0, told(ReplicatedEvent::Outside)), (1, told_view(2))];
+        let (_, result) = seen(views().into_iter().chain(states()).chain(outside));
+        assert_eq!(result, Ok(()));
     }
 
     #[test]
