@@ -24,7 +24,7 @@ use crate::configuration::{Configuration, Decision, News};
 use crate::control::{Control, What};
 use crate::groups::{Groups, Output};
 use crate::live::Told;
-use crate::map::Map;
+use crate::map::{Map, answer_orphan};
 use crate::objects::Objects;
 use crate::outbox::Outbox;
 use crate::streams::Streams;
@@ -321,6 +321,11 @@ impl Agent {
                     }
                 }
                 Output::Told { object, told } => self.on_told(now, object, told),
+                Output::Orphaned { object, group } => {
+                    let holds = self.objects.get(object).map(|open| open.has_state());
+                    let answer = |holds| answer_orphan(group, holds);
+                    holds.map(answer).into_iter().for_each(|change| self.outbox.say(change));
+                }
                 Output::Complete { object, cut } => io.thaw(object, cut),
             }
         }
@@ -388,7 +393,7 @@ impl Agent {
         let rng = self.rng.fork(&format!("streams {}", view.epoch.number));
         let streams = std::mem::replace(&mut self.streams, Streams::new(view, self.me, rng));
         self.previous = (!old.is_empty()).then_some(streams);
-        self.groups.begin_view(view, cut.is_reset.then(Map::default), &cut.restored);
+        self.groups.begin_view(view, cut.is_reset.then(Map::default));
         self.on_outputs(now, io);
         self.map_at_cut = None;
         self.map_pull = None;

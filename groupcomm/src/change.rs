@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use live_objects::{Member, NodeId, Time, View};
 
 use crate::control::{Ballot, Cut, Proposal};
-use crate::streams::{Holdings, RESTORED_MAX, trim};
+use crate::streams::{Holdings, trim};
 
 /// What a member has promised about the present view.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -143,11 +143,7 @@ impl Attempt {
             }
             let is_reset = !members.iter().any(|member| self.has_map(*member, view));
             let trim = trim(self.promises.values().map(|promise| &promise.holdings));
-            let restored = self.promises.iter().flat_map(|(node, promise)| {
-                promise.holdings.restored.iter().map(|group| (*node, *group))
-            });
-            let restored = restored.take(RESTORED_MAX).collect();
-            Proposal { members, cut: Cut { trim, is_reset, restored } }
+            Proposal { members, cut: Cut { trim, is_reset } }
         }));
     }
 
@@ -187,7 +183,7 @@ mod tests {
 
     fn holds(prefixes: &[u64]) -> Holdings {
         let streams = prefixes.iter().map(|&prefix| Held { prefix, beyond: vec![] });
-        Holdings { has_map: true, restored: vec![], streams: streams.collect() }
+        Holdings { has_map: true, streams: streams.collect() }
     }
 
     fn view() -> View {
@@ -249,16 +245,13 @@ mod tests {
     #[test]
     fn the_trim_is_what_those_who_promised_hold_between_them() {
         let held = |prefix, beyond: &[(u64, u64)]| Held { prefix, beyond: beyond.to_vec() };
-        let with = |streams| Holdings { has_map: true, restored: vec![], streams };
+        let with = |streams| Holdings { has_map: true, streams };
         let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
         let first = with(vec![held(3, &[(6, 7)]), held(0, &[(2, 9)])]);
         let second = with(vec![held(4, &[(5, 5), (9, 9)]), held(0, &[])]);
         attempt.on_promise(member(1).node, None, first);
         attempt.on_promise(member(2).node, None, second);
         attempt.choose(&view(), |members| members);
-        assert_eq!(
-            attempt.propose().cut,
-            Cut { trim: vec![7, 0], is_reset: false, restored: vec![] }
-        );
+        assert_eq!(attempt.propose().cut, Cut { trim: vec![7, 0], is_reset: false });
     }
 }

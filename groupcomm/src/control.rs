@@ -10,7 +10,7 @@ use live_objects::{Epoch, Member, NodeId, View};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::streams::{Holdings, RESTORED_MAX};
+use crate::streams::Holdings;
 
 /// The longest message, which bounds what reading one can allocate.
 pub(crate) const MESSAGE_LEN_MAX: usize = 128 << 10;
@@ -36,8 +36,6 @@ pub(crate) struct Cut {
     pub(crate) trim: Vec<u64>,
     /// Nobody who knew the group map is left: the next view begins with an empty one.
     pub(crate) is_reset: bool,
-    /// Who holds the state of which group, though the group map does not say so yet.
-    pub(crate) restored: Vec<(NodeId, u32)>,
 }
 
 /// What can be asked for.
@@ -122,9 +120,7 @@ impl Proposal {
 
 impl Cut {
     fn is_sane(&self) -> bool {
-        self.trim.len() <= MEMBERS_MAX
-            && self.trim.iter().all(|number| *number <= FRAMES_MAX)
-            && self.restored.len() <= RESTORED_MAX
+        self.trim.len() <= MEMBERS_MAX && self.trim.iter().all(|number| *number <= FRAMES_MAX)
     }
 }
 
@@ -134,9 +130,7 @@ impl Holdings {
             .streams
             .iter()
             .flat_map(|held| held.beyond.iter().map(|(_, last)| *last).chain([held.prefix]));
-        self.streams.len() <= MEMBERS_MAX
-            && self.restored.len() <= RESTORED_MAX
-            && numbers.max().is_none_or(|max| max <= FRAMES_MAX)
+        self.streams.len() <= MEMBERS_MAX && numbers.max().is_none_or(|max| max <= FRAMES_MAX)
     }
 }
 
@@ -186,10 +180,10 @@ mod tests {
         let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number: 300 };
         let ballot = Ballot { round: 1, leader: member(2).node };
         let (nine, two, three) = ([9; 16], [2; 16], [3; 32]);
-        let cut = Cut { trim: vec![7], is_reset: false, restored: vec![] };
+        let cut = Cut { trim: vec![7], is_reset: false };
         let value = Proposal { members: vec![member(3)], cut };
         let bytes = Control::Accept(epoch, ballot, value).encode();
-        let parts: [&[u8]; 7] = [&[4], &nine, &[172, 2, 1], &two, &[1], &three, &[1, 7, 0, 0]];
+        let parts: [&[u8]; 7] = [&[4], &nine, &[172, 2, 1], &two, &[1], &three, &[1, 7, 0]];
         assert_eq!(bytes, parts.concat());
         assert_eq!(Control::Join(member(3)).encode(), [&[0_u8][..], &three].concat());
     }
@@ -208,7 +202,7 @@ mod tests {
         absurd(told(u64::MAX, vec![member(1)]));
         absurd(told(0, vec![member(1)]));
         absurd(told(1, vec![member(1), member(1)]));
-        let cut = Cut { trim: vec![u64::MAX], is_reset: false, restored: vec![] };
+        let cut = Cut { trim: vec![u64::MAX], is_reset: false };
         absurd(Control::Accept(epoch(1), ballot(1), Proposal { members: vec![], cut }));
         absurd(Control::Pull(What::Map(1), u64::MAX));
         absurd(Control::Prepare(epoch(1), ballot(u32::MAX)));
@@ -217,7 +211,7 @@ mod tests {
         let accepted = Some((ballot(u32::MAX), value(vec![])));
         absurd(Control::Promise(epoch(1), ballot(1), accepted, Holdings::default()));
         let streams = vec![Held { prefix: 0, beyond: vec![(1, u64::MAX)] }];
-        let holdings = Holdings { has_map: true, restored: vec![], streams };
+        let holdings = Holdings { has_map: true, streams };
         absurd(Control::Promise(epoch(1), ballot(1), None, holdings));
         let node = |n: usize| {
             let mut id = [0; NodeId::LEN];
@@ -229,12 +223,7 @@ mod tests {
         let held = Held { prefix: FRAMES_MAX, beyond: vec![] };
         let mut full = many(MEMBERS_MAX);
         full.cut.trim = vec![FRAMES_MAX; MEMBERS_MAX];
-        full.cut.restored = vec![(member(1).node, u32::MAX); RESTORED_MAX];
-        let holdings = Holdings {
-            has_map: true,
-            restored: vec![u32::MAX; RESTORED_MAX],
-            streams: vec![held; MEMBERS_MAX],
-        };
+        let holdings = Holdings { has_map: true, streams: vec![held; MEMBERS_MAX] };
         let promise = Control::Promise(epoch(1), ballot(1), Some((ballot(1), full)), holdings);
         assert!(Control::decode(&promise.encode()).is_ok(), "that of a full view fits");
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use live_objects::{Member, NodeId, ObjectId, ObjectType, Order, View};
+use live_objects::{Member, ObjectId, ObjectType, Order, View};
 
 use crate::delivery::{Delivery, Next, Place, SEQUENCER};
 use crate::live::{Live, Message, Told};
@@ -26,6 +26,8 @@ pub(crate) enum Output {
     Refused { object: ObjectId, session: u32, held: ObjectType },
     /// A group that this member is in tells it something.
     Told { object: ObjectId, told: Told },
+    /// Nobody is known to hold the group's state: who does is to say so, and who does not.
+    Orphaned { object: ObjectId, group: u32 },
     /// Snapshots up to this number are wanted no more.
     Complete { object: ObjectId, cut: u64 },
 }
@@ -160,14 +162,14 @@ impl Groups {
     }
 
     /// A view begins. With `map`, what is known of the groups; without, that is to come.
-    pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>, restored: &[(NodeId, u32)]) {
+    pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>) {
         self.members.clone_from(&view.members);
         self.delivery = Delivery::new(view.members.len());
         self.stable = vec![0; view.members.len()];
         let marks = || view.members.iter().map(|_| Marks::default()).collect();
         self.marks = [marks(), marks()];
         if let Some(mut map) = map.or_else(|| self.map.take()) {
-            let effects = map.install(view, restored);
+            let effects = map.install(view);
             self.map = Some(map);
             self.on_effects(effects, None);
         }
@@ -250,6 +252,11 @@ impl Groups {
                     let object = live.object;
                     let told = live.on_told(cut, Told::Cut { cut, by });
                     self.outputs.extend(told.map(|told| Output::Told { object, told }));
+                }
+                Effect::Orphaned { group } => {
+                    let object = self.lives.get(&group).map(|live| live.object);
+                    let output = |object| Output::Orphaned { object, group };
+                    self.outputs.extend(object.map(output));
                 }
                 Effect::Complete { group } => {
                     let cut = self.map.as_ref().map_or(0, Map::number);

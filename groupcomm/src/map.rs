@@ -9,13 +9,17 @@
 //! The high half of a map's number is the number of the view, so that numbers grow even if a map is
 //! lost with all who held it.
 //!
+//! Of a replicated state the map says who *holds* it. If the last holder goes while others are
+//! still fetching it, the group is *orphaned*: each who is left says whether it has got it after
+//! all, and only when nobody has does the state begin anew (it is *founded*).
+//!
 //! The map also keeps how far each speaker got in each group (`said`). A speaker that was cut off
 //! and returns learns from it which of its messages were delivered without it, and says only the
 //! others again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Kind, Member, NodeId, ObjectId, ObjectType, View};
+use live_objects::{Kind, Member, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
 
 /// One opening of an object by one node.
@@ -35,6 +39,8 @@ pub(crate) enum Change {
     Leave { object: ObjectId, session: u32 },
     /// The sender holds the group's state from now on.
     Restored { group: u32 },
+    /// The sender does not hold the state of a group that is orphaned.
+    Bereft { group: u32 },
     /// The sender needs a snapshot of the group's state as it is now: those made before are gone.
     Cut { group: u32 },
 }
@@ -48,6 +54,8 @@ pub(crate) enum Effect {
     Refused { object: ObjectId, by: Speaker, held: ObjectType },
     /// A snapshot of a group's state is wanted.
     Cut { group: u32, by: Member },
+    /// A group is orphaned: its members are to say whether they hold its state.
+    Orphaned { group: u32 },
     /// All members of a group hold its state: no snapshot is needed any more.
     Complete { group: u32 },
 }
@@ -87,7 +95,19 @@ pub(crate) struct Group {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Seat {
     speaker: Speaker,
-    has_state: bool,
+    standing: Standing,
+}
+
+/// What a member of a group has of its state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum Standing {
+    /// It fetches it.
+    Lacks,
+    /// It does not have it, and has said so since the last holder went; or nobody had it when it
+    /// came.
+    Bereft,
+    /// It has it. So have all members of a group that has none.
+    Holds,
 }
 
 impl Map {
@@ -151,32 +171,33 @@ impl Map {
                 }
                 Change::Restored { group } => {
                     let Some(held) = self.groups.get_mut(group) else { continue };
-                    let mut seats = held.seats.iter_mut();
-                    if let Some(seat) = seats.find(|seat| seat.speaker.member == by) {
-                        seat.has_state = true;
+                    held.stand(by, Standing::Holds);
+                    for seat in held.seats.iter_mut().filter(|it| it.standing == Standing::Bereft) {
+                        seat.standing = Standing::Lacks;
                     }
                     if held.is_complete() {
                         effects.push(Effect::Complete { group: *group });
                     }
                 }
+                Change::Bereft { group } => {
+                    let Some(held) = self.groups.get_mut(group) else { continue };
+                    if held.is_orphaned() {
+                        held.stand(by, Standing::Bereft);
+                        before.entry(*group).or_insert_with(|| held.members());
+                    }
+                }
                 Change::Cut { group } => effects.push(Effect::Cut { group: *group, by }),
             }
         }
-        effects.extend(before.into_iter().map(|(group, before)| self.regroup(group, before)));
+        for (group, before) in before {
+            self.regroup(group, before, &mut effects);
+        }
         effects
     }
 
-    /// A view is installed: whoever is not in it is in no group. `restored` are those who hold a
-    /// group's state and had no time to say so.
-    pub(crate) fn install(&mut self, view: &View, restored: &[(NodeId, u32)]) -> Vec<Effect> {
+    /// A view is installed: whoever is not in it is in no group.
+    pub(crate) fn install(&mut self, view: &View) -> Vec<Effect> {
         self.number = view.epoch.number << 32;
-        for (node, group) in restored {
-            let group = self.groups.get_mut(group);
-            let mut seats = group.into_iter().flat_map(|group| &mut group.seats);
-            if let Some(seat) = seats.find(|seat| seat.speaker.member.node == *node) {
-                seat.has_state = true;
-            }
-        }
         let members: BTreeSet<Member> = view.members.iter().copied().collect();
         let mut effects = Vec::new();
         for number in self.groups.keys().copied().collect::<Vec<_>>() {
@@ -185,7 +206,7 @@ impl Map {
             let before = group.members();
             group.seats.retain(|seat| members.contains(&seat.speaker.member));
             if group.seats.len() < before.len() {
-                effects.push(self.regroup(number, before));
+                self.regroup(number, before, &mut effects);
             }
         }
         effects
@@ -220,8 +241,12 @@ impl Map {
         }
         before.entry(number).or_insert_with(|| group.members());
         group.seats.retain(|seat| seat.speaker.member != speaker.member);
-        let has_state = ty.kind != Kind::Replicated;
-        group.seats.push(Seat { speaker, has_state });
+        let standing = match ty.kind {
+            Kind::Replicated if group.holders().next().is_some() => Standing::Lacks,
+            Kind::Replicated => Standing::Bereft,
+            _ => Standing::Holds,
+        };
+        group.seats.push(Seat { speaker, standing });
     }
 
     fn leave(
@@ -240,19 +265,26 @@ impl Map {
     }
 
     /// Says what became of a group, and forgets it if nobody is in it.
-    fn regroup(&mut self, number: u32, before: Vec<Member>) -> Effect {
-        let group = self.groups.get_mut(&number).expect("it was changed just now");
-        let founded = !group.seats.is_empty() && group.seats.iter().all(|seat| !seat.has_state);
+    fn regroup(&mut self, group: u32, before: Vec<Member>, effects: &mut Vec<Effect>) {
+        let held = self.groups.get_mut(&group).expect("it was changed just now");
+        let founded =
+            !held.seats.is_empty() && held.seats.iter().all(|it| it.standing == Standing::Bereft);
         if founded {
-            group.seats.iter_mut().for_each(|seat| seat.has_state = true);
+            held.seats.iter_mut().for_each(|seat| seat.standing = Standing::Holds);
         }
-        let after = group.members();
-        let snapshot = !group.is_complete();
+        let (number, after) = (self.number, held.members());
+        let snapshot = !held.is_complete();
+        let is_orphaned = held.is_orphaned();
         if after.is_empty() {
-            self.groups.remove(&number);
+            self.groups.remove(&group);
         }
-        let (group, number) = (number, self.number);
-        Effect::Regrouped(Regrouped { group, number, before, after, snapshot, founded })
+        if after != before || founded {
+            let regrouped = Regrouped { group, number, before, after, snapshot, founded };
+            effects.push(Effect::Regrouped(regrouped));
+            if is_orphaned {
+                effects.push(Effect::Orphaned { group });
+            }
+        }
     }
 }
 
@@ -264,7 +296,7 @@ impl Group {
 
     /// Who holds its state.
     pub(crate) fn holders(&self) -> impl Iterator<Item = Member> {
-        let holders = self.seats.iter().filter(|seat| seat.has_state);
+        let holders = self.seats.iter().filter(|seat| seat.standing == Standing::Holds);
         holders.map(|seat| seat.speaker.member)
     }
 
@@ -285,8 +317,20 @@ impl Group {
         self.said.get(&speaker).copied().unwrap_or(0)
     }
 
+    /// Whether nobody is known to hold its state, and not all have said that they do not.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        !self.seats.is_empty() && self.holders().next().is_none()
+    }
+
     fn is_complete(&self) -> bool {
-        self.seats.iter().all(|seat| seat.has_state)
+        self.seats.iter().all(|seat| seat.standing == Standing::Holds)
+    }
+
+    fn stand(&mut self, member: Member, standing: Standing) {
+        let mut seats = self.seats.iter_mut();
+        if let Some(seat) = seats.find(|seat| seat.speaker.member == member) {
+            seat.standing = standing;
+        }
     }
 
     /// Forgets how far speakers got that cannot come back, as their nodes have started again, and
@@ -302,6 +346,11 @@ impl Group {
             self.said.remove(speaker);
         }
     }
+}
+
+/// What a member says of a group that is orphaned.
+pub(crate) const fn answer_orphan(group: u32, holds_state: bool) -> Change {
+    if holds_state { Change::Restored { group } } else { Change::Bereft { group } }
 }
 
 /// How many speakers that are away a group remembers.
@@ -358,28 +407,51 @@ mod tests {
         let by = Speaker { member: member(2), session: 0 };
         let refused = Effect::Refused { object: object("/a"), by, held: fifo };
         assert_eq!(map.apply(member(2), &[join("/a", ObjectType::replicated())]), [refused]);
-        map.install(&view(7, &[2]), &[]);
+        map.install(&view(7, &[2]));
         let joined = regrouped(map.apply(member(2), &[join("/a", ObjectType::replicated())]));
         assert!(joined.founded, "the name is free when nobody has it open");
         assert_eq!(joined.number, (7 << 32) + 1);
     }
 
-    #[test]
-    fn a_state_that_nobody_holds_is_founded() {
+    /// A state that the first of three members holds, and the group's number.
+    fn state_of_three() -> (Map, u32) {
         let mut map = Map::default();
         let ty = ObjectType::replicated();
         let first = regrouped(map.apply(member(1), &[join("/s", ty.clone())]));
         assert!(first.founded && !first.snapshot);
-        let second = regrouped(map.apply(member(2), &[join("/s", ty)]));
-        assert!(second.snapshot && !second.founded);
-        let restored = Change::Restored { group: second.group };
-        let (mut lost, mut just_restored) = (map.clone(), map.clone());
-        assert_eq!(map.apply(member(2), &[restored]), [Effect::Complete { group: second.group }]);
-        let view = view(2, &[2]);
-        assert!(!regrouped(map.install(&view, &[])).founded);
-        assert!(regrouped(lost.install(&view, &[])).founded, "it died with its only holder");
-        let restored = [(member(2).node, second.group)];
-        assert!(!regrouped(just_restored.install(&view, &restored)).founded);
+        map.apply(member(2), &[join("/s", ty.clone())]);
+        let third = regrouped(map.apply(member(3), &[join("/s", ty)]));
+        assert!(third.snapshot && !third.founded);
+        (map, third.group)
+    }
+
+    #[test]
+    fn a_state_is_complete_when_all_hold_it() {
+        let (mut map, group) = state_of_three();
+        assert!(map.awaits_state_of(member(1)) && !map.awaits_state_of(member(2)));
+        assert_eq!(map.apply(member(2), &[Change::Restored { group }]), []);
+        let complete = [Effect::Complete { group }];
+        assert_eq!(map.apply(member(3), &[Change::Restored { group }]), complete);
+        assert!(!regrouped(map.install(&view(2, &[2]))).founded, "others hold it");
+    }
+
+    #[test]
+    fn an_orphaned_state_is_founded_when_nobody_has_it_after_all() {
+        let (mut map, group) = state_of_three();
+        let effects = map.install(&view(2, &[2, 3]));
+        let [Effect::Regrouped(regroup), orphaned] = &effects[..] else { panic!("{effects:?}") };
+        assert!(!regroup.founded);
+        assert_eq!(*orphaned, Effect::Orphaned { group });
+        let mut restored = map.clone();
+        assert_eq!(map.apply(member(2), &[Change::Bereft { group }]), []);
+        let founded = regrouped(map.apply(member(3), &[Change::Bereft { group }]));
+        assert!(founded.founded);
+        assert_eq!(founded.before, founded.after);
+        restored.apply(member(3), &[Change::Bereft { group }]);
+        assert_eq!(restored.apply(member(2), &[Change::Restored { group }]), []);
+        assert!(!restored.group(group).unwrap().is_orphaned());
+        let complete = [Effect::Complete { group }];
+        assert_eq!(restored.apply(member(3), &[Change::Restored { group }]), complete);
     }
 
     #[test]
@@ -390,13 +462,13 @@ mod tests {
         let group = regrouped(map.apply(member(2), &[join("/a", topic)])).group;
         assert_eq!([map.say(group, member(2), 0), map.say(group, member(2), 0)], [Some(0), None]);
         assert_eq!(map.say(group, member(3), 0), None, "it is not in");
-        map.install(&view(2, &[1]), &[]);
+        map.install(&view(2, &[1]));
         let speaker = Speaker { member: member(2), session: 0 };
         assert_eq!(map.group(group).unwrap().said(speaker), 1);
         let incarnation = Incarnation::from_bytes([99; Incarnation::LEN]);
         let mut view = view(3, &[1]);
         view.members.push(Member { incarnation, ..member(2) });
-        map.install(&view, &[]);
+        map.install(&view);
         assert_eq!(map.group(group).unwrap().said(speaker), 0, "it started anew");
     }
 
@@ -408,7 +480,7 @@ mod tests {
         for session in 0..=u32::try_from(ABSENT_MAX).unwrap() {
             group.said.insert(Speaker { member: member(9), session }, 1);
         }
-        map.install(&view(2, &[1]), &[]);
+        map.install(&view(2, &[1]));
         assert_eq!(map.group(0).unwrap().said.len(), ABSENT_MAX);
     }
 }

@@ -16,7 +16,7 @@ use live_objects::{
 };
 
 use crate::control::What;
-use crate::map::{Change, Map, Regrouped, Speaker};
+use crate::map::{Change, Map, Regrouped, Speaker, answer_orphan};
 use crate::transfer::Pull;
 
 /// An open object.
@@ -130,12 +130,13 @@ impl Objects {
                     changes.push(Change::Join { object, ty: open.spec.ty.clone(), session });
                 }
                 Phase::Joined(group) => {
-                    let speaker = Speaker { member: me, session };
-                    let held = map.group(group);
-                    if held.is_some_and(|group| !group.has(speaker)) {
+                    let Some(held) = map.group(group) else { continue };
+                    let holds = || held.holders().any(|holder| holder == me);
+                    if !held.has(Speaker { member: me, session }) {
                         changes.push(Change::Join { object, ty: open.spec.ty.clone(), session });
-                    } else if open.has_state && held.is_some_and(|it| it.holders().all(|m| m != me))
-                    {
+                    } else if held.is_orphaned() {
+                        changes.push(answer_orphan(group, open.has_state));
+                    } else if open.has_state && !holds() {
                         changes.push(Change::Restored { group });
                     }
                 }
@@ -224,6 +225,10 @@ impl Object {
         self.spec.ty.kind == Kind::Replicated
     }
 
+    pub(crate) fn has_state(&self) -> bool {
+        self.has_state
+    }
+
     /// Whether its commands may be taken.
     pub(crate) fn is_joined(&self) -> bool {
         matches!(self.phase, Phase::Joined(_))
@@ -261,7 +266,7 @@ impl Object {
         }
         self.push(Event::Replicated(ReplicatedEvent::View(view)));
         if change.founded {
-            // If this member got a state, nobody knows: it goes with those who had it.
+            assert!(!self.has_state, "a state is founded when all have said that they have none");
             self.give_up_pull();
             self.has_state = true;
             self.push(Event::Replicated(ReplicatedEvent::Founded));

@@ -11,7 +11,7 @@
 //! Invariants: what a member acknowledged it holds until all members do. A wedged member
 //! acknowledges nothing that it did not promise.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +27,6 @@ use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
 pub(crate) struct Holdings {
     /// Whether it knows the group map.
     pub(crate) has_map: bool,
-    /// Groups of which it holds the state, which the group map does not say yet.
-    pub(crate) restored: Vec<u32>,
     /// For each member of the view.
     pub(crate) streams: Vec<Held>,
 }
@@ -71,7 +69,6 @@ pub(crate) struct Streams {
     is_wedged: bool,
     /// Whether this member knows the group map, and so can make sense of what is sent.
     has_map: bool,
-    restored: BTreeSet<u32>,
     /// Gathers frames up to here, for a change of view.
     goal: Option<Goal>,
     /// Nothing more is acknowledged until what was received is consumed.
@@ -136,7 +133,6 @@ impl Streams {
             members: Vec::new(),
             is_wedged: true,
             has_map: false,
-            restored: BTreeSet::new(),
             goal: None,
             is_choked: false,
             fresh: VecDeque::new(),
@@ -213,11 +209,6 @@ impl Streams {
     /// This member knows the group map from now on.
     pub(crate) fn set_has_map(&mut self) {
         self.has_map = true;
-    }
-
-    /// This member holds a group's state, and is saying so in this view.
-    pub(crate) fn on_restored(&mut self, group: u32) {
-        self.restored.insert(group);
     }
 
     /// Acknowledges nothing new, or goes on.
@@ -369,9 +360,7 @@ impl Streams {
             ranges -= beyond.len();
             Held { prefix: stream.prefix, beyond }
         });
-        let streams = streams.collect();
-        let restored = self.restored.iter().copied().take(RESTORED_MAX).collect();
-        Holdings { has_map: self.has_map, restored, streams }
+        Holdings { has_map: self.has_map, streams: streams.collect() }
     }
 
     /// Sees to it that this member holds every frame up to the trim, which some of the holders do.
@@ -579,8 +568,6 @@ pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 const AHEAD_MAX: u64 = 4_096;
 /// How many ranges of frames beyond gaps are promised.
 const RANGES_PROMISED_MAX: usize = 512;
-/// Of how many groups a member promises that it holds their state.
-pub(crate) const RESTORED_MAX: usize = 1_024;
 /// How many frames answer one NAK.
 const REPAIRS_MAX: usize = 64;
 /// How long a gap may close by itself.

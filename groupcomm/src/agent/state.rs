@@ -6,7 +6,7 @@ use live_objects::{Io, NodeId, Target, Time, Via};
 
 use super::Agent;
 use crate::control::{Control, What};
-use crate::map::{Change, Map};
+use crate::map::{Change, Group, Map};
 use crate::outbox::rewind;
 use crate::transfer::{CHUNK_BYTES, Pull, answer};
 
@@ -57,8 +57,8 @@ impl Agent {
             return;
         };
         let Some(object) = self.objects.of_group(group) else { return };
-        if self.streams.is_wedged() {
-            // Whether it holds the state is part of what this member promised.
+        if self.groups.map().and_then(|map| map.group(group)).is_none_or(Group::is_orphaned) {
+            // This member has said, or is about to say, that it does not hold the state.
             return;
         }
         let Some(open) = self.objects.get(object) else { return };
@@ -68,7 +68,6 @@ impl Agent {
         pull.on_chunk(now, from, bytes.len(), more);
         open.on_piece(offset, bytes, last);
         if last {
-            self.streams.on_restored(group);
             self.outbox.say(Change::Restored { group });
         }
     }
@@ -167,9 +166,6 @@ impl Agent {
         self.outbox.drop_changes();
         let map = self.groups.map().expect("it is known");
         for change in self.objects.reconcile(self.me, map) {
-            if let Change::Restored { group } = change {
-                self.streams.on_restored(group);
-            }
             self.outbox.say(change);
         }
     }
