@@ -24,7 +24,7 @@ use crate::configuration::{Configuration, Decision, News};
 use crate::control::{Control, What};
 use crate::groups::{Groups, Output};
 use crate::live::Told;
-use crate::map::{Map, answer_orphan};
+use crate::map::Map;
 use crate::objects::Objects;
 use crate::outbox::Outbox;
 use crate::streams::Streams;
@@ -322,9 +322,13 @@ impl Agent {
                 }
                 Output::Told { object, told } => self.on_told(now, object, told),
                 Output::Orphaned { object, group } => {
-                    let holds = self.objects.get(object).map(|open| open.has_state());
-                    let answer = |holds| answer_orphan(group, holds);
-                    holds.map(answer).into_iter().for_each(|change| self.outbox.say(change));
+                    let held = self.groups.map().and_then(|map| map.group(group));
+                    let open = self.objects.get(object);
+                    if let (Some(held), Some(open)) = (held, open)
+                        && let Some(answer) = held.answer(group, open.has_state())
+                    {
+                        self.outbox.say(answer);
+                    }
                 }
                 Output::Complete { object, cut } => io.thaw(object, cut),
             }
@@ -415,7 +419,7 @@ impl Agent {
             self.streams.next_wake(),
             self.map_pull.as_ref().map(|(pull, _)| pull.next_wake()),
             self.objects.pulls_at(),
-            self.objects.refuses_at().filter(|_| !has_map),
+            (!has_map).then(|| self.objects.refuses_at()).flatten(),
             self.leaves_by,
             self.stops_by,
             self.wakes_at,

@@ -139,6 +139,9 @@ impl Groups {
 
     /// So far each stream of the view is stable.
     pub(crate) fn on_stable(&mut self, stable: Vec<u64>) {
+        if self.stable == stable {
+            return;
+        }
         self.stable = stable;
         for marks in self.marks.iter_mut().flatten() {
             while let Some((map, place)) = marks.unstable.front()

@@ -39,8 +39,8 @@ pub(crate) enum Change {
     Leave { object: ObjectId, session: u32 },
     /// The sender holds the group's state from now on.
     Restored { group: u32 },
-    /// The sender does not hold the state of a group that is orphaned.
-    Bereft { group: u32 },
+    /// The sender does not hold the state of a group that is orphaned since this map.
+    Bereft { group: u32, since: u64 },
     /// The sender needs a snapshot of the group's state as it is now: those made before are gone.
     Cut { group: u32 },
 }
@@ -88,6 +88,8 @@ pub(crate) struct Group {
     pub(crate) object: ObjectId,
     pub(crate) ty: ObjectType,
     seats: Vec<Seat>,
+    /// Since which map nobody is known to hold its state.
+    orphaned: Option<u64>,
     /// How many messages of each speaker were delivered.
     said: BTreeMap<Speaker, u64>,
 }
@@ -172,6 +174,7 @@ impl Map {
                 Change::Restored { group } => {
                     let Some(held) = self.groups.get_mut(group) else { continue };
                     held.stand(by, Standing::Holds);
+                    held.orphaned = None;
                     for seat in held.seats.iter_mut().filter(|it| it.standing == Standing::Bereft) {
                         seat.standing = Standing::Lacks;
                     }
@@ -179,9 +182,9 @@ impl Map {
                         effects.push(Effect::Complete { group: *group });
                     }
                 }
-                Change::Bereft { group } => {
+                Change::Bereft { group, since } => {
                     let Some(held) = self.groups.get_mut(group) else { continue };
-                    if held.is_orphaned() {
+                    if held.orphaned == Some(*since) {
                         held.stand(by, Standing::Bereft);
                         before.entry(*group).or_insert_with(|| held.members());
                     }
@@ -230,8 +233,7 @@ impl Map {
             None => {
                 let number = self.next_group;
                 self.next_group += 1;
-                let (seats, said) = (Vec::new(), BTreeMap::new());
-                self.groups.insert(number, Group { object, ty: ty.clone(), seats, said });
+                self.groups.insert(number, Group::new(object, ty.clone()));
                 number
             }
         };
@@ -274,7 +276,8 @@ impl Map {
         }
         let (number, after) = (self.number, held.members());
         let snapshot = !held.is_complete();
-        let is_orphaned = held.is_orphaned();
+        let is_orphaned = !after.is_empty() && held.holders().next().is_none();
+        held.orphaned = is_orphaned.then(|| held.orphaned.unwrap_or(number));
         if after.is_empty() {
             self.groups.remove(&group);
         }
@@ -317,9 +320,22 @@ impl Group {
         self.said.get(&speaker).copied().unwrap_or(0)
     }
 
-    /// Whether nobody is known to hold its state, and not all have said that they do not.
-    pub(crate) fn is_orphaned(&self) -> bool {
-        !self.seats.is_empty() && self.holders().next().is_none()
+    fn new(object: ObjectId, ty: ObjectType) -> Self {
+        Self { object, ty, seats: Vec::new(), orphaned: None, said: BTreeMap::new() }
+    }
+
+    /// What a member is to say, if nobody is known to hold the state and not all have said that
+    /// they do not.
+    pub(crate) fn answer(&self, group: u32, holds_state: bool) -> Option<Change> {
+        let since = self.orphaned?;
+        let bereft = Change::Bereft { group, since };
+        Some(if holds_state { Change::Restored { group } } else { bereft })
+    }
+
+    /// Whether this member is to fetch the state.
+    pub(crate) fn lacks(&self, member: Member) -> bool {
+        let seat = self.seats.iter().find(|seat| seat.speaker.member == member);
+        self.orphaned.is_none() && seat.is_some_and(|seat| seat.standing == Standing::Lacks)
     }
 
     fn is_complete(&self) -> bool {
@@ -346,11 +362,6 @@ impl Group {
             self.said.remove(speaker);
         }
     }
-}
-
-/// What a member says of a group that is orphaned.
-pub(crate) const fn answer_orphan(group: u32, holds_state: bool) -> Change {
-    if holds_state { Change::Restored { group } } else { Change::Bereft { group } }
 }
 
 /// How many speakers that are away a group remembers.
@@ -443,13 +454,16 @@ mod tests {
         assert!(!regroup.founded);
         assert_eq!(*orphaned, Effect::Orphaned { group });
         let mut restored = map.clone();
-        assert_eq!(map.apply(member(2), &[Change::Bereft { group }]), []);
-        let founded = regrouped(map.apply(member(3), &[Change::Bereft { group }]));
+        let bereft = |since| [Change::Bereft { group, since }];
+        assert_eq!(map.apply(member(2), &bereft(2 << 32)), []);
+        assert_eq!(map.apply(member(3), &bereft(1)), [], "that was of an earlier time");
+        let founded = regrouped(map.apply(member(3), &bereft(2 << 32)));
         assert!(founded.founded);
         assert_eq!(founded.before, founded.after);
-        restored.apply(member(3), &[Change::Bereft { group }]);
+        restored.apply(member(3), &bereft(2 << 32));
+        assert!(!restored.group(group).unwrap().lacks(member(3)), "nobody has it");
         assert_eq!(restored.apply(member(2), &[Change::Restored { group }]), []);
-        assert!(!restored.group(group).unwrap().is_orphaned());
+        assert!(restored.group(group).unwrap().lacks(member(3)));
         let complete = [Effect::Complete { group }];
         assert_eq!(restored.apply(member(3), &[Change::Restored { group }]), complete);
     }

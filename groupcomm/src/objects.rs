@@ -16,7 +16,7 @@ use live_objects::{
 };
 
 use crate::control::What;
-use crate::map::{Change, Map, Regrouped, Speaker, answer_orphan};
+use crate::map::{Change, Map, Regrouped, Speaker};
 use crate::transfer::Pull;
 
 /// An open object.
@@ -134,8 +134,8 @@ impl Objects {
                     let holds = || held.holders().any(|holder| holder == me);
                     if !held.has(Speaker { member: me, session }) {
                         changes.push(Change::Join { object, ty: open.spec.ty.clone(), session });
-                    } else if held.is_orphaned() {
-                        changes.push(answer_orphan(group, open.has_state));
+                    } else if let Some(answer) = held.answer(group, open.has_state) {
+                        changes.push(answer);
                     } else if open.has_state && !holds() {
                         changes.push(Change::Restored { group });
                     }

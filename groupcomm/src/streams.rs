@@ -76,6 +76,8 @@ pub(crate) struct Streams {
     /// Frames in order, to be delivered.
     fresh: VecDeque<Frame>,
     out: Vec<(NodeId, Bytes)>,
+    /// When there is something to do next, as the last step left it.
+    wakes_at: Option<Time>,
 }
 
 /// One stream as it is received, or, of this member's own, sent.
@@ -137,6 +139,7 @@ impl Streams {
             is_choked: false,
             fresh: VecDeque::new(),
             out: Vec::new(),
+            wakes_at: None,
         }
     }
 
@@ -408,13 +411,13 @@ impl Streams {
             self.query(now, place);
         }
         self.tell(now);
+        let timers = self.streams.iter().flat_map(|stream| [stream.ask_at, stream.query_at]);
+        self.wakes_at = timers.chain([self.own.tail_at]).flatten().min();
         std::mem::take(&mut self.out)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Time> {
-        let asks = self.streams.iter().filter_map(|stream| stream.ask_at);
-        let queries = self.streams.iter().filter_map(|stream| stream.query_at);
-        asks.chain(queries).chain(self.own.tail_at).min()
+        self.wakes_at
     }
 
     fn acknowledge(&mut self, place: usize) {

@@ -6,7 +6,7 @@ use live_objects::{Io, NodeId, Target, Time, Via};
 
 use super::Agent;
 use crate::control::{Control, What};
-use crate::map::{Change, Group, Map};
+use crate::map::{Change, Map};
 use crate::outbox::rewind;
 use crate::transfer::{CHUNK_BYTES, Pull, answer};
 
@@ -57,7 +57,8 @@ impl Agent {
             return;
         };
         let Some(object) = self.objects.of_group(group) else { return };
-        if self.groups.map().and_then(|map| map.group(group)).is_none_or(Group::is_orphaned) {
+        let held = self.groups.map().and_then(|map| map.group(group));
+        if !held.is_some_and(|held| held.lacks(self.me)) {
             // This member has said, or is about to say, that it does not hold the state.
             return;
         }

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use live_objects::{Command, Epoch, Event, Member, ObjectId, Spec, Time};
+use live_objects::{
+    Command, Epoch, Event, Member, ObjectId, ReplicatedEvent, Spec, Time, TopicEvent,
+};
 
 use crate::fault::Fault;
+use crate::trace::Trace;
 
 /// One thing that happened, at one node.
 #[derive(Clone, PartialEq, Debug)]
@@ -48,6 +51,38 @@ pub enum What {
     },
     /// Something was done to the world.
     Fault(Fault),
+}
+
+impl Record {
+    /// Adds it to a hash. What it holds of an application's bytes is hashed as it is: writing them
+    /// out would take longer than all else.
+    pub(crate) fn trace(&self, trace: &mut Trace) {
+        trace.time(self.at);
+        trace.number(self.node as u64);
+        let (object, from, own, bytes) = match &self.what {
+            What::Command(object, command) => (object, None, None, command.payload()),
+            What::Event(
+                object,
+                Event::Topic(TopicEvent::Message { from, own, bytes })
+                | Event::Replicated(ReplicatedEvent::Update { from, own, bytes }),
+            ) => (object, Some(from), *own, bytes),
+            What::Event(
+                object,
+                Event::Replicated(ReplicatedEvent::Restore { offset, bytes, last }),
+            ) => (object, None, Some(offset * 2 + u64::from(*last)), bytes),
+            other => {
+                trace.bytes(format!("{other:?}").as_bytes());
+                return;
+            }
+        };
+        trace.bytes(object.as_bytes());
+        if let Some(from) = from {
+            trace.bytes(from.node.as_bytes());
+            trace.bytes(from.incarnation.as_bytes());
+        }
+        trace.number(own.map_or(0, |own| own + 1));
+        trace.bytes(bytes);
+    }
 }
 
 impl fmt::Display for Record {

@@ -483,8 +483,7 @@ impl World {
 
     fn observe(&mut self, records: Vec<Record>) {
         for record in records {
-            self.trace.time(record.at);
-            self.trace.bytes(format!("{:?}", record.what).as_bytes());
+            record.trace(&mut self.trace);
             for checker in &mut self.checkers {
                 if let Err(what) = checker.check(&record) {
                     let (checker, at) = (checker.name(), record.at);
