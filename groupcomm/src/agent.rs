@@ -366,6 +366,7 @@ impl Agent {
                     self.install(now, &decision, io);
                     self.observers.on_view(&decision.view);
                 }
+                News::Foreign(cluster, node) => self.observers.on_foreign(cluster, node),
                 News::Outside => {
                     self.objects.step_out(now);
                     self.groups.step_out();

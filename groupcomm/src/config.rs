@@ -3,11 +3,24 @@
 /// How a node takes part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Config {
-    /// This node founds a cluster: its first view holds it alone. Say so to one node of a cluster,
-    /// the first time it starts; two clusters that were founded apart stay apart.
-    pub found: bool,
+    /// What it does while there is no cluster. Two clusters that were founded apart stay apart.
+    pub founding: Founding,
     /// A bug that is planted, to see that checkers see it. For nothing else.
     pub mutation: Option<Mutation>,
+}
+
+/// What a node does while there is no cluster that it could join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Founding {
+    /// It waits until there is one.
+    #[default]
+    Wait,
+    /// It founds one: the first view holds it alone. Say so to one node, the first time it starts.
+    Alone,
+    /// It founds one together with others that expect as many: so many nodes, this one included,
+    /// elect a founder, and the first view holds them all. Say so to exactly as many nodes, or to
+    /// more of which any so many can always reach each other.
+    Expect(u16),
 }
 
 /// A planted bug.

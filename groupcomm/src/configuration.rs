@@ -19,7 +19,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use live_objects::{ClusterId, Epoch, Member, NodeId, Rng, Time, View};
@@ -27,8 +27,10 @@ use rand::RngExt;
 use rand::seq::IteratorRandom;
 
 use crate::change::{Acceptor, Attempt};
-use crate::config::{Config, Mutation};
+use crate::config::{self, Config, Mutation};
 use crate::control::{Ballot, Control, Cut, MEMBERS_MAX, Proposal};
+use crate::founding::{Answer, Founding};
+use crate::peers::Peers;
 use crate::streams::Streams;
 
 /// What a member hears from its configuration.
@@ -37,6 +39,8 @@ pub(crate) enum News {
     /// A view, and where the one before it ended, whether or not this member was in that.
     Installed(Decision),
     Outside,
+    /// Another cluster was founded, and this node is in it.
+    Foreign(ClusterId, NodeId),
 }
 
 /// A view as it was decided, and where the one before it ended.
@@ -67,11 +71,11 @@ pub(crate) struct Configuration {
     rests_until: Time,
     /// The highest round that anybody was heard to have promised.
     rounds: u32,
-    /// Whom the failure detector believes up, and whom it has given up: the last of them in order,
-    /// whether or not they are in the view, since a view that is yet to come may hold them.
-    up: BTreeMap<NodeId, Member>,
-    gone: BTreeSet<Member>,
-    gone_in_order: VecDeque<Member>,
+    peers: Peers,
+    /// The election of a founder, while there is no cluster.
+    founding: Option<Founding>,
+    /// Other clusters that this node heard of, as far as it was said.
+    foreign: BTreeSet<ClusterId>,
     joining: BTreeMap<NodeId, Member>,
     leaving: BTreeSet<Member>,
     wakes_at: Time,
@@ -103,9 +107,12 @@ impl Configuration {
             attempt: None,
             rests_until: Time::ZERO,
             rounds: 0,
-            up: BTreeMap::new(),
-            gone: BTreeSet::new(),
-            gone_in_order: VecDeque::new(),
+            peers: Peers::new(me),
+            founding: match config.founding {
+                config::Founding::Expect(nodes) => Some(Founding::new(me, nodes)),
+                config::Founding::Wait | config::Founding::Alone => None,
+            },
+            foreign: BTreeSet::new(),
             joining: BTreeMap::new(),
             leaving: BTreeSet::new(),
             wakes_at: Time::ZERO,
@@ -126,11 +133,20 @@ impl Configuration {
         }
         self.wish = Wish::In;
         self.wakes_at = now;
-        if self.config.found && self.past.is_none() {
-            let cluster = ClusterId::from_bytes(self.rng.random());
-            let view = View { epoch: Epoch { cluster, number: 1 }, members: vec![self.me] };
-            self.install(Decision { view, cut: Cut { is_reset: true, ..Cut::default() } });
+        if self.config.founding == config::Founding::Alone && self.past.is_none() {
+            self.found(vec![self.me]);
         }
+    }
+
+    /// Founds a cluster of these members, this one among them.
+    fn found(&mut self, members: Vec<Member>) {
+        let cluster = ClusterId::from_bytes(self.rng.random());
+        let view = View { epoch: Epoch { cluster, number: 1 }, members };
+        let cut = Cut { is_reset: true, ..Cut::default() };
+        for other in self.others(&view) {
+            self.out.push((other, Control::Told(view.clone(), cut.clone())));
+        }
+        self.install(Decision { view, cut });
     }
 
     /// This node wants to be out.
@@ -149,26 +165,14 @@ impl Configuration {
     }
 
     pub(crate) fn on_alive(&mut self, now: Time, member: Member) {
-        if self.gone.remove(&member) {
-            self.gone_in_order.retain(|gone| *gone != member);
-        }
-        self.up.insert(member.node, member);
+        self.peers.on_alive(member);
         self.wakes_at = self.wakes_at.min(now + TICK);
     }
 
     pub(crate) fn on_gone(&mut self, now: Time, member: Member) {
-        if self.up.get(&member.node) == Some(&member) {
-            self.up.remove(&member.node);
-        }
+        self.peers.on_gone(member);
         if self.joining.get(&member.node) == Some(&member) {
             self.joining.remove(&member.node);
-        }
-        if self.gone.insert(member) {
-            self.gone_in_order.push_back(member);
-        }
-        if self.gone_in_order.len() > GONE_MAX {
-            let forgotten = self.gone_in_order.pop_front().expect("more than none");
-            self.gone.remove(&forgotten);
         }
         if self.view().is_some_and(|view| view.has(member)) {
             self.wakes_at = now;
@@ -185,7 +189,14 @@ impl Configuration {
         match message {
             Control::Join(member) => self.on_join(now, member),
             Control::Leave(member) => self.on_leave(now, member),
-            Control::Told(view, cut) => self.learn(now, Decision { view, cut }, streams),
+            Control::Told(view, cut) => self.learn(now, from, Decision { view, cut }, streams),
+            Control::Stand(candidate) => self.on_stand(from, candidate),
+            Control::Vote(voter, candidate) => self.on_vote_to_found(voter, candidate),
+            Control::GiveUp(candidate) => {
+                if let Some(founding) = &mut self.founding {
+                    founding.on_give_up(candidate);
+                }
+            }
             Control::Prepare(epoch, ballot) => {
                 let Some(epoch) = self.present(from, epoch) else { return };
                 let answer = match self.acceptor.prepare(ballot) {
@@ -301,8 +312,8 @@ impl Configuration {
         self.repeat(view);
         if now >= self.tells_at {
             self.tells_at = now + TELL;
-            let outsiders = self.up.keys().filter(|node| !is_in(view, **node));
-            if let Some(node) = outsiders.choose(&mut self.rng).copied() {
+            let outsiders = self.peers.nodes().filter(|node| !is_in(view, *node));
+            if let Some(node) = outsiders.choose(&mut self.rng) {
                 self.tell(node);
             }
         }
@@ -336,12 +347,63 @@ impl Configuration {
         }
     }
 
-    /// Outside: asks somebody to be let in.
+    /// Outside: asks somebody to be let in; and if there may be no cluster yet, to elect it.
     fn ask_in(&mut self) {
-        if self.wish == Wish::In
-            && let Some(node) = self.up.keys().copied().choose(&mut self.rng)
-        {
+        if self.wish != Wish::In {
+            return;
+        }
+        if let Some(node) = self.peers.any(&mut self.rng) {
             self.out.push((node, Control::Join(self.me)));
+        }
+        let founding = self.founding.as_mut().filter(|_| self.past.is_none());
+        if let Some(stand) = founding.and_then(|founding| founding.stand(&self.peers)) {
+            let others = self.peers.nodes().map(|node| (node, stand.clone()));
+            self.out.extend(others);
+            // It may expect nobody but itself.
+            self.on_vote_to_found(self.me, self.me);
+        }
+    }
+
+    fn on_stand(&mut self, from: NodeId, candidate: Member) {
+        if self.latest().is_some() {
+            self.tell(candidate.node);
+            return;
+        }
+        let Some(founding) = self.founding.as_mut().filter(|_| self.wish == Wish::In) else {
+            return;
+        };
+        if candidate == self.me {
+            return;
+        }
+        match founding.on_stand(candidate, &self.peers) {
+            Answer::Vote => {
+                if from != candidate.node {
+                    // It was passed on by one who still holds to this node.
+                    self.out.push((from, Control::GiveUp(self.me)));
+                }
+            }
+            Answer::GiveUp => {
+                let give_up = Control::GiveUp(self.me);
+                self.out.extend(self.peers.nodes().map(|node| (node, give_up.clone())));
+            }
+            Answer::Pass(vote) => {
+                if vote.node != from && vote != self.me {
+                    self.out.push((vote.node, Control::Stand(candidate)));
+                }
+                return;
+            }
+        }
+        self.out.push((candidate.node, Control::Vote(self.me, candidate)));
+    }
+
+    fn on_vote_to_found(&mut self, voter: Member, candidate: Member) {
+        if self.latest().is_some() {
+            self.tell(voter.node);
+            return;
+        }
+        let founding = self.founding.as_mut().filter(|_| self.wish == Wish::In);
+        if let Some(members) = founding.and_then(|it| it.on_vote(voter, candidate, &self.peers)) {
+            self.found(members);
         }
     }
 
@@ -472,16 +534,18 @@ impl Configuration {
         for node in both.into_iter().filter(|node| *node != self.me.node) {
             self.out.push((node, Control::Told(next.clone(), cut.clone())));
         }
-        self.learn(now, Decision { view: next, cut }, streams);
+        self.learn(now, self.me.node, Decision { view: next, cut }, streams);
     }
 
     /// Takes in a view that was decided.
-    fn learn(&mut self, now: Time, told: Decision, streams: &mut Streams) {
+    fn learn(&mut self, now: Time, from: NodeId, told: Decision, streams: &mut Streams) {
         let before = self.latest().map(|latest| latest.view.epoch);
         let epoch = told.view.epoch;
-        let is_later = before
-            .is_none_or(|before| before.cluster == epoch.cluster && before.number < epoch.number);
-        if !is_later {
+        if before.is_some_and(|before| before.cluster != epoch.cluster) {
+            self.on_foreign(epoch.cluster, from);
+            return;
+        }
+        if before.is_some_and(|before| before.number >= epoch.number) {
             return;
         }
         self.wakes_at = now;
@@ -501,6 +565,13 @@ impl Configuration {
             self.install(told);
         } else if self.wish != Wish::Nothing {
             self.past = Some(told);
+        }
+    }
+
+    /// Another cluster was founded apart from this one.
+    fn on_foreign(&mut self, cluster: ClusterId, from: NodeId) {
+        if self.foreign.len() < FOREIGN_MAX && self.foreign.insert(cluster) {
+            self.news.push(News::Foreign(cluster, from));
         }
     }
 
@@ -530,7 +601,7 @@ impl Configuration {
 
     /// Those who promised and are neither leaving nor gone, then the joiners.
     fn wished(&self, promised: Vec<Member>) -> Vec<Member> {
-        let stays = |member: &Member| self.is_up(*member) && !self.leaving.contains(member);
+        let stays = |member: &Member| self.peers.is_up(*member) && !self.leaving.contains(member);
         let mut members: Vec<Member> = promised.into_iter().filter(stays).collect();
         for joiner in self.joiners() {
             let is_new = members.iter().all(|member| member.node != joiner.node);
@@ -542,8 +613,7 @@ impl Configuration {
     }
 
     fn joiners(&self) -> impl Iterator<Item = Member> {
-        let is_up = |member: &Member| self.up.get(&member.node) == Some(member);
-        self.joining.values().copied().filter(is_up)
+        self.joining.values().copied().filter(|member| self.peers.is_known(*member))
     }
 
     /// Whether another view is wanted. Nobody is let go by a member that does not know the group
@@ -555,14 +625,14 @@ impl Configuration {
 
     /// Whether somebody is in who is gone, or out who asked to be let in.
     fn is_amiss(&self, view: &View) -> bool {
-        let is_gone = |member: &Member| !self.is_up(*member);
+        let is_gone = |member: &Member| !self.peers.is_up(*member);
         view.members.iter().any(is_gone) || self.joiners().any(|member| !view.has(member))
     }
 
     /// A quorum has promised, and so has everybody else who is believed up, or it took too long.
     fn may_choose(&self, now: Time, view: &View, attempt: &Attempt) -> bool {
         let has_promised = |node| attempt.has_promised(node);
-        let mut awaited = view.members.iter().filter(|member| self.is_up(**member));
+        let mut awaited = view.members.iter().filter(|member| self.peers.is_up(**member));
         let waited = now >= attempt.began + PATIENCE;
         self.believes_in_quorum(view)
             && self.is_quorum(view, has_promised)
@@ -572,7 +642,7 @@ impl Configuration {
     /// Whether a quorum is believed up. Who was cut off comes back with old suspicions; if it led a
     /// change then, it would leave out those who just promised to follow.
     fn believes_in_quorum(&self, view: &View) -> bool {
-        let is_up = |member: &&Member| self.is_up(**member);
+        let is_up = |member: &&Member| self.peers.is_up(**member);
         let up: BTreeSet<NodeId> =
             view.members.iter().filter(is_up).map(|member| member.node).collect();
         self.is_quorum(view, |node| up.contains(&node))
@@ -592,15 +662,9 @@ impl Configuration {
     /// The most senior member that is up and stays: whoever decides on a view should be there to
     /// tell of it. If all leave, the most senior of them.
     fn leader(&self, view: &View) -> NodeId {
-        let seniors = || view.members.iter().filter(|member| self.is_up(**member));
+        let seniors = || view.members.iter().filter(|member| self.peers.is_up(**member));
         let stays = seniors().find(|member| !self.leaving.contains(*member));
         stays.or_else(|| seniors().next()).map_or(self.me.node, |leader| leader.node)
-    }
-
-    /// Not given up, nor known to have started again. Whoever was not heard of yet is trusted.
-    fn is_up(&self, member: Member) -> bool {
-        let is_replaced = self.up.get(&member.node).is_some_and(|up| *up != member);
-        member == self.me || !is_replaced && !self.gone.contains(&member)
     }
 
     fn others(&self, view: &View) -> Vec<NodeId> {
@@ -625,7 +689,7 @@ const WEDGED: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it may take a leader to gather what a view ends with.
 const GATHERING: Duration = Duration::from_secs(5);
-/// How many that are gone are remembered.
-const GONE_MAX: usize = 1_024;
+/// How many other clusters a node tells of.
+const FOREIGN_MAX: usize = 16;
 /// The most that wait to be let in, as one member knows of.
 const JOINING_MAX: usize = 1_024;

@@ -73,6 +73,12 @@ pub(crate) enum Control {
     Chunk { what: What, offset: u64, bytes: Bytes, more: bool, last: bool },
     /// The sender does not have this, or not yet.
     Lacking(What),
+    /// Vote for this member: it is to found the cluster.
+    Stand(Member),
+    /// The first votes for the second.
+    Vote(Member, Member),
+    /// This member does not stand any more: who voted for it is free.
+    GiveUp(Member),
 }
 
 impl Control {
@@ -107,7 +113,7 @@ impl Control {
             Self::Accept(of, by, value) => epoch(of) && ballot(by) && value.is_sane(),
             Self::Told(view, cut) => epoch(&view.epoch) && is_sane(&view.members) && cut.is_sane(),
             Self::Pull(_, offset) | Self::Chunk { offset, .. } => *offset <= OFFSET_MAX,
-            Self::Lacking(_) => true,
+            Self::Lacking(_) | Self::Stand(_) | Self::Vote(..) | Self::GiveUp(_) => true,
         }
     }
 }

@@ -25,14 +25,16 @@ mod config;
 mod configuration;
 mod control;
 mod delivery;
+mod founding;
 mod groups;
 mod live;
 mod map;
 mod objects;
 mod outbox;
+mod peers;
 mod streams;
 mod transfer;
 mod wire;
 
 pub use agent::Groupcomm;
-pub use config::{Config, Mutation};
+pub use config::{Config, Founding, Mutation};

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::node::Member;
+use crate::node::{Member, NodeId};
 use crate::object::ObjectType;
-use crate::view::View;
+use crate::view::{ClusterId, View};
 
 /// What an application asks of an object. Commands wait in the object's feed until its module takes
 /// them.
@@ -200,6 +200,9 @@ pub enum MembersEvent {
     /// Of an object that agrees on views: this node is in no view any more. It was taken for dead,
     /// or too long cut off from most of the others, and joins again by itself.
     Outside,
+    /// Of an object that agrees on views: this node is in a cluster that was founded apart from
+    /// the one that this application is in. They stay apart until one of them is stopped.
+    ForeignCluster(ClusterId, NodeId),
 }
 
 /// How a member went.

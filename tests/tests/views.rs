@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gossip::Gossip;
-use groupcomm::{Config, Groupcomm, Mutation};
+use groupcomm::{Config, Founding, Groupcomm, Mutation};
 use live_objects::{Agreement, Event, MembersEvent, View};
 use live_objects_sim::{Nemesis, Network, SwarmReport, ViewsChecker, What, World, swarm};
 
@@ -12,8 +12,9 @@ use live_objects_sim::{Nemesis, Network, SwarmReport, ViewsChecker, What, World,
 fn cluster(seed: u64, nodes: usize, mutation: Option<Mutation>) -> World {
     let is_founded = AtomicBool::new(false);
     let mut world = World::new(seed, nodes, move |node| {
-        let found = node == 0 && !is_founded.swap(true, Ordering::Relaxed);
-        let config = Config { found, mutation };
+        let founds = node == 0 && !is_founded.swap(true, Ordering::Relaxed);
+        let founding = if founds { Founding::Alone } else { Founding::Wait };
+        let config = Config { founding, mutation };
         vec![Box::new(Gossip::default()), Box::new(Groupcomm::new(config))]
     });
     world.set_seeds(&[0, nodes - 1]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use live_objects::{Event, Io, MembersEvent, ObjectId, View};
+use live_objects::{ClusterId, Event, Io, MembersEvent, NodeId, ObjectId, View};
 
 /// What each has not been told for want of room.
 #[derive(Default)]
@@ -37,6 +37,10 @@ impl Observers {
 
     pub(super) fn on_outside(&mut self) {
         self.tell(&MembersEvent::Outside);
+    }
+
+    pub(super) fn on_foreign(&mut self, cluster: ClusterId, node: NodeId) {
+        self.tell(&MembersEvent::ForeignCluster(cluster, node));
     }
 
     fn tell(&mut self, event: &MembersEvent) {

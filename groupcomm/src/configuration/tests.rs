@@ -10,7 +10,7 @@ fn member(number: usize) -> Member {
 
 /// Member 0, who founded a cluster.
 fn founder() -> Configuration {
-    let config = Config { found: true, mutation: None };
+    let config = Config { founding: config::Founding::Alone, mutation: None };
     let mut founder = Configuration::new(member(0), config, Rng::from_seed([7; 32]));
     founder.enter(Time::ZERO);
     founder
@@ -77,16 +77,6 @@ fn a_member_that_was_gone_before_its_view_came_is_not_trusted() {
     );
     assert_eq!(founder.view(), Some(&view));
     assert!(founder.needs_change(&view, &streams()));
-}
-
-#[test]
-fn those_who_are_gone_are_remembered_up_to_a_number() {
-    let mut founder = founder();
-    (1..=GONE_MAX + 1).for_each(|number| founder.on_gone(Time::ZERO, member(number)));
-    assert_eq!((founder.gone.len(), founder.gone_in_order.len()), (GONE_MAX, GONE_MAX));
-    assert!(!founder.gone.contains(&member(1)), "the first is forgotten first");
-    founder.on_alive(Time::ZERO, member(2));
-    assert_eq!((founder.gone.len(), founder.gone_in_order.len()), (GONE_MAX - 1, GONE_MAX - 1));
 }
 
 #[test]

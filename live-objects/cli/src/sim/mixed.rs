@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::ValueEnum;
 use gossip::Gossip;
-use groupcomm::{Config, Groupcomm, Mutation};
+use groupcomm::{Config, Founding, Groupcomm, Mutation};
 use live_objects::{
     Agreement, Command, Frozen, Kind, Map, Member, ObjectType, Order, Replica, RestoreError, Rng,
     Spec, State,
@@ -57,8 +57,9 @@ impl Mutate {
 pub(crate) fn story(seed: u64, nodes: usize, mutate: Option<Mutate>) -> World {
     let is_founded = AtomicBool::new(false);
     let mut world = World::new(seed, nodes, move |node| {
-        let found = node == 0 && !is_founded.swap(true, Ordering::Relaxed);
-        let config = Config { found, mutation: mutate.map(Mutate::mutation) };
+        let founds = node == 0 && !is_founded.swap(true, Ordering::Relaxed);
+        let founding = if founds { Founding::Alone } else { Founding::Wait };
+        let config = Config { founding, mutation: mutate.map(Mutate::mutation) };
         vec![Box::new(Gossip::default()), Box::new(Groupcomm::new(config))]
     });
     let mut rng = world.rng("mixed");

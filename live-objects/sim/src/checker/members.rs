@@ -46,7 +46,14 @@ impl Checker for MembersChecker {
             What::Closed(object) => {
                 self.rosters.remove(&(record.node, *object));
             }
-            What::Event(_, Event::Members(MembersEvent::View(_) | MembersEvent::Outside)) => {}
+            What::Event(
+                _,
+                Event::Members(
+                    MembersEvent::View(_)
+                    | MembersEvent::Outside
+                    | MembersEvent::ForeignCluster(..),
+                ),
+            ) => {}
             What::Event(object, Event::Members(event)) => {
                 let roster = self.rosters.entry((record.node, *object)).or_default();
                 roster.apply(event, &self.born)?;
@@ -108,7 +115,7 @@ impl Roster {
                 Some((before, _)) if before == *member => Ok(()),
                 before => Err(format!("{member:?} is down, but up was {before:?}")),
             },
-            MembersEvent::View(_) | MembersEvent::Outside => {
+            MembersEvent::View(_) | MembersEvent::Outside | MembersEvent::ForeignCluster(..) => {
                 Err(format!("{event:?} of an object that agrees on no views"))
             }
         }
