@@ -26,7 +26,7 @@ use crate::groups::{Groups, Output};
 use crate::live::Told;
 use crate::map::Map;
 use crate::objects::Objects;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, With};
 use crate::streams::Streams;
 use crate::transfer::Pull;
 use crate::wire::Packet;
@@ -202,9 +202,7 @@ impl Agent {
     fn on_message(&mut self, now: Time, from: NodeId, bytes: &Bytes, io: &mut Io<'_>) {
         match Control::decode(bytes) {
             Ok(Control::Pull(what, offset)) => self.on_pull(from, what, offset, io),
-            Ok(Control::Chunk { what, offset, bytes, more, last }) => {
-                self.on_chunk(now, from, what, offset, bytes, more, last, io);
-            }
+            Ok(Control::Chunk(chunk)) => self.on_chunk(now, from, chunk, io),
             Ok(Control::Lacking(what)) => self.on_lacking(now, what),
             Ok(message) => {
                 self.configuration.on_message(now, from, message, &mut self.streams);
@@ -263,7 +261,7 @@ impl Agent {
         loop {
             self.deliver(now, io);
             let Self { outbox, streams, groups, objects, .. } = self;
-            if !outbox.cut(now, io, streams, groups, objects) {
+            if !outbox.cut(now, io, With { streams, groups, objects }) {
                 break;
             }
         }

@@ -229,7 +229,7 @@ impl Configuration {
                 }
             }
             // Of state, which is no business of the configuration.
-            Control::Pull(..) | Control::Chunk { .. } | Control::Lacking(_) => {}
+            Control::Pull(..) | Control::Chunk(_) | Control::Lacking(_) => {}
         }
     }
 

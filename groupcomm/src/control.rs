@@ -47,6 +47,19 @@ pub(crate) enum What {
     State { group: u32, cut: u64 },
 }
 
+/// A piece of something that was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Chunk {
+    pub(crate) what: What,
+    /// At which byte it begins.
+    pub(crate) offset: u64,
+    pub(crate) bytes: Bytes,
+    /// Whether another follows without being asked for.
+    pub(crate) more: bool,
+    /// Whether it is the end.
+    pub(crate) last: bool,
+}
+
 /// What goes over a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
@@ -68,9 +81,8 @@ pub(crate) enum Control {
     Told(View, Cut),
     /// Send this from this byte on.
     Pull(What, u64),
-    /// A piece that begins at this byte. `more` says that another follows without being asked for,
-    /// `last` that it is the end.
-    Chunk { what: What, offset: u64, bytes: Bytes, more: bool, last: bool },
+    /// Some of what was asked for.
+    Chunk(Chunk),
     /// The sender does not have this, or not yet.
     Lacking(What),
     /// Vote for this member: it is to found the cluster.
@@ -112,7 +124,7 @@ impl Control {
             }
             Self::Accept(of, by, value) => epoch(of) && ballot(by) && value.is_sane(),
             Self::Told(view, cut) => epoch(&view.epoch) && is_sane(&view.members) && cut.is_sane(),
-            Self::Pull(_, offset) | Self::Chunk { offset, .. } => *offset <= OFFSET_MAX,
+            Self::Pull(_, offset) | Self::Chunk(Chunk { offset, .. }) => *offset <= OFFSET_MAX,
             Self::Lacking(_) | Self::Stand(_) | Self::Vote(..) | Self::GiveUp(_) => true,
         }
     }

@@ -1,23 +1,39 @@
-//! Group communication: strong and narrow. Who is in, agreed view by view.
+//! Group communication: strong and narrow. Agreed views, messages in order, replicated states.
 //!
-//! [`Groupcomm`] is a [`Module`](live_objects::Module) without I/O. The nodes that opened one of
-//! its objects are the *configuration* of the cluster: they install the same numbered views in the
-//! same order. Whom to doubt it hears from another module of the node, by signals
+//! [`Groupcomm`] is a [`Module`](live_objects::Module) without I/O, one agent a node for all its
+//! groups. The nodes that opened one of its objects are the *configuration* of the cluster: they
+//! install the same numbered views in the same order, and each sends all it has to say, of whatever
+//! group, in one stream of numbered frames to the others. A *group* is light: a name, a type and
+//! some of those nodes. Whom to doubt the module hears from another module of the node, by signals
 //! ([`Signal`](live_objects::Signal)); gossip sends them.
 //!
-//! **Guarantees.** A member is in its own views. Members install the same views in the same order,
-//! and there is at most one view an epoch, hence one primary partition: a new view needs a quorum
-//! of the last one. Whoever is cut off from a quorum installs nothing until it is back; it is then
-//! told that it is outside, and joins again. A leave that is asked for shrinks the view first, if
-//! that takes no longer than five seconds.
+//! **Guarantees** (virtual synchrony: Birman and Joseph, SOSP 1987). A member is in its own views
+//! (V1). Members install the same views in the same order, in one partition at a time (V2). Those
+//! that go from one view to the next have delivered the same messages in the first (V3), each in
+//! the view in which it was sent (V4), unaltered and once (V5), in the order that the type names
+//! (V6: per sender, or the same for all). What is told to be *stable* is held by every member of
+//! the view, with its place in the total order: whoever survives delivers it (V7). Who joins a
+//! replicated state begins with the others' state at the cut of its first view (V8). When faults
+//! stop, all are in one view again, and all that was accepted from members that live is delivered
+//! (V9). A name belongs to the type that it was opened with, for as long as anybody has it open.
 //!
-//! **Not guaranteed.** Nobody is in a view until somebody *founds* the cluster ([`Config::found`]),
-//! and a cluster that lost a quorum of its members for good stands still. A view may hold a member
-//! that is dead and not yet suspected. Members are trusted not to lie.
+//! Whoever is cut off from a quorum of the last view installs nothing until it is back; it is then
+//! told that it is outside, and joins again. What it heard in the meantime may be unknown to the
+//! others, what it said and was not told to be stable is said again. A leave that is asked for
+//! shrinks the view first, if that takes no longer than five seconds.
 //!
-//! **Reading order.** `configuration`: the state of a member and how views follow each other.
-//! `change`: one change of view, as an instance of Paxos. `control`: what travels. `agent`: the
-//! machine that these are parts of.
+//! **Not guaranteed.** Nobody is in a view until somebody *founds* the cluster
+//! ([`Config::founding`]), and a cluster that lost a quorum of its members for good stands still.
+//! States are in memory: what all who held one lost is lost. A view may hold a member that is dead
+//! and not yet suspected. Members are trusted not to lie. A reader that stalls holds up, in the
+//! end, whoever sends to its node.
+//!
+//! **Reading order.** Views: `configuration` (a member's state, and how views follow each other),
+//! `change` (one change, as an instance of Paxos), `founding`, `peers`. Messages: `streams`
+//! (frames, repair, stability, what a view ends with), `delivery` (the two orders), `outbox` (what
+//! is sent). Groups: `map` (who is in which), `live` (how a member lives a change), `groups` (all
+//! of them). States: `transfer`. The machine that these are parts of: `objects`, `agent`. What
+//! travels: `wire`, `control`.
 
 mod agent;
 mod change;

@@ -74,6 +74,9 @@ pub(crate) struct Regrouped {
     pub(crate) founded: bool,
 }
 
+/// Who was in the groups that a frame changes, before it did.
+type Before = BTreeMap<u32, Vec<Member>>;
+
 /// The groups, at one point of the total order.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Map {
@@ -160,12 +163,14 @@ impl Map {
     pub(crate) fn apply(&mut self, by: Member, changes: &[Change]) -> Vec<Effect> {
         self.number += 1;
         let mut effects = Vec::new();
-        let mut before: BTreeMap<u32, Vec<Member>> = BTreeMap::new();
+        let mut before = Before::new();
         for change in changes {
             match change {
                 Change::Join { object, ty, session } => {
                     let speaker = Speaker { member: by, session: *session };
-                    self.join(*object, ty, speaker, &mut before, &mut effects);
+                    if let Err(held) = self.join(*object, ty, speaker, &mut before) {
+                        effects.push(Effect::Refused { object: *object, by: speaker, held });
+                    }
                 }
                 Change::Leave { object, session } => {
                     let speaker = Speaker { member: by, session: *session };
@@ -215,20 +220,16 @@ impl Map {
         effects
     }
 
+    /// Somebody opened an object; the type that it has, if that is another.
     fn join(
         &mut self,
         object: ObjectId,
         ty: &ObjectType,
         speaker: Speaker,
-        before: &mut BTreeMap<u32, Vec<Member>>,
-        effects: &mut Vec<Effect>,
-    ) {
+        before: &mut Before,
+    ) -> Result<(), ObjectType> {
         let number = match self.find(object) {
-            Some((_, group)) if group.ty != *ty => {
-                let held = group.ty.clone();
-                effects.push(Effect::Refused { object, by: speaker, held });
-                return;
-            }
+            Some((_, group)) if group.ty != *ty => return Err(group.ty.clone()),
             Some((number, _)) => number,
             None => {
                 let number = self.next_group;
@@ -239,7 +240,7 @@ impl Map {
         };
         let group = self.groups.get_mut(&number).expect("found or made");
         if group.seats.iter().any(|seat| seat.speaker == speaker) {
-            return;
+            return Ok(());
         }
         before.entry(number).or_insert_with(|| group.members());
         group.seats.retain(|seat| seat.speaker.member != speaker.member);
@@ -249,14 +250,10 @@ impl Map {
             _ => Standing::Holds,
         };
         group.seats.push(Seat { speaker, standing });
+        Ok(())
     }
 
-    fn leave(
-        &mut self,
-        object: ObjectId,
-        speaker: Speaker,
-        before: &mut BTreeMap<u32, Vec<Member>>,
-    ) {
+    fn leave(&mut self, object: ObjectId, speaker: Speaker, before: &mut Before) {
         let Some(number) = self.find(object).map(|(number, _)| number) else { return };
         let group = self.groups.get_mut(&number).expect("it was just found");
         if group.seats.iter().any(|seat| seat.speaker == speaker) {

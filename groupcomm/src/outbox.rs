@@ -18,7 +18,7 @@ use crate::groups::{Groups, class_of};
 use crate::map::Change;
 use crate::objects::Objects;
 use crate::streams::Streams;
-use crate::wire::{Class, FrameWriter, ORDER_LEN, PACKET_LEN_MAX, PART_LEN, Packet, Part};
+use crate::wire::{Class, FrameWriter, Header, ORDER_LEN, PACKET_LEN_MAX, PART_LEN, Packet, Part};
 
 /// What a member has to send and what became of it.
 #[derive(Default)]
@@ -49,6 +49,20 @@ struct Awaiting {
     /// The sequencer's frame that gave it its place, once it has one.
     ordered_by: Option<u64>,
     is_told: bool,
+}
+
+/// A frame that is being filled, and which command of which object it holds some of.
+struct Draft {
+    writer: FrameWriter,
+    number: u64,
+    parts: Vec<(ObjectId, u64)>,
+}
+
+/// What sending goes by.
+pub(crate) struct With<'a> {
+    pub(crate) streams: &'a mut Streams,
+    pub(crate) groups: &'a mut Groups,
+    pub(crate) objects: &'a mut Objects,
 }
 
 impl Outbox {
@@ -83,48 +97,43 @@ impl Outbox {
     }
 
     /// Cuts a frame and sends it, if there is something to send and credit for it.
-    pub(crate) fn cut(
-        &mut self,
-        now: Time,
-        io: &mut Io<'_>,
-        streams: &mut Streams,
-        groups: &mut Groups,
-        objects: &mut Objects,
-    ) -> bool {
+    pub(crate) fn cut(&mut self, now: Time, io: &mut Io<'_>, with: With<'_>) -> bool {
+        let With { streams, groups, objects } = with;
         if streams.is_wedged() || !streams.has_credit() {
             return false;
         }
         let others = streams.others();
         let len_max = others.iter().map(|node| io.datagram_max(*node)).min();
-        let mut writer = FrameWriter::new(len_max.unwrap_or(PACKET_LEN_MAX).min(PACKET_LEN_MAX));
+        let len_max = len_max.unwrap_or(PACKET_LEN_MAX).min(PACKET_LEN_MAX);
+        let (writer, number) = (FrameWriter::new(len_max), streams.next_number());
+        let mut draft = Draft { writer, number, parts: Vec::new() };
         while let Some((origin, until)) = self.orders.first_key_value()
-            && writer.room() >= ORDER_LEN
+            && draft.writer.room() >= ORDER_LEN
         {
-            writer.order(*origin, *until);
+            draft.writer.order(*origin, *until);
             self.orders.pop_first();
             streams.await_stable();
         }
-        let mut parts = Vec::new();
-        let number = streams.next_number();
         let map = groups.map().map(|map| map.number());
         if map.is_some() {
-            while self.changes.front().is_some_and(|change| writer.change(change)) {
+            while self.changes.front().is_some_and(|change| draft.writer.change(change)) {
                 self.changes.pop_front();
             }
-            self.fill(&mut writer, number, io, objects, &mut parts);
+            self.fill(&mut draft, io, objects);
         }
-        if writer.is_empty() && !groups.must_mark() {
+        if draft.writer.is_empty() && !groups.must_mark() {
             return false;
         }
         if groups.must_mark() {
             streams.await_stable();
             groups.marked();
         }
-        let me = u16::try_from(streams.me()).expect("a view has at most 1,024 members");
-        let bytes = writer.seal(streams.tag(), me, number, streams.own_stable(), map.unwrap_or(0));
+        let origin = u16::try_from(streams.me()).expect("a view has at most 1,024 members");
+        let (stable, map) = (streams.own_stable(), map.unwrap_or(0));
+        let bytes = draft.writer.seal(streams.tag(), Header { origin, number, stable, map });
         let (_, packet) = Packet::decode(bytes.clone()).expect("what was written can be read");
         let Packet::Data(frame) = packet else { unreachable!("it was written as data") };
-        self.sent.push_back((number, parts));
+        self.sent.push_back((number, draft.parts));
         streams.cast(now, frame, bytes.clone());
         if io.send(Target::Nodes(&others), Via::Datagram, bytes).is_err() {
             io.count("groupcomm.no_room");
@@ -133,14 +142,8 @@ impl Outbox {
     }
 
     /// Takes from the objects, in turns, what there is room for.
-    fn fill(
-        &mut self,
-        writer: &mut FrameWriter,
-        frame: u64,
-        io: &mut Io<'_>,
-        objects: &mut Objects,
-        parts: &mut Vec<(ObjectId, u64)>,
-    ) {
+    fn fill(&mut self, draft: &mut Draft, io: &mut Io<'_>, objects: &mut Objects) {
+        let Draft { writer, number: frame, parts } = draft;
         while writer.room() > PART_LEN + SLICE_MIN {
             let Some((id, taken_bytes)) = self.next_turn(io, objects) else { return };
             let Some(object) = objects.get(id).filter(|object| object.is_joined()) else {
@@ -162,8 +165,13 @@ impl Outbox {
             if taken.last {
                 object.untaken = message + 1;
                 self.halves.remove(&id);
-                let awaiting =
-                    Awaiting { object: id, message, frame, ordered_by: None, is_told: false };
+                let awaiting = Awaiting {
+                    object: id,
+                    message,
+                    frame: *frame,
+                    ordered_by: None,
+                    is_told: false,
+                };
                 self.awaiting[class as usize].push_back(awaiting);
             } else {
                 self.halves.insert(id, message);

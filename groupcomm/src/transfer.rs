@@ -11,7 +11,7 @@ use bytes::Bytes;
 use live_objects::{NodeId, Rng, Time};
 use rand::seq::IndexedRandom;
 
-use crate::control::{Control, What};
+use crate::control::{Chunk, Control, What};
 
 /// Something that this member needs.
 pub(crate) struct Pull {
@@ -52,17 +52,16 @@ impl Pull {
         Some((holder, Control::Pull(self.what, self.offset)))
     }
 
-    /// Whether a chunk that begins there is the next one.
-    pub(crate) fn expects(&self, what: What, offset: u64) -> bool {
-        self.what == what && self.offset == offset
-    }
-
-    /// The next chunk came from there.
-    pub(crate) fn on_chunk(&mut self, now: Time, from: NodeId, len: usize, more: bool) {
-        self.offset += len as u64;
+    /// A chunk came from there. Tells whether it is the next one.
+    pub(crate) fn on_chunk(&mut self, now: Time, from: NodeId, chunk: &Chunk) -> bool {
+        if self.what != chunk.what || self.offset != chunk.offset {
+            return false;
+        }
+        self.offset += chunk.bytes.len() as u64;
         self.holder = Some(from);
         self.lacking = 0;
-        self.asks_at = if more { now + PATIENCE } else { now };
+        self.asks_at = if chunk.more { now + PATIENCE } else { now };
+        true
     }
 
     /// Somebody lacks it. Tells whether so many did that it is likely to be lost.
@@ -89,14 +88,14 @@ pub(crate) fn answer(
             break;
         };
         let len = bytes.len() as u64;
-        answers.push(Control::Chunk { what, offset, bytes, more: !last, last });
+        answers.push(Control::Chunk(Chunk { what, offset, bytes, more: !last, last }));
         offset += len;
         if last {
             break;
         }
     }
-    if let Some(Control::Chunk { more, .. }) = answers.last_mut() {
-        *more = false;
+    if let Some(Control::Chunk(chunk)) = answers.last_mut() {
+        chunk.more = false;
     }
     answers
 }
@@ -123,7 +122,7 @@ mod tests {
     }
 
     fn chunk(offset: u64, bytes: &'static [u8], more: bool, last: bool) -> Control {
-        Control::Chunk { what: WHAT, offset, bytes: Bytes::from_static(bytes), more, last }
+        Control::Chunk(Chunk { what: WHAT, offset, bytes: Bytes::from_static(bytes), more, last })
     }
 
     #[test]
@@ -150,8 +149,11 @@ mod tests {
         let asked = pull.ask(Time::ZERO, &[node(1)], &mut rng);
         assert_eq!(asked, Some((node(1), Control::Pull(WHAT, 0))));
         assert_eq!(pull.ask(Time::ZERO, &[node(1)], &mut rng), None, "it waits for the answer");
-        assert!(pull.expects(WHAT, 0) && !pull.expects(WHAT, 1));
-        pull.on_chunk(Time::ZERO, node(1), 5, false);
+        let mut comes = |offset, bytes| {
+            let Control::Chunk(chunk) = chunk(offset, bytes, false, false) else { unreachable!() };
+            pull.on_chunk(Time::ZERO, node(1), &chunk)
+        };
+        assert_eq!([comes(1, b"x"), comes(0, b"abcde"), comes(0, b"x")], [false, true, false]);
         let asked = pull.ask(Time::ZERO, &[node(1), node(2)], &mut rng);
         assert_eq!(asked, Some((node(1), Control::Pull(WHAT, 5))), "whoever answered is asked");
         let later = pull.next_wake();

@@ -82,6 +82,15 @@ pub(crate) struct Frame {
     pub(crate) items: Vec<Item>,
 }
 
+/// What stands before the items of a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) origin: u16,
+    pub(crate) number: u64,
+    pub(crate) stable: u64,
+    pub(crate) map: u64,
+}
+
 /// What a frame holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Item {
@@ -124,7 +133,7 @@ impl Packet {
                     }
                 }
                 let Frame { origin, number, stable, map, .. } = *frame;
-                return writer.seal(tag, origin, number, stable, map);
+                return writer.seal(tag, Header { origin, number, stable, map });
             }
             Self::Ack(number) => {
                 out.put_u8(ACK);
@@ -288,21 +297,14 @@ impl FrameWriter {
     }
 
     /// The frame as it is sent.
-    pub(crate) fn seal(
-        mut self,
-        tag: Tag,
-        origin: u16,
-        number: u64,
-        stable: u64,
-        map: u64,
-    ) -> Bytes {
-        let mut header = &mut self.bytes[..HEADER_LEN];
-        header.put_u8(DATA);
-        header.put_u64(tag.0);
-        header.put_u16(origin);
-        header.put_u64(number);
-        header.put_u64(stable);
-        header.put_u64(map);
+    pub(crate) fn seal(mut self, tag: Tag, header: Header) -> Bytes {
+        let mut out = &mut self.bytes[..HEADER_LEN];
+        out.put_u8(DATA);
+        out.put_u64(tag.0);
+        out.put_u16(header.origin);
+        out.put_u64(header.number);
+        out.put_u64(header.stable);
+        out.put_u64(header.map);
         self.bytes.freeze()
     }
 }
@@ -443,7 +445,8 @@ mod tests {
         });
         assert_eq!(writer.room(), 0);
         assert!(!writer.change(&Change::Restored { group: 5 }));
-        assert_eq!(writer.seal(TAG, 0, 1, 0, 0).len(), PACKET_LEN_MAX);
+        let header = Header { origin: 0, number: 1, stable: 0, map: 0 };
+        assert_eq!(writer.seal(TAG, header).len(), PACKET_LEN_MAX);
     }
 
     proptest! {

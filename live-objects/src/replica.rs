@@ -72,8 +72,8 @@ pub trait State: Send + 'static {
     /// is: clone a [`Map`] or a [`List`].
     fn freeze(&self) -> Box<dyn Frozen>;
 
-    /// Takes in one record of a frozen state. Called on an initial state, with each record in order.
-    /// The record comes from a peer, so it may hold anything.
+    /// Takes in one record of a frozen state. Called on an initial state, with each record in
+    /// order. The record comes from a peer, so it may hold anything.
     fn restore(&mut self, record: &[u8]) -> Result<(), RestoreError>;
 }
 

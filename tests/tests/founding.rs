@@ -7,7 +7,7 @@ use std::time::Duration;
 use gossip::Gossip;
 use groupcomm::{Config, Founding, Groupcomm};
 use live_objects::{Agreement, ClusterId, Event, MembersEvent, View};
-use live_objects_sim::{Network, Record, ViewsChecker, What, World};
+use live_objects_sim::{Network, ViewsChecker, What, World};
 
 /// A world whose nodes found as they are told to, by their number.
 fn world(
@@ -32,13 +32,9 @@ fn start(world: &mut World, nodes: impl IntoIterator<Item = usize>) {
 
 /// The views that anybody was told of, with the node that was.
 fn views(world: &World) -> impl Iterator<Item = (usize, &View)> {
-    let view = |record: &'_ Record| match &record.what {
-        What::Event(_, Event::Members(MembersEvent::View(_))) => true,
-        _ => false,
-    };
-    world.history().iter().filter(move |record| view(record)).map(|record| match &record.what {
-        What::Event(_, Event::Members(MembersEvent::View(view))) => (record.node, view),
-        _ => unreachable!("all others were left out"),
+    world.history().iter().filter_map(|record| match &record.what {
+        What::Event(_, Event::Members(MembersEvent::View(view))) => Some((record.node, view)),
+        _ => None,
     })
 }
 

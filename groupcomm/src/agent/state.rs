@@ -5,14 +5,14 @@ use bytes::Bytes;
 use live_objects::{Io, NodeId, Target, Time, Via};
 
 use super::Agent;
-use crate::control::{Control, What};
+use crate::control::{Chunk, Control, What};
 use crate::map::{Change, Map};
 use crate::outbox::rewind;
 use crate::transfer::{CHUNK_BYTES, Pull, answer};
 
 impl Agent {
     /// Somebody needs a state: sends as much of it as there is room for.
-    pub(super) fn on_pull(&mut self, from: NodeId, what: What, offset: u64, io: &mut Io<'_>) {
+    pub(super) fn on_pull(&self, from: NodeId, what: What, offset: u64, io: &mut Io<'_>) {
         let mut room = io.room(from);
         let has_room = || {
             let has = room >= CHUNK_BYTES;
@@ -33,27 +33,16 @@ impl Agent {
             }
         };
         for answer in answers {
-            let via = if let Control::Chunk { .. } = answer { Via::Bulk } else { Via::Control };
+            let via = if let Control::Chunk(_) = answer { Via::Bulk } else { Via::Control };
             if io.send(Target::Node(from), via, answer.encode()).is_err() {
                 io.count("groupcomm.no_room");
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
-    pub(super) fn on_chunk(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        what: What,
-        offset: u64,
-        bytes: Bytes,
-        more: bool,
-        last: bool,
-        io: &mut Io<'_>,
-    ) {
-        let What::State { group, .. } = what else {
-            self.on_map_chunk(now, from, what, offset, &bytes, more, last, io);
+    pub(super) fn on_chunk(&mut self, now: Time, from: NodeId, chunk: Chunk, io: &mut Io<'_>) {
+        let What::State { group, .. } = chunk.what else {
+            self.on_map_chunk(now, from, &chunk, io);
             return;
         };
         let Some(object) = self.objects.of_group(group) else { return };
@@ -63,35 +52,24 @@ impl Agent {
             return;
         }
         let Some(open) = self.objects.get(object) else { return };
-        let Some(pull) = open.pull.as_mut().filter(|pull| pull.expects(what, offset)) else {
+        let is_next = |pull: &mut Pull| pull.on_chunk(now, from, &chunk);
+        if !open.pull.as_mut().is_some_and(is_next) {
             return;
-        };
-        pull.on_chunk(now, from, bytes.len(), more);
-        open.on_piece(offset, bytes, last);
-        if last {
+        }
+        open.on_piece(chunk.offset, chunk.bytes, chunk.last);
+        if chunk.last {
             self.outbox.say(Change::Restored { group });
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of one message")]
-    fn on_map_chunk(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        what: What,
-        offset: u64,
-        bytes: &Bytes,
-        more: bool,
-        last: bool,
-        io: &mut Io<'_>,
-    ) {
+    fn on_map_chunk(&mut self, now: Time, from: NodeId, chunk: &Chunk, io: &mut Io<'_>) {
         let Some((pull, map)) = &mut self.map_pull else { return };
-        if !pull.expects(what, offset) || map.len() + bytes.len() > MAP_BYTES_MAX {
+        let fits = map.len() + chunk.bytes.len() <= MAP_BYTES_MAX;
+        if !fits || !pull.on_chunk(now, from, chunk) {
             return;
         }
-        map.extend_from_slice(bytes);
-        pull.on_chunk(now, from, bytes.len(), more);
-        if !last {
+        map.extend_from_slice(&chunk.bytes);
+        if !chunk.last {
             return;
         }
         if let Ok(map) = postcard::from_bytes::<Map>(map) {
@@ -100,7 +78,7 @@ impl Agent {
             self.on_map(io, true);
         } else {
             io.count("groupcomm.malformed");
-            self.map_pull = Some((Pull::new(what, now), Vec::new()));
+            self.map_pull = Some((Pull::new(chunk.what, now), Vec::new()));
         }
     }
 

@@ -30,8 +30,8 @@ pub trait Checker: Send {
     /// Whether things are as they must be a while after the last fault. An error says what is not.
     fn settled(&self, running: &[(usize, Member)]) -> Result<(), String>;
 
-    /// Whether so much was lost at once that the cluster can never settle: a quorum of its last view
-    /// is gone for good. Such an end is no fault of the protocol; it is counted, not hidden.
+    /// Whether so much was lost at once that the cluster can never settle: a quorum of its last
+    /// view is gone for good. Such an end is no fault of the protocol; it is counted, not hidden.
     fn is_lost(&self) -> bool {
         false
     }

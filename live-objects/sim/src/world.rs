@@ -239,8 +239,8 @@ impl World {
 
     /// Opens an object of kind [`Replicated`](live_objects::Kind::Replicated) at a node, with the
     /// replica that `make` makes of its port. The replica takes in what the object tells, now and
-    /// then a little late, as applications do; what state it came to is recorded as [`What::State`].
-    /// It goes with the object, or with the node's life.
+    /// then a little late, as applications do; what state it came to is recorded as
+    /// [`What::State`]. It goes with the object, or with the node's life.
     pub fn open_replica(
         &mut self,
         node: usize,

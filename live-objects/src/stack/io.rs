@@ -124,9 +124,9 @@ impl Io<'_> {
     }
 
     /// Reads from the snapshot that an object's replica keeps for a cut: from `offset` on, at least
-    /// one byte and `bytes_max` at most. None if there is no such snapshot: the replica has not come
-    /// to the cut yet ([`Input::Frozen`] follows), had no state to freeze, or dropped the snapshot
-    /// for later ones. Reading on from where a read ended is cheap, another offset is not.
+    /// one byte and `bytes_max` at most. None if there is no such snapshot: the replica has not
+    /// come to the cut yet ([`Input::Frozen`] follows), had no state to freeze, or dropped the
+    /// snapshot for later ones. Reading on from where a read ended is cheap, another offset is not.
     pub fn read_frozen(
         &mut self,
         object: ObjectId,

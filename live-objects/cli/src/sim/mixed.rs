@@ -135,7 +135,7 @@ fn open_all(world: &mut World, node: usize) {
         world.open(node, spec).expect("a module carries it");
     }
     for (index, (.., every)) in OBJECTS.iter().enumerate() {
-        if (node + index) % every == 0 {
+        if (node + index).is_multiple_of(*every) {
             open(world, node, index);
         }
     }

@@ -1,6 +1,7 @@
 //! Checks replicas: V8, a joiner's state equals the others' at its first view, as all are equal
 //! whenever a view begins; members that go on to the next view were also equal after the same
-//! number of updates in the old one; and when faults stop, all who are in a view have a state in it.
+//! number of updates in the old one; and when faults stop, all who are in a view have a state in
+//! it.
 //!
 //! Whoever does not go on, since it is killed or cut off, may have applied updates that nobody else
 //! did: nothing was promised of those.
