@@ -6,14 +6,22 @@
 
 #![allow(clippy::disallowed_types, reason = "applications' tasks and the node's loop meet here")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
 use crate::name::ObjectId;
 
 /// A bell shared by all ports of a node.
 #[derive(Clone, Default)]
 pub(crate) struct Doorbell {
-    rings: Arc<Mutex<Vec<(ObjectId, Ring)>>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    rings: Vec<(ObjectId, Ring)>,
+    /// The node's loop, when it waits.
+    waker: Option<Waker>,
 }
 
 /// What a port rang for.
@@ -31,19 +39,36 @@ pub(crate) enum Ring {
 
 impl Doorbell {
     pub(crate) fn ring(&self, object: ObjectId, ring: Ring) {
-        self.lock().push((object, ring));
+        let mut shared = self.lock();
+        shared.rings.push((object, ring));
+        let waker = shared.waker.take();
+        drop(shared);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub(crate) fn has_rung(&self) -> bool {
-        !self.lock().is_empty()
+        !self.lock().rings.is_empty()
+    }
+
+    /// Whether it has rung; if not, the task is woken when it does.
+    pub(crate) fn poll_rung(&self, context: &Context<'_>) -> Poll<()> {
+        let mut shared = self.lock();
+        if shared.rings.is_empty() {
+            shared.waker = Some(context.waker().clone());
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 
     /// Everything that rang since it was last answered, in order.
     pub(crate) fn answer(&self) -> Vec<(ObjectId, Ring)> {
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut self.lock().rings)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(ObjectId, Ring)>> {
-        self.rings.lock().expect("no code that holds the lock panics")
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no code that holds the lock panics")
     }
 }

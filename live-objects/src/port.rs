@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
 use thiserror::Error;
 
@@ -47,6 +48,9 @@ struct Shared {
     /// A refused `emit` waits for the reader.
     starved: bool,
     is_closed: bool,
+    /// Tasks that wait for an event, and tasks that wait for room in the feed.
+    readers: Vec<Waker>,
+    writers: Vec<Waker>,
 }
 
 impl Port {
@@ -66,6 +70,8 @@ impl Port {
             snapshots: BTreeMap::new(),
             starved: false,
             is_closed: false,
+            readers: Vec::new(),
+            writers: Vec::new(),
         };
         Self { object, shared: Arc::new(Mutex::new(shared)), doorbell }
     }
@@ -79,8 +85,33 @@ impl Port {
     /// so that what is larger than the limit can still be said. Returns the command's number among
     /// those that the object accepted: 0, 1, 2, …
     pub fn try_send(&self, command: Command) -> Result<u64, TrySendError> {
-        let cost = command.cost();
+        self.send(command, &mut self.lock())
+    }
+
+    /// As [`Port::try_send`], but if the feed is full the command is left where it is, and the task
+    /// is woken when there is room again. The command is taken out when it is accepted, or when the
+    /// object was closed.
+    ///
+    /// # Panics
+    /// If there is no command.
+    pub fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        command: &mut Option<Command>,
+    ) -> Poll<Result<u64, TrySendError>> {
         let mut shared = self.lock();
+        match self.send(command.take().expect("a command to send"), &mut shared) {
+            Err(TrySendError::Full(refused)) => {
+                *command = Some(refused);
+                wait(&mut shared.writers, context);
+                Poll::Pending
+            }
+            sent => Poll::Ready(sent),
+        }
+    }
+
+    fn send(&self, command: Command, shared: &mut Shared) -> Result<u64, TrySendError> {
+        let cost = command.cost();
         if shared.is_closed {
             return Err(TrySendError::Closed(command));
         }
@@ -90,7 +121,6 @@ impl Port {
         }
         let was_taken = shared.feed.is_taken();
         let number = shared.feed.push(command);
-        drop(shared);
         if was_taken {
             self.doorbell.ring(self.object, Ring::Commands);
         }
@@ -99,7 +129,22 @@ impl Port {
 
     /// The next event, if one is there.
     pub fn try_next(&self) -> Option<Event> {
+        self.next(&mut self.lock())
+    }
+
+    /// The next event. If none is there the task is woken when one comes; if none is there and the
+    /// object was closed, there is none to come.
+    pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut shared = self.lock();
+        let event = self.next(&mut shared);
+        if event.is_some() || shared.is_closed {
+            return Poll::Ready(event);
+        }
+        wait(&mut shared.readers, context);
+        Poll::Pending
+    }
+
+    fn next(&self, shared: &mut Shared) -> Option<Event> {
         let event = shared.events.pop_front()?;
         let cost = event.cost();
         shared.events_bytes -= cost;
@@ -107,9 +152,6 @@ impl Port {
         let drained = shared.starved && shared.events_bytes <= Self::EVENTS_BYTES_MAX / 2;
         if drained {
             shared.starved = false;
-        }
-        drop(shared);
-        if drained {
             self.doorbell.ring(self.object, Ring::Drained);
         }
         Some(event)
@@ -140,8 +182,11 @@ impl Port {
         let feed = std::mem::take(&mut shared.feed);
         shared.budget.give(feed.bytes());
         let snapshots = std::mem::take(&mut shared.snapshots);
+        let mut waiting = std::mem::take(&mut shared.writers);
+        waiting.append(&mut shared.readers);
         drop(shared);
         drop(snapshots);
+        waiting.into_iter().for_each(Waker::wake);
         self.doorbell.ring(self.object, Ring::Closed);
     }
 
@@ -158,6 +203,9 @@ impl Port {
         if !shared.is_closed {
             let freed = shared.feed.release(message);
             shared.budget.give(freed);
+            let waiting = std::mem::take(&mut shared.writers);
+            drop(shared);
+            waiting.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -203,6 +251,9 @@ impl Port {
         }
         shared.events_bytes += cost;
         shared.events.push_back(event);
+        let waiting = std::mem::take(&mut shared.readers);
+        drop(shared);
+        waiting.into_iter().for_each(Waker::wake);
         Ok(())
     }
 
@@ -216,6 +267,13 @@ impl Shared {
     fn snapshots_over(&mut self) -> Option<Snapshot> {
         let is_over = self.snapshots.len() > Port::SNAPSHOTS_MAX;
         is_over.then(|| self.snapshots.pop_first()).flatten().map(|(_, snapshot)| snapshot)
+    }
+}
+
+/// A task waits, once however often it asked.
+fn wait(waiting: &mut Vec<Waker>, context: &Context<'_>) {
+    if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+        waiting.push(context.waker().clone());
     }
 }
 
@@ -246,6 +304,8 @@ mod tests {
     use super::*;
     use crate::name::Name;
     use bytes::Bytes;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     fn port(budget: &Budget) -> (Port, Doorbell) {
         let object = "/port".parse::<Name>().unwrap().id();
@@ -270,6 +330,50 @@ mod tests {
         port.take(usize::MAX);
         port.release(0);
         assert_eq!(port.try_send(command(1)), Ok(1));
+    }
+
+    /// How often a waker of its own was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_that_waits_for_room_is_woken_by_it() {
+        let (port, _) = port(&Budget::new(usize::MAX));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        port.try_send(command(Port::FEED_BYTES_MAX)).unwrap();
+        let mut waiting = Some(command(1));
+        assert!(port.poll_send(&mut context, &mut waiting).is_pending());
+        assert!(port.poll_send(&mut context, &mut waiting).is_pending());
+        assert_eq!(waiting, Some(command(1)), "it is kept");
+        port.take(usize::MAX);
+        port.release(0);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(port.poll_send(&mut context, &mut waiting), Poll::Ready(Ok(1)));
+        assert_eq!(waiting, None);
+    }
+
+    #[test]
+    fn a_task_that_waits_for_an_event_is_woken_by_it_and_by_the_end() {
+        let (port, _) = port(&Budget::new(usize::MAX));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        assert!(port.poll_next(&mut context).is_pending());
+        port.emit(event(1)).unwrap();
+        port.emit(event(2)).unwrap();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(port.poll_next(&mut context), Poll::Ready(Some(event(1))));
+        port.close();
+        assert_eq!(port.poll_next(&mut context), Poll::Ready(Some(event(2))));
+        assert_eq!(port.poll_next(&mut context), Poll::Ready(None));
     }
 
     #[test]

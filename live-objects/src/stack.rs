@@ -16,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -255,6 +256,12 @@ impl Stack {
         }
         let awake = self.slots.iter().filter(|slot| slot.phase != Phase::Stopped);
         awake.filter_map(|slot| slot.module.next_wake()).min()
+    }
+
+    /// Whether an application wants something of a module, so that a step is due; if not, the task
+    /// is woken when one does. For a driver that waits.
+    pub fn poll_applications(&self, context: &Context<'_>) -> Poll<()> {
+        self.desk.doorbell.poll_rung(context)
     }
 
     /// Begins to stop the modules, the last loaded first.
