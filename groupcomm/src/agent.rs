@@ -103,6 +103,8 @@ struct Agent {
     leaves_by: Option<Time>,
     stops_by: Option<Time>,
     is_stopped: bool,
+    /// So much waits for applications that this member acknowledges nothing more.
+    is_choked: bool,
     /// There is more to do at once.
     wakes_at: Option<Time>,
 }
@@ -126,6 +128,7 @@ impl Agent {
             leaves_by: None,
             stops_by: None,
             is_stopped: false,
+            is_choked: false,
             wakes_at: None,
         }
     }
@@ -240,7 +243,12 @@ impl Agent {
         if self.groups.map().is_none() {
             self.objects.on_no_primary(now);
         }
-        self.objects.flush(io);
+        for (object, change) in self.objects.flush(now, self.is_choked, io) {
+            io.count("groupcomm.too_slow");
+            self.outbox.forget(object);
+            self.outbox.say(change);
+            self.wakes_at = Some(now);
+        }
         self.observers.flush(io);
         for (to, message) in std::mem::take(&mut self.configuration.out) {
             if io.send(Target::Node(to), Via::Control, message.encode()).is_err() {
@@ -267,7 +275,8 @@ impl Agent {
         }
         self.outbox.confirm(&self.streams, self.config.mutation, io, &mut self.objects);
         let backlog = self.groups.bytes() + self.objects.bytes();
-        self.streams.set_choked(backlog > BACKLOG_BYTES_MAX);
+        self.is_choked = backlog > BACKLOG_BYTES_MAX;
+        self.streams.set_choked(self.is_choked);
         let packets = self.streams.finish(now);
         let repairs = self.previous.as_mut().map(Streams::repairs).unwrap_or_default();
         for (to, packet) in packets.into_iter().chain(repairs) {
@@ -418,6 +427,7 @@ impl Agent {
             self.streams.next_wake(),
             self.map_pull.as_ref().map(|(pull, _)| pull.next_wake()),
             self.objects.pulls_at(),
+            self.objects.closes_at(),
             (!has_map).then(|| self.objects.refuses_at()).flatten(),
             self.leaves_by,
             self.stops_by,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use live_objects::{Member, NodeId, Time, View};
 
 use crate::control::{Ballot, Cut, Proposal};
-use crate::streams::{Holdings, trim};
+use crate::holdings::{Holdings, trim};
 
 /// What a member has promised about the present view.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -162,7 +162,7 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::Held;
+    use crate::holdings::Held;
     use live_objects::{ClusterId, Epoch, Incarnation};
 
     fn member(byte: u8) -> Member {

@@ -10,7 +10,7 @@ use live_objects::{Epoch, Member, NodeId, View};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::streams::Holdings;
+use crate::holdings::Holdings;
 
 /// The longest message, which bounds what reading one can allocate.
 pub(crate) const MESSAGE_LEN_MAX: usize = 128 << 10;
@@ -182,7 +182,7 @@ const OFFSET_MAX: u64 = 1 << 62;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::streams::Held;
+    use crate::holdings::Held;
     use live_objects::{ClusterId, Incarnation};
     use proptest::prelude::*;
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use live_objects::{Member, ObjectId, ObjectType, Order, View};
+use live_objects::{Member, ObjectId, ObjectType, Order, Port, View};
 
 use crate::delivery::{Delivery, Next, Place, SEQUENCER};
 use crate::live::{Live, Message, Told};
@@ -225,7 +225,9 @@ impl Groups {
         }
         let partial = self.partials.get_mut(&key);
         let fits = |partial: &&mut Partial| {
-            partial.message == part.message && partial.bytes.len() == part.offset as usize
+            let len = partial.bytes.len();
+            let is_next = partial.message == part.message && len == part.offset as usize;
+            is_next && len + part.bytes.len() <= Port::COMMAND_BYTES_MAX
         };
         let Some(partial) = partial.filter(fits) else {
             self.absurd += 1;

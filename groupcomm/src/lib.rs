@@ -43,6 +43,7 @@ mod control;
 mod delivery;
 mod founding;
 mod groups;
+mod holdings;
 mod live;
 mod map;
 mod objects;

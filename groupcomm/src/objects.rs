@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Event, Io, Kind, Member, ObjectId, ObjectType, Refusal, ReplicatedEvent, Spec, Time,
+    Closure, Event, Io, Kind, Member, ObjectId, ObjectType, Refusal, ReplicatedEvent, Spec, Time,
     TopicEvent, View,
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Object {
     later: VecDeque<Event>,
     events: VecDeque<Event>,
     events_bytes: usize,
+    /// Since when its application has read nothing of what waits.
+    stalls_since: Option<Time>,
     /// The first command that is not stable, and the first that was not taken whole.
     pub(crate) unstable: u64,
     pub(crate) untaken: u64,
@@ -48,7 +50,8 @@ enum Phase {
     /// Its join is not in the map yet, since then.
     Waiting(Time),
     Joined(u32),
-    Refused,
+    /// It was refused, or closed for being slow.
+    Over,
 }
 
 /// All of them.
@@ -59,6 +62,7 @@ pub(crate) struct Objects {
     /// Those that may have something to tell, and those that fetch their state.
     touched: BTreeSet<ObjectId>,
     pulling: BTreeSet<ObjectId>,
+    closes_at: Option<Time>,
 }
 
 impl Objects {
@@ -99,6 +103,7 @@ impl Objects {
                 later: VecDeque::new(),
                 events: VecDeque::new(),
                 events_bytes: 0,
+                stalls_since: None,
                 unstable: 0,
                 untaken: 0,
             },
@@ -111,7 +116,7 @@ impl Objects {
         let closed = self.objects.remove(&object)?;
         self.touched.remove(&object);
         self.pulling.remove(&object);
-        let is_known = closed.phase != Phase::Refused;
+        let is_known = closed.phase != Phase::Over;
         is_known.then_some(Change::Leave { object, session: closed.session })
     }
 
@@ -140,7 +145,7 @@ impl Objects {
                         changes.push(Change::Restored { group });
                     }
                 }
-                Phase::Refused => {}
+                Phase::Over => {}
             }
         }
         changes
@@ -203,13 +208,29 @@ impl Objects {
         touched.map(|object| object.events_bytes).sum()
     }
 
-    /// Tells the applications what they have room for.
-    pub(crate) fn flush(&mut self, io: &mut Io<'_>) {
+    /// Tells the applications what they have room for. If so much waits that others are held up,
+    /// whoever has not read for long is closed, which is to be said.
+    pub(crate) fn flush(
+        &mut self,
+        now: Time,
+        holds_up: bool,
+        io: &mut Io<'_>,
+    ) -> Vec<(ObjectId, Change)> {
+        let mut changes = Vec::new();
+        self.closes_at = None;
         for id in std::mem::take(&mut self.touched) {
             let object = self.objects.get_mut(&id).expect("a closed object is touched no more");
-            object.flush(id, io);
+            object.flush(now, id, io);
             if !object.events.is_empty() {
                 self.touched.insert(id);
+            }
+            if let Some(since) = object.stalls_since.filter(|_| holds_up) {
+                if now < since + STALL && object.events_bytes >= STALL_BYTES {
+                    self.closes_at = self.closes_at.into_iter().chain([since + STALL]).min();
+                } else if object.events_bytes >= STALL_BYTES && object.is_joined() {
+                    changes.push((id, Change::Leave { object: id, session: object.session }));
+                    object.close_slow();
+                }
             }
             if object.pull.is_some() {
                 self.pulling.insert(id);
@@ -217,6 +238,12 @@ impl Objects {
                 self.pulling.remove(&id);
             }
         }
+        changes
+    }
+
+    /// When the next is closed that does not read.
+    pub(crate) fn closes_at(&self) -> Option<Time> {
+        self.closes_at
     }
 }
 
@@ -240,7 +267,7 @@ impl Object {
 
     /// It is in its group, under this group map.
     pub(crate) fn on_joined(&mut self, group: u32, number: u64) {
-        if self.phase == Phase::Joined(group) || self.phase == Phase::Refused {
+        if self.phase == Phase::Joined(group) || self.phase == Phase::Over {
             return;
         }
         self.phase = Phase::Joined(group);
@@ -280,7 +307,7 @@ impl Object {
 
     /// A message of its group, which counts once it is in a view. If it was its own: which.
     pub(crate) fn on_message(&mut self, from: Member, own: Option<u64>, bytes: Bytes) {
-        if !self.has_view {
+        if !self.has_view || !self.is_joined() {
             return;
         }
         self.push(if self.is_replicated() {
@@ -292,6 +319,9 @@ impl Object {
 
     /// Its commands up to and with this one are stable.
     pub(crate) fn on_stable(&mut self, message: u64) {
+        if self.phase == Phase::Over {
+            return;
+        }
         self.push(if self.is_replicated() {
             Event::Replicated(ReplicatedEvent::Stable { message })
         } else {
@@ -326,18 +356,31 @@ impl Object {
         self.events.is_empty()
     }
 
-    fn flush(&mut self, id: ObjectId, io: &mut Io<'_>) {
+    fn flush(&mut self, now: Time, id: ObjectId, io: &mut Io<'_>) {
         while let Some(event) = self.events.front() {
             if io.emit(id, event.clone()).is_err() {
-                break;
+                self.stalls_since.get_or_insert(now);
+                return;
             }
+            self.stalls_since = None;
             self.events_bytes -= len(event);
             self.events.pop_front();
         }
     }
 
+    /// Nothing more is told, but that.
+    fn close_slow(&mut self) {
+        self.phase = Phase::Over;
+        self.pull = None;
+        self.later.clear();
+        self.events.clear();
+        self.events_bytes = 0;
+        self.stalls_since = None;
+        self.push(Event::Closed(Closure::TooSlow));
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
-        self.phase = Phase::Refused;
+        self.phase = Phase::Over;
         self.push(Event::Refused(refusal));
     }
 
@@ -367,5 +410,9 @@ fn len(event: &Event) -> usize {
 }
 
 const EVENT_BYTES: usize = 64;
+/// How long an application may read nothing while it holds up others, and how much must wait for it
+/// before it is said to.
+const STALL: Duration = Duration::from_secs(30);
+const STALL_BYTES: usize = 1 << 20;
 /// How long an object waits to be opened without a primary partition in reach.
 const OPENING: Duration = Duration::from_secs(10);

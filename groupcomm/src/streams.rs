@@ -11,6 +11,9 @@
 //! Invariants: what a member acknowledged it holds until all members do. A wedged member
 //! acknowledges nothing that it did not promise.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -18,45 +21,9 @@ use bytes::Bytes;
 use live_objects::{Member, NodeId, Rng, Time, View};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
-use serde::{Deserialize, Serialize};
 
+use crate::holdings::{Held, Holdings};
 use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
-
-/// What a member held when it promised to change the view.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Holdings {
-    /// Whether it knows the group map.
-    pub(crate) has_map: bool,
-    /// For each member of the view.
-    pub(crate) streams: Vec<Held>,
-}
-
-/// What is held of one stream.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Held {
-    /// All up to here.
-    pub(crate) prefix: u64,
-    /// Beyond that, from and with the first to and with the second, upwards.
-    pub(crate) beyond: Vec<(u64, u64)>,
-}
-
-/// The highest number of each stream up to which some member holds every frame.
-pub(crate) fn trim<'a>(holdings: impl Iterator<Item = &'a Holdings> + Clone) -> Vec<u64> {
-    let len = holdings.clone().map(|held| held.streams.len()).max().unwrap_or(0);
-    let trim_of = |stream: usize| {
-        let held = holdings.clone().filter_map(|held| held.streams.get(stream));
-        let mut end = held.clone().map(|held| held.prefix).max().unwrap_or(0);
-        let mut ranges: Vec<(u64, u64)> = held.flat_map(|held| held.beyond.clone()).collect();
-        ranges.sort_unstable();
-        for (first, last) in ranges {
-            if first <= end + 1 {
-                end = end.max(last);
-            }
-        }
-        end
-    };
-    (0..len).map(trim_of).collect()
-}
 
 /// A member's part in the streams of a view.
 pub(crate) struct Streams {

@@ -53,6 +53,8 @@ pub enum Event {
     Opened,
     /// The object was not opened, and nothing more will be heard of it.
     Refused(Refusal),
+    /// The object was closed, not by the application, and nothing more will be heard of it.
+    Closed(Closure),
     /// Of an object of kind [`Members`](crate::Kind::Members).
     Members(MembersEvent),
     /// Of an object of a plug-in's own kind.
@@ -81,6 +83,7 @@ impl Event {
                 ) => bytes.len(),
                 Self::Opened
                 | Self::Refused(_)
+                | Self::Closed(_)
                 | Self::Members(_)
                 | Self::Topic(_)
                 | Self::Replicated(_) => 0,
@@ -106,6 +109,17 @@ pub enum Refusal {
              of its members are up, then open the object again"
     )]
     NoPrimary,
+}
+
+/// Why an object was closed, not by the application.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Closure {
+    /// The application read so slowly that it held up others, for too long.
+    #[error(
+        "the application read too slowly, and held up those who send to this node: read faster, \
+             and open the object again"
+    )]
+    TooSlow,
 }
 
 /// What a topic tells its members.

@@ -50,7 +50,9 @@ mod view;
 pub use budget::Budget;
 pub use count::Counts;
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
-pub use event::{Command, Departure, Event, MembersEvent, Refusal, ReplicatedEvent, TopicEvent};
+pub use event::{
+    Closure, Command, Departure, Event, MembersEvent, Refusal, ReplicatedEvent, TopicEvent,
+};
 pub use feed::Taken;
 pub use module::{Cost, Down, Full, Input, Link, Module, Start, Target, Via};
 pub use name::{Name, NameError, ObjectId};

@@ -58,6 +58,8 @@ impl Port {
     pub const FEED_BYTES_MAX: usize = 1 << 20;
     /// What the events of one object may count for, in bytes, before its queue is full.
     pub const EVENTS_BYTES_MAX: usize = 1 << 20;
+    /// The longest command, in bytes. What is larger is better sent in pieces.
+    pub const COMMAND_BYTES_MAX: usize = 64 << 20;
     /// How many snapshots an object keeps. One more, and that of the oldest cut goes.
     pub const SNAPSHOTS_MAX: usize = 16;
 
@@ -114,6 +116,9 @@ impl Port {
         let cost = command.cost();
         if shared.is_closed {
             return Err(TrySendError::Closed(command));
+        }
+        if command.payload().len() > Self::COMMAND_BYTES_MAX {
+            return Err(TrySendError::TooLong(command));
         }
         let held = shared.feed.bytes();
         if !shared.budget.take(cost, held, Self::FEED_BYTES_MAX) {
@@ -292,6 +297,12 @@ pub enum TrySendError {
     /// The object was closed.
     #[error("the object is closed")]
     Closed(Command),
+    /// The command is longer than [`Port::COMMAND_BYTES_MAX`].
+    #[error(
+        "the command is {} bytes long, and may have {max} at most: send it in pieces",
+        _0.payload().len(), max = Port::COMMAND_BYTES_MAX
+    )]
+    TooLong(Command),
 }
 
 /// The application does not read an object's events as fast as they come.
@@ -330,6 +341,8 @@ mod tests {
         port.take(usize::MAX);
         port.release(0);
         assert_eq!(port.try_send(command(1)), Ok(1));
+        let long = port.try_send(command(Port::COMMAND_BYTES_MAX + 1)).unwrap_err();
+        assert!(long.to_string().contains("67108865 bytes long"), "{long}");
     }
 
     /// How often a waker of its own was woken.

@@ -75,7 +75,7 @@ impl Checker for GroupsChecker {
                 self.openings += 1;
                 self.handles.insert((*object, node), handle);
             }
-            What::Closed(object) | What::Event(object, Event::Refused(_)) => {
+            What::Closed(object) | What::Event(object, Event::Refused(_) | Event::Closed(_)) => {
                 self.handles.remove(&(*object, node));
             }
             What::Command(object, command) => {

@@ -49,7 +49,7 @@ impl Checker for StatesChecker {
             What::Opened(object, spec) if spec.ty.kind == Kind::Replicated => {
                 self.replicas.insert((record.node, *object), Told::default());
             }
-            What::Closed(object) | What::Event(object, Event::Refused(_)) => {
+            What::Closed(object) | What::Event(object, Event::Refused(_) | Event::Closed(_)) => {
                 self.replicas.remove(&(record.node, *object));
             }
             What::Event(object, Event::Replicated(event)) => {
