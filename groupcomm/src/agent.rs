@@ -24,7 +24,7 @@ use crate::configuration::{Configuration, Decision, News};
 use crate::control::{Control, What};
 use crate::groups::{Groups, Output};
 use crate::live::Told;
-use crate::map::Map;
+use crate::map::{Change, Map};
 use crate::objects::Objects;
 use crate::outbox::{Outbox, With};
 use crate::streams::Streams;
@@ -240,9 +240,7 @@ impl Agent {
         self.on_news(now, io);
         self.exchange(now, io);
         self.fetch(now, io);
-        if self.groups.map().is_none() {
-            self.objects.on_no_primary(now);
-        }
+        self.objects.on_no_primary(now);
         for (object, change) in self.objects.flush(now, self.is_choked, io) {
             io.count("groupcomm.too_slow");
             self.outbox.forget(object);
@@ -274,7 +272,10 @@ impl Agent {
             }
         }
         self.outbox.confirm(&self.streams, self.config.mutation, io, &mut self.objects);
-        let backlog = self.groups.bytes() + self.objects.bytes();
+        // Only what can be relieved without others' help counts: they are not acknowledged.
+        let is_mapless = self.groups.map().is_none();
+        let unread = self.objects.bytes();
+        let backlog = if is_mapless { unread + self.groups.bytes() } else { unread };
         self.is_choked = backlog > BACKLOG_BYTES_MAX;
         self.streams.set_choked(self.is_choked);
         let packets = self.streams.finish(now);
@@ -316,8 +317,10 @@ impl Agent {
                 Output::Joined { object, group, session, number } => {
                     if let Some(open) = self.objects.get(object)
                         && open.session == session
+                        && !open.on_joined(group, number)
                     {
-                        open.on_joined(group, number);
+                        // It was given up before.
+                        self.outbox.say(Change::Leave { object, session });
                     }
                 }
                 Output::Refused { object, session, held } => {
@@ -421,14 +424,13 @@ impl Agent {
     }
 
     fn next_wake(&self) -> Option<Time> {
-        let has_map = self.groups.map().is_some();
         let wakes = [
             self.configuration.next_wake(),
             self.streams.next_wake(),
             self.map_pull.as_ref().map(|(pull, _)| pull.next_wake()),
             self.objects.pulls_at(),
             self.objects.closes_at(),
-            (!has_map).then(|| self.objects.refuses_at()).flatten(),
+            self.objects.refuses_at(),
             self.leaves_by,
             self.stops_by,
             self.wakes_at,

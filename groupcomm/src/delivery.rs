@@ -130,8 +130,7 @@ impl Delivery {
             let place = Place { origin, number: frame.number, ordered_by: 0 };
             self.ready.push_back(Next::Mark { class, place, map: frame.map });
             self.ready.extend(parts(frame, class, place));
-            inbox.fifo += 1;
-            self.bytes -= inbox.trim();
+            self.bytes -= inbox.pass_fifo() + inbox.trim();
             return true;
         }
         false
@@ -178,6 +177,17 @@ impl Inbox {
     fn get(&self, after: u64) -> Option<&Frame> {
         let index = after.checked_sub(self.before).expect("a frame is kept until it is done with");
         self.frames.get(usize::try_from(index).expect("fewer frames than usize"))
+    }
+
+    /// The next frame was gone through in the order of its stream: what it held for that is let go
+    /// of, since its place in the total order may be long in coming. Returns the bytes.
+    fn pass_fifo(&mut self) -> usize {
+        let index = usize::try_from(self.fifo - self.before).expect("fewer frames than usize");
+        let frame = &mut self.frames[index];
+        let before = len(frame);
+        frame.items.retain(|item| !matches!(item, Item::Part(part) if part.class == Class::Fifo));
+        self.fifo += 1;
+        before - len(frame)
     }
 
     /// Lets go of what was gone through twice; returns its bytes.
@@ -250,10 +260,11 @@ mod tests {
     #[test]
     fn fifo_waits_for_nobody_and_total_for_its_order() {
         let mut delivery = Delivery::new(3);
-        let items = vec![part(Class::Total, "t1"), part(Class::Fifo, "f1")];
+        let items = vec![part(Class::Total, "t1"), part(Class::Fifo, "fifo")];
         delivery.push(frame(1, 1, 0, items));
         delivery.push(frame(2, 1, 0, vec![part(Class::Total, "t2")]));
-        assert_eq!(drain(&mut delivery, 0), ["f1"]);
+        assert_eq!(drain(&mut delivery, 0), ["fifo"]);
+        assert_eq!(delivery.bytes(), "t1t2".len(), "what was delivered is let go of");
         let items = vec![Item::Order(2, 1), part(Class::Total, "t0"), Item::Order(1, 2)];
         delivery.push(frame(0, 1, 0, items));
         assert_eq!(drain(&mut delivery, 0), ["t2", "t1"], "1's second frame has not come");

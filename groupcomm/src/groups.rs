@@ -101,9 +101,7 @@ impl Groups {
 
     /// How many bytes of messages wait to be delivered.
     pub(crate) fn bytes(&self) -> usize {
-        let partials: usize = self.partials.values().map(|partial| partial.bytes.len()).sum();
-        let held: usize = self.changing.iter().map(|group| self.lives[group].bytes()).sum();
-        self.delivery.bytes() + partials + held
+        self.delivery.bytes()
     }
 
     /// What came about since it was last asked.

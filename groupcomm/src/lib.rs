@@ -25,8 +25,8 @@
 //! **Not guaranteed.** Nobody is in a view until somebody *founds* the cluster
 //! ([`Config::founding`]), and a cluster that lost a quorum of its members for good stands still.
 //! States are in memory: what all who held one lost is lost. A view may hold a member that is dead
-//! and not yet suspected. Members are trusted not to lie. A reader that stalls holds up, in the
-//! end, whoever sends to its node.
+//! and not yet suspected. Members are trusted not to lie. A reader that stalls holds up whoever
+//! sends to its node, until it is closed after half a minute.
 //!
 //! **Reading order.** Views: `configuration` (a member's state, and how views follow each other),
 //! `change` (one change, as an instance of Paxos), `founding`, `peers`. Messages: `streams`

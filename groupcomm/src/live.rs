@@ -79,15 +79,6 @@ impl Live {
         !self.changes.is_empty()
     }
 
-    /// How many bytes of messages wait.
-    pub(crate) fn bytes(&self) -> usize {
-        let bytes = self.held.iter().map(|(_, told)| match told {
-            Told::Message(message) => message.bytes.len(),
-            _ => 0,
-        });
-        bytes.sum()
-    }
-
     /// A message comes, or the wish for a snapshot, said under this map. Tells it, unless it has to
     /// wait or was said before this member was in.
     pub(crate) fn on_told(&mut self, map: u64, told: Told) -> Option<Told> {

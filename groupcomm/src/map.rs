@@ -75,7 +75,7 @@ pub(crate) struct Regrouped {
 }
 
 /// Who was in the groups that a frame changes, before it did.
-type Before = BTreeMap<u32, Vec<Member>>;
+type Before = BTreeMap<u32, Vec<Speaker>>;
 
 /// The groups, at one point of the total order.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -191,7 +191,7 @@ impl Map {
                     let Some(held) = self.groups.get_mut(group) else { continue };
                     if held.orphaned == Some(*since) {
                         held.stand(by, Standing::Bereft);
-                        before.entry(*group).or_insert_with(|| held.members());
+                        before.entry(*group).or_insert_with(|| held.speakers());
                     }
                 }
                 Change::Cut { group } => effects.push(Effect::Cut { group: *group, by }),
@@ -211,7 +211,7 @@ impl Map {
         for number in self.groups.keys().copied().collect::<Vec<_>>() {
             let group = self.groups.get_mut(&number).expect("it was just listed");
             group.forget(view);
-            let before = group.members();
+            let before = group.speakers();
             group.seats.retain(|seat| members.contains(&seat.speaker.member));
             if group.seats.len() < before.len() {
                 self.regroup(number, before, &mut effects);
@@ -242,7 +242,7 @@ impl Map {
         if group.seats.iter().any(|seat| seat.speaker == speaker) {
             return Ok(());
         }
-        before.entry(number).or_insert_with(|| group.members());
+        before.entry(number).or_insert_with(|| group.speakers());
         group.seats.retain(|seat| seat.speaker.member != speaker.member);
         let standing = match ty.kind {
             Kind::Replicated if group.holders().next().is_some() => Standing::Lacks,
@@ -257,14 +257,14 @@ impl Map {
         let Some(number) = self.find(object).map(|(number, _)| number) else { return };
         let group = self.groups.get_mut(&number).expect("it was just found");
         if group.seats.iter().any(|seat| seat.speaker == speaker) {
-            before.entry(number).or_insert_with(|| group.members());
+            before.entry(number).or_insert_with(|| group.speakers());
             group.seats.retain(|seat| seat.speaker != speaker);
             group.said.remove(&speaker);
         }
     }
 
     /// Says what became of a group, and forgets it if nobody is in it.
-    fn regroup(&mut self, group: u32, before: Vec<Member>, effects: &mut Vec<Effect>) {
+    fn regroup(&mut self, group: u32, before: Vec<Speaker>, effects: &mut Vec<Effect>) {
         let held = self.groups.get_mut(&group).expect("it was changed just now");
         let founded =
             !held.seats.is_empty() && held.seats.iter().all(|it| it.standing == Standing::Bereft);
@@ -272,13 +272,15 @@ impl Map {
             held.seats.iter_mut().for_each(|seat| seat.standing = Standing::Holds);
         }
         let (number, after) = (self.number, held.members());
+        let is_changed = held.speakers() != before;
+        let before = before.into_iter().map(|speaker| speaker.member).collect();
         let snapshot = !held.is_complete();
         let is_orphaned = !after.is_empty() && held.holders().next().is_none();
         held.orphaned = is_orphaned.then(|| held.orphaned.unwrap_or(number));
         if after.is_empty() {
             self.groups.remove(&group);
         }
-        if after != before || founded {
+        if is_changed || founded {
             let regrouped = Regrouped { group, number, before, after, snapshot, founded };
             effects.push(Effect::Regrouped(regrouped));
             if is_orphaned {
@@ -292,6 +294,10 @@ impl Group {
     /// Who is in it, by seniority.
     pub(crate) fn members(&self) -> Vec<Member> {
         self.seats.iter().map(|seat| seat.speaker.member).collect()
+    }
+
+    fn speakers(&self) -> Vec<Speaker> {
+        self.seats.iter().map(|seat| seat.speaker).collect()
     }
 
     /// Who holds its state.
@@ -405,6 +411,18 @@ mod tests {
             map.apply(member(node), &[Change::Leave { object: object("/a"), session: 0 }]);
         }
         assert_eq!((map.number(), map.find(object("/a"))), (5, None));
+    }
+
+    #[test]
+    fn who_leaves_and_joins_at_once_is_in_anew() {
+        let mut map = Map::default();
+        let ty = ObjectType::topic(Order::Fifo);
+        map.apply(member(1), &[join("/a", ty.clone())]);
+        let leave = Change::Leave { object: object("/a"), session: 0 };
+        let again = Change::Join { object: object("/a"), ty, session: 1 };
+        let regrouped = regrouped(map.apply(member(1), &[leave, again]));
+        assert_eq!(regrouped.before, regrouped.after);
+        assert_eq!(map.group(regrouped.group).unwrap().session_of(member(1)), Some(1));
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) struct Objects {
     touched: BTreeSet<ObjectId>,
     pulling: BTreeSet<ObjectId>,
     closes_at: Option<Time>,
+    /// Those that were asked to be opened, and when they are refused if nothing comes of it.
+    opening: BTreeSet<(Time, ObjectId)>,
 }
 
 impl Objects {
@@ -89,6 +91,7 @@ impl Objects {
         let session = self.sessions;
         self.sessions += 1;
         let ty = spec.ty.clone();
+        self.opening.insert((now + OPENING, object));
         self.objects.insert(
             object,
             Object {
@@ -124,7 +127,8 @@ impl Objects {
     pub(crate) fn reconcile(&self, me: Member, map: &Map) -> Vec<Change> {
         let mut changes = Vec::new();
         for (object, session) in map.seats_of(me) {
-            if self.objects.get(&object).is_none_or(|open| open.session != session) {
+            let is_it = |open: &&Object| open.session == session && open.phase != Phase::Over;
+            if self.objects.get(&object).filter(is_it).is_none() {
                 changes.push(Change::Leave { object, session });
             }
         }
@@ -170,24 +174,26 @@ impl Objects {
         }
     }
 
-    /// Refuses what was asked to be opened too long ago without a primary partition in reach.
+    /// Refuses what was asked to be opened too long ago: no primary partition is in reach.
     pub(crate) fn on_no_primary(&mut self, now: Time) {
-        for (id, object) in self.objects.iter_mut().filter(|(_, object)| !object.is_opened) {
-            if matches!(object.phase, Phase::Waiting(since) if now >= since + OPENING) {
+        while let Some((at, id)) = self.opening.pop_first() {
+            if now < at {
+                self.opening.insert((at, id));
+                return;
+            }
+            let object = self.objects.get_mut(&id).filter(|object| !object.is_opened);
+            if let Some(object) = object
+                && matches!(object.phase, Phase::Waiting(since) if now >= since + OPENING)
+            {
                 object.refuse(Refusal::NoPrimary);
-                self.touched.insert(*id);
+                self.touched.insert(id);
             }
         }
     }
 
     /// When the next is to be refused for want of a primary partition.
     pub(crate) fn refuses_at(&self) -> Option<Time> {
-        let unopened = self.objects.values().filter(|object| !object.is_opened);
-        let since = unopened.filter_map(|object| match object.phase {
-            Phase::Waiting(since) => Some(since + OPENING),
-            _ => None,
-        });
-        since.min()
+        self.opening.first().map(|(at, _)| *at)
     }
 
     /// Those that fetch their state.
@@ -265,16 +271,17 @@ impl Object {
         if let Phase::Joined(group) = self.phase { Some(group) } else { None }
     }
 
-    /// It is in its group, under this group map.
-    pub(crate) fn on_joined(&mut self, group: u32, number: u64) {
+    /// It is in its group, under this group map. Tells whether that is still wanted.
+    pub(crate) fn on_joined(&mut self, group: u32, number: u64) -> bool {
         if self.phase == Phase::Joined(group) || self.phase == Phase::Over {
-            return;
+            return self.phase != Phase::Over;
         }
         self.phase = Phase::Joined(group);
         self.joined_at = number;
         if !std::mem::replace(&mut self.is_opened, true) {
             self.push(Event::Opened);
         }
+        true
     }
 
     pub(crate) fn on_refused(&mut self, held: ObjectType) {

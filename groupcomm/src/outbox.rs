@@ -27,8 +27,8 @@ pub(crate) struct Outbox {
     changes: VecDeque<Change>,
     /// Of the sequencer: how far each member's frames are to be ordered.
     orders: BTreeMap<u16, u64>,
-    /// Under which map each member's last ordered frame was cut.
-    ordered_maps: BTreeMap<u16, u64>,
+    /// The number of each member's last ordered frame, and the map that it was cut under.
+    ordered: BTreeMap<u16, (u64, u64)>,
     /// Frames that are not stable, and which command of which object each holds some of.
     sent: VecDeque<(u64, Vec<(ObjectId, u64)>)>,
     /// Objects of which a command was cut in part.
@@ -76,12 +76,12 @@ impl Outbox {
         self.changes.clear();
     }
 
-    /// Of the sequencer: a frame came that has to have a place in the total order, be it for what
-    /// it holds or for the map that it was cut under.
+    /// Of the sequencer: a frame came, which has to have a place in the total order for what it
+    /// holds, for the map that it was cut under, or because many before it have none.
     pub(crate) fn order(&mut self, origin: u16, number: u64, map: u64, has_total: bool) {
-        let ordered = self.ordered_maps.entry(origin).or_default();
-        if has_total || map > *ordered {
-            *ordered = map;
+        let ordered = self.ordered.entry(origin).or_default();
+        if has_total || map > ordered.1 || number >= ordered.0 + UNORDERED_MAX {
+            *ordered = (number, map);
             self.orders.insert(origin, number);
         }
     }
@@ -300,6 +300,8 @@ fn tell(it: &mut Awaiting, objects: &mut Objects) {
     }
 }
 
+/// So many frames of a member that hold nothing for the total order are ordered together.
+const UNORDERED_MAX: u64 = 64;
 /// How many bytes an object may say before it is another's turn.
 const TURN_BYTES: usize = 32 << 10;
 /// No less of a message is cut into the end of a frame.

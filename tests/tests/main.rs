@@ -1,6 +1,7 @@
 //! What no crate can test alone, in one binary, since each binary more is linked anew.
 
 mod founding;
+mod groups;
 mod membership;
 mod tidy;
 mod views;
