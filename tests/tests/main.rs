@@ -2,6 +2,7 @@
 
 mod founding;
 mod groups;
+mod loopback;
 mod membership;
 mod tidy;
 mod views;

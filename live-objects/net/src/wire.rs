@@ -1,0 +1,203 @@
+//! The real [`Driver`]: what a node's stack sends by, its address book and its inbox.
+//!
+//! None of the calls of a step waits: a message goes into a lane or is refused, a datagram goes out
+//! or is dropped and counted. What came meanwhile is handed on, as a batch, in the next step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{
+    Arrival, Counts, Down, Driver, Envelope, Full, Link, Member, NodeId, Target, Time, Via,
+};
+use quinn::Endpoint;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::framing::Frame;
+use crate::inbox::{Happening, Outlet};
+use crate::lanes::Lane;
+use crate::links::Links;
+use crate::tally::Tally;
+
+/// A node's side of the network.
+pub(crate) struct Wire {
+    pub(crate) now: Time,
+    /// Where this node is reached: it does not dial itself.
+    own: Vec<SocketAddr>,
+    addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
+    links: Links,
+    inbox: UnboundedReceiver<Happening>,
+    waiting: Vec<Happening>,
+    /// Peers without an address, to whom something was to be sent.
+    unknown: BTreeSet<NodeId>,
+    sweep_at: Time,
+    tally: Tally,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        me: Member,
+        own: Vec<SocketAddr>,
+        endpoint: Endpoint,
+        outlet: Outlet,
+        inbox: UnboundedReceiver<Happening>,
+    ) -> Self {
+        let tally = outlet.tally.clone();
+        Self {
+            now: Time::ZERO,
+            own,
+            addresses: BTreeMap::new(),
+            links: Links::new(me, endpoint, outlet),
+            inbox,
+            waiting: Vec::new(),
+            unknown: BTreeSet::new(),
+            sweep_at: Time::ZERO,
+            tally,
+        }
+    }
+
+    /// Waits until something has come for the next step.
+    pub(crate) async fn wait(&mut self) {
+        if self.waiting.is_empty() {
+            self.inbox.recv_many(&mut self.waiting, BATCH_MAX).await;
+        }
+    }
+
+    /// What has come by now.
+    pub(crate) fn arrivals(&mut self, now: Time) -> Vec<Arrival> {
+        self.now = now;
+        let no_address = |peer| Arrival::Link { peer, link: Link::Down(Down::NoAddress) };
+        let mut arrivals: Vec<_> =
+            std::mem::take(&mut self.unknown).into_iter().map(no_address).collect();
+        while self.waiting.len() < BATCH_MAX
+            && let Ok(happening) = self.inbox.try_recv()
+        {
+            self.waiting.push(happening);
+        }
+        for happening in std::mem::take(&mut self.waiting) {
+            self.links.on(now, happening, &mut arrivals);
+        }
+        for arrival in &arrivals {
+            if let Arrival::Link { peer, link: Link::Up } = arrival
+                && let Some(address) = self.links.address(*peer)
+            {
+                // A module may know better, but who answers there is known for certain.
+                self.addresses.entry(*peer).or_insert_with(|| vec![address]);
+            }
+        }
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP;
+            self.links.sweep(now, &mut arrivals);
+        }
+        arrivals
+    }
+
+    /// When it has something to tell, if nothing comes before.
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        if !self.unknown.is_empty() || !self.inbox.is_empty() {
+            return Some(Time::ZERO);
+        }
+        (!self.links.is_empty()).then_some(self.sweep_at)
+    }
+
+    /// These counters and those of the driver.
+    pub(crate) fn counts(&self, others: &Counts) -> BTreeMap<&'static str, u64> {
+        self.tally.with(others)
+    }
+
+    /// Sees that peers get what was said to them, then closes all links.
+    pub(crate) async fn close(self) {
+        self.links.close(CLOSE).await;
+    }
+
+    /// Whether there is a link to this peer, or an attempt at one, made now if need be.
+    fn reach(&mut self, peer: NodeId) -> bool {
+        if self.links.has(peer) {
+            return true;
+        }
+        match self.addresses.get(&peer) {
+            Some(addresses) => self.links.open(self.now, peer, addresses),
+            None => drop(self.unknown.insert(peer)),
+        }
+        self.links.has(peer)
+    }
+
+    fn send_datagram(&mut self, to: Target<'_>, envelope: Envelope, body: &[u8]) {
+        let bytes = Bytes::from([&envelope.to_bytes()[..], body].concat());
+        assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "a stack sends no longer datagrams");
+        for peer in to.nodes() {
+            if self.reach(*peer) {
+                self.links.send_datagram(self.now, *peer, bytes.clone());
+            }
+        }
+    }
+}
+
+impl Driver for Wire {
+    fn send(
+        &mut self,
+        to: Target<'_>,
+        via: Via,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> Result<(), Full> {
+        let lane = match via {
+            Via::Datagram => {
+                self.send_datagram(to, envelope, &body);
+                return Ok(());
+            }
+            Via::Control => Lane::Control,
+            Via::Bulk => Lane::Bulk,
+        };
+        let frame = Frame::new(envelope, body);
+        let is_full = |peer: &&NodeId| {
+            self.links.lanes(**peer).is_some_and(|lanes| !lanes.takes(lane, frame.len()))
+        };
+        // All are asked, so that each that has no room tells when it has.
+        if to.nodes().iter().filter(is_full).count() > 0 {
+            return Err(Full);
+        }
+        for peer in to.nodes() {
+            if self.reach(*peer) {
+                self.links.send(self.now, *peer, lane, frame.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn room(&mut self, to: NodeId) -> usize {
+        self.links.lanes(to).map_or(Lane::Bulk.bytes_max(), |lanes| lanes.room())
+    }
+
+    fn datagram_max(&self, _: NodeId) -> usize {
+        DATAGRAM_BYTES_MAX
+    }
+
+    fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+        if addresses.is_empty() {
+            self.addresses.remove(&node);
+        } else {
+            let best = addresses.iter().take(ADDRESSES_MAX).copied().collect();
+            self.addresses.insert(node, best);
+        }
+    }
+
+    fn dial(&mut self, address: SocketAddr) {
+        if !self.own.contains(&address) {
+            self.links.dial(address);
+        }
+    }
+}
+
+/// What every path and every connection carries: the least packet that QUIC asks of a path, less
+/// IP's and UDP's headers, less at most as much of QUIC's own.
+pub(crate) const DATAGRAM_BYTES_MAX: usize = 1_200 - 28 - 25;
+/// How many addresses of a node are tried.
+const ADDRESSES_MAX: usize = 4;
+/// How many happenings a step takes in.
+const BATCH_MAX: usize = 256;
+/// How often idle links are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long a node that stops waits for its peers to take what it said.
+const CLOSE: Duration = Duration::from_secs(2);
