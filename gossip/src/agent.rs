@@ -17,7 +17,7 @@ mod tests;
 use core::time::Duration;
 
 use live_objects::{
-    Agreement, Cost, Event, Input, Io, Kind, Link, Module, NodeId, ObjectId, ObjectType,
+    Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId, ObjectType,
     Properties, Rng, Start, Target, Time, Via,
 };
 use rand::RngExt;
@@ -105,16 +105,16 @@ impl Module for Gossip {
     }
 
     /// A change reaches a node about as often as each other node passes it on.
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-        let keeps = Properties::of_agreement(Agreement::Eventual);
-        if ty.kind != Kind::Members || !keeps.keep(&ty.properties) {
-            return None;
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
+        if ty.kind != Kind::Members {
+            return Err(Lack::Kind(ty.kind.clone()));
         }
+        Lack::of(ty, Properties::of_agreement(Agreement::Eventual))?;
         let copies = match &self.life {
             Life::Up(agent) => agent.knowledge.sent_max(),
             Life::Unborn | Life::Stopped => self.config.sent_max(1),
         };
-        Some(Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 })
+        Ok(Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 })
     }
 
     fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Cost, Epoch, Input, Io, Kind, Member, Module, NodeId, ObjectId, ObjectType, Order, Properties,
-    Rng, Signal, Spec, Start, Target, Time, Via, View,
+    Cost, Epoch, Input, Io, Kind, Lack, Member, Module, NodeId, ObjectId, ObjectType, Order,
+    Properties, Rng, Signal, Spec, Start, Target, Time, Via, View,
 };
 use tracing::trace;
 
@@ -50,16 +50,21 @@ impl Module for Groupcomm {
         "groupcomm"
     }
 
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
         let keeps = Properties::virtual_synchrony(Order::Total);
         match ty.kind {
-            // A view is said, promised, accepted and told.
-            Kind::Members => Some(Cost { copies: 4, overhead_bytes: 1_024 }),
-            Kind::Topic | Kind::Replicated => {
-                let cost = Cost { copies: 1, overhead_bytes: 128 };
-                keeps.keep(&ty.properties).then_some(cost)
+            Kind::Topic | Kind::Replicated if !ty.is_strong() => {
+                Err(Lack::Excess("who opens one becomes a member of agreed views"))
             }
-            Kind::Custom(_) => None,
+            // A view is said, promised, accepted and told.
+            Kind::Members => Ok(Cost { copies: 4, overhead_bytes: 1_024 }),
+            Kind::Topic | Kind::Replicated => {
+                Lack::of(ty, keeps)?;
+                Ok(Cost { copies: 1, overhead_bytes: 128 })
+            }
+            Kind::Custom(_) | Kind::Aggregate(_) | Kind::Directory => {
+                Err(Lack::Kind(ty.kind.clone()))
+            }
         }
     }
 
@@ -137,6 +142,7 @@ impl Agent {
         match input {
             Input::Open { object, spec } => self.on_open(now, object, spec, io),
             Input::Close { object } => {
+                io.signal(Signal::Closed(object));
                 self.observers.close(object);
                 self.outbox.forget(object);
                 if let Some(change) = self.objects.close(object) {
@@ -165,6 +171,7 @@ impl Agent {
         self.configuration.enter(now);
         self.on_news(now, io);
         if spec.ty.kind == Kind::Members {
+            io.signal(Signal::Open(object, spec));
             self.observers.open(object, self.configuration.view());
         } else {
             let change = self.objects.open(now, object, spec);
@@ -224,7 +231,7 @@ impl Agent {
             Signal::Faulty(member) | Signal::Left(member) => {
                 self.configuration.on_gone(now, member);
             }
-            Signal::Suspect(_) => {}
+            Signal::Suspect(_) | Signal::Open(..) | Signal::Closed(_) => {}
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Closure, Event, Io, Kind, Member, ObjectId, ObjectType, Refusal, ReplicatedEvent, Spec, Time,
-    TopicEvent, View,
+    Closure, Event, Io, Kind, Member, ObjectId, ObjectType, Refusal, ReplicatedEvent, Signal, Spec,
+    Time, TopicEvent, View,
 };
 
 use crate::control::What;
@@ -368,6 +368,11 @@ impl Object {
             if io.emit(id, event.clone()).is_err() {
                 self.stalls_since.get_or_insert(now);
                 return;
+            }
+            match event {
+                Event::Opened => io.signal(Signal::Open(id, Arc::clone(&self.spec))),
+                Event::Closed(_) => io.signal(Signal::Closed(id)),
+                _ => {}
             }
             self.stalls_since = None;
             self.events_bytes -= len(event);

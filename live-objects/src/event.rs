@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::aggregate::{Estimate, Share};
 use crate::node::{Member, NodeId};
 use crate::object::ObjectType;
 use crate::view::{ClusterId, View};
@@ -18,12 +19,34 @@ pub enum Command {
     Send(Bytes),
     /// Updates a replicated state.
     Update(Bytes),
+    /// Sets this holder's share of an aggregate.
+    Set(Share),
+    /// Publishes a value in a directory, in place of what this holder published under the key
+    /// before.
+    Publish {
+        /// Under which key.
+        key: Bytes,
+        /// What.
+        value: Bytes,
+    },
+    /// Takes back what this holder published under the key.
+    Withdraw(Bytes),
+    /// Asks for what is published under the key: [`DirectoryEvent::Found`] answers.
+    Find(Bytes),
+    /// Asks for what is published under keys that begin so: [`DirectoryEvent::Found`] answers.
+    List(Bytes),
 }
 
 impl Command {
     /// What the command counts for in a byte budget.
     pub(crate) fn cost(&self) -> usize {
-        self.payload().len() + OVERHEAD_BYTES
+        self.len() + OVERHEAD_BYTES
+    }
+
+    /// How long it is, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        let key = if let Self::Publish { key, .. } = self { key.len() } else { 0 };
+        key + self.payload().len()
     }
 
     /// The payload from `offset` on, `bytes_max` bytes at most, and whether that is the last of it.
@@ -35,19 +58,33 @@ impl Command {
             Self::Custom(_) => Self::Custom(slice),
             Self::Send(_) => Self::Send(slice),
             Self::Update(_) => Self::Update(slice),
+            Self::Set(share) => Self::Set(*share),
+            Self::Publish { key, .. } => Self::Publish { key: key.clone(), value: slice },
+            Self::Withdraw(_) => Self::Withdraw(slice),
+            Self::Find(_) => Self::Find(slice),
+            Self::List(_) => Self::List(slice),
         };
         (slice, last)
     }
 
-    /// What the command holds.
+    /// What the command holds: a message, an update, a value, or the key that it is about. Of a
+    /// share, nothing.
     pub const fn payload(&self) -> &Bytes {
-        let (Self::Custom(bytes) | Self::Send(bytes) | Self::Update(bytes)) = self;
-        bytes
+        match self {
+            Self::Custom(bytes)
+            | Self::Send(bytes)
+            | Self::Update(bytes)
+            | Self::Publish { value: bytes, .. }
+            | Self::Withdraw(bytes)
+            | Self::Find(bytes)
+            | Self::List(bytes) => bytes,
+            Self::Set(_) => &NOTHING,
+        }
     }
 }
 
 /// What an object tells the application.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// The module carries the object from now on.
     Opened,
@@ -63,6 +100,11 @@ pub enum Event {
     Topic(TopicEvent),
     /// Of an object of kind [`Replicated`](crate::Kind::Replicated).
     Replicated(ReplicatedEvent),
+    /// Of an object of kind [`Aggregate`](crate::Kind::Aggregate). One that nobody read yet is
+    /// replaced by the next.
+    Aggregate(Estimate),
+    /// Of an object of kind [`Directory`](crate::Kind::Directory).
+    Directory(DirectoryEvent),
 }
 
 impl Event {
@@ -81,13 +123,25 @@ impl Event {
                 | Self::Replicated(
                     ReplicatedEvent::Update { bytes, .. } | ReplicatedEvent::Restore { bytes, .. },
                 ) => bytes.len(),
+                Self::Directory(DirectoryEvent::Found { listings, .. }) => {
+                    let len = |listing: &Listing| {
+                        size_of::<Listing>() + listing.key.len() + listing.value.len()
+                    };
+                    listings.iter().map(len).sum()
+                }
                 Self::Opened
                 | Self::Refused(_)
                 | Self::Closed(_)
                 | Self::Members(_)
                 | Self::Topic(_)
-                | Self::Replicated(_) => 0,
+                | Self::Replicated(_)
+                | Self::Aggregate(_) => 0,
             }
+    }
+
+    /// Whether it says all that `earlier` says, and more lately.
+    pub(crate) const fn replaces(&self, earlier: &Self) -> bool {
+        matches!((self, earlier), (Self::Aggregate(_), Self::Aggregate(_)))
     }
 }
 
@@ -112,7 +166,7 @@ pub enum Refusal {
 }
 
 /// Why an object was closed, not by the application.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Closure {
     /// The application read so slowly that it held up others, for too long.
     #[error(
@@ -120,6 +174,16 @@ pub enum Closure {
              and open the object again"
     )]
     TooSlow,
+    /// Two nodes had opened the name with different types, unseen by each other, and this node's
+    /// type gave way: weak types give way to strong ones, and to those of more holders.
+    #[error(
+        "other nodes have the name open as an object of type {theirs}, and they prevail: open it \
+             with that type, or choose another name"
+    )]
+    TypeConflict {
+        /// The type that the name has.
+        theirs: ObjectType,
+    },
 }
 
 /// What a topic tells its members.
@@ -148,6 +212,35 @@ pub enum TopicEvent {
         /// Which command.
         message: u64,
     },
+    /// The application read too slowly, and messages of a best-effort topic were dropped for it.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+}
+
+/// What a directory tells who asked it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DirectoryEvent {
+    /// What this node knows to be published: the answer to a [`Command::Find`] or
+    /// [`Command::List`].
+    Found {
+        /// To which command, counted from 0.
+        command: u64,
+        /// What was found, by key and publisher.
+        listings: Vec<Listing>,
+    },
+}
+
+/// What a member published in a directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listing {
+    /// Under which key.
+    pub key: Bytes,
+    /// Who.
+    pub publisher: Member,
+    /// What.
+    pub value: Bytes,
 }
 
 /// What a replicated state tells its replica, in the order in which the replica must take it in.
@@ -227,6 +320,8 @@ pub enum Departure {
     /// It stopped answering, and did not object to being suspected.
     Failed,
 }
+
+static NOTHING: Bytes = Bytes::new();
 
 /// What a queued command or event takes beside its payload.
 const OVERHEAD_BYTES: usize = 64;

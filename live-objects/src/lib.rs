@@ -21,13 +21,14 @@
 //! assert!(matches!(refused, Err(OpenError::NoModule { .. })));
 //! ```
 //!
-//! **Reading order.** `name`, `property`, `object`: what an object is. `module`: the contract.
-//! `stack`, `stack/round`, `stack/io`: how inputs find their module, whose turn it is, and what a
-//! module may do. `port`, `feed`, `doorbell`, `budget`: where applications meet the node's loop.
-//! `replica`, `replica/snapshot`, `replica/restore`, `replica/collections`: what an application's
-//! replicated state is, and how one member gets it from another. `envelope`: what goes over the
-//! wire.
+//! **Reading order.** `name`, `property`, `schema`, `object`: what an object is. `module`: the
+//! contract. `stack`, `stack/round`, `stack/io`: how inputs find their module, whose turn it is,
+//! and what a module may do. `port`, `feed`, `doorbell`, `budget`: where applications meet the
+//! node's loop. `replica`, `replica/snapshot`, `replica/restore`, `replica/collections`: what an
+//! application's replicated state is, and how one member gets it from another. `aggregate`: numbers
+//! summed up over all nodes. `envelope`: what goes over the wire.
 
+mod aggregate;
 mod budget;
 mod count;
 mod doorbell;
@@ -42,19 +43,22 @@ mod port;
 mod property;
 mod replica;
 mod rng;
+mod schema;
 mod signal;
 mod stack;
 mod time;
 mod view;
 
+pub use aggregate::{Estimate, NotFinite, Share, Summary};
 pub use budget::Budget;
 pub use count::Counts;
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
 pub use event::{
-    Closure, Command, Departure, Event, MembersEvent, Refusal, ReplicatedEvent, TopicEvent,
+    Closure, Command, Departure, DirectoryEvent, Event, Listing, MembersEvent, Refusal,
+    ReplicatedEvent, TopicEvent,
 };
 pub use feed::Taken;
-pub use module::{Cost, Down, Full, Input, Link, Module, Start, Target, Via};
+pub use module::{Cost, Down, Full, Input, Lack, Link, Module, Start, Target, Via};
 pub use name::{Name, NameError, ObjectId};
 pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
@@ -64,6 +68,7 @@ pub use replica::{
     Chunk, Frozen, List, Map, Records, Replica, Replicate, RestoreError, Snapshot, State,
 };
 pub use rng::Rng;
+pub use schema::SchemaId;
 pub use signal::Signal;
 pub use stack::{Arrival, Driver, Io, LoadError, OpenError, Stack};
 pub use time::Time;

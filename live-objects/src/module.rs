@@ -22,7 +22,9 @@ use thiserror::Error;
 
 use crate::name::ObjectId;
 use crate::node::{Member, NodeId};
-use crate::object::{ObjectType, Spec};
+use crate::object::{Kind, ObjectType, Spec};
+use crate::port::Port;
+use crate::property::Properties;
 use crate::signal::Signal;
 use crate::stack::Io;
 use crate::time::Time;
@@ -34,7 +36,12 @@ pub trait Module: Send {
 
     /// Whether it keeps all that this type promises and, if so, how dear it is. Of several modules
     /// the cheapest gets the object; of equally cheap ones the first by name.
-    fn offers(&self, ty: &ObjectType) -> Option<Cost>;
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack>;
+
+    /// The longest command that it takes of an object of this type, in bytes.
+    fn command_bytes_max(&self, _ty: &ObjectType) -> usize {
+        Port::COMMAND_BYTES_MAX
+    }
 
     /// Takes one input of a step.
     fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>);
@@ -188,6 +195,27 @@ pub enum Via {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("no room: the peer takes no faster")]
 pub struct Full;
+
+/// What a module lacks to carry an object.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Lack {
+    /// It does not know the kind.
+    #[error("it does not carry objects of kind {0}")]
+    Kind(Kind),
+    /// It keeps less than the type promises.
+    #[error("of this kind it keeps {0}")]
+    Properties(Properties),
+    /// It keeps more than the type promises, at a price that its holders did not ask to pay.
+    #[error("it is for stronger types: {0}")]
+    Excess(&'static str),
+}
+
+impl Lack {
+    /// What a module that keeps so much of an object's kind lacks to carry it, if anything.
+    pub fn of(ty: &ObjectType, keeps: Properties) -> Result<(), Self> {
+        if keeps.keep(&ty.properties) { Ok(()) } else { Err(Self::Properties(keeps)) }
+    }
+}
 
 /// How dear it is to carry an object, as bytes on the wire for one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,8 +4,10 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate::Summary;
 use crate::name::Name;
 use crate::property::{Agreement, Order, Properties};
+use crate::schema::SchemaId;
 
 /// What an application sees of an object: which commands it gives and which events it gets.
 /// Variants are numbered by position on the wire, so that new ones go last.
@@ -23,6 +25,14 @@ pub enum Kind {
     /// [`Command::Update`](crate::Command::Update), events
     /// [`ReplicatedEvent`](crate::ReplicatedEvent), which a [`Replica`](crate::Replica) takes in.
     Replicated,
+    /// A number that sums up what every holder has set: commands are
+    /// [`Command::Set`](crate::Command::Set), events
+    /// [`Estimate`](crate::Estimate)s, of which an application that reads late gets the last alone.
+    Aggregate(Summary),
+    /// Values by key, each its publisher's own: commands are
+    /// [`Command::Publish`](crate::Command::Publish) and those beside it, events
+    /// [`DirectoryEvent`](crate::DirectoryEvent).
+    Directory,
 }
 
 impl fmt::Display for Kind {
@@ -32,45 +42,82 @@ impl fmt::Display for Kind {
             Self::Custom(name) => write!(f, "{name} (custom)"),
             Self::Topic => f.write_str("Topic"),
             Self::Replicated => f.write_str("Replicated"),
+            Self::Aggregate(summary) => summary.fmt(f),
+            Self::Directory => f.write_str("Directory"),
         }
     }
 }
 
-/// The type of an object: its kind and what it promises.
+/// The type of an object: its kind, what it promises, and what its messages are made of.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct ObjectType {
     /// What an application sees of it.
     pub kind: Kind,
     /// What it promises.
     pub properties: Properties,
+    /// What its messages, updates or values are made of; none if that is between applications.
+    pub schema: Option<SchemaId>,
 }
 
 impl ObjectType {
     /// The type of an object that tells who is in the cluster.
     pub const fn members(agreement: Agreement) -> Self {
-        Self { kind: Kind::Members, properties: Properties::of_agreement(agreement) }
+        Self::new(Kind::Members, Properties::of_agreement(agreement))
     }
 
     /// The type of a topic whose messages reach all members of its views.
     pub const fn topic(order: Order) -> Self {
-        Self { kind: Kind::Topic, properties: Properties::virtual_synchrony(order) }
+        Self::new(Kind::Topic, Properties::virtual_synchrony(order))
+    }
+
+    /// The type of a topic whose messages reach most holders, most of the time, in any order.
+    pub const fn best_effort_topic() -> Self {
+        Self::new(Kind::Topic, Properties::of_agreement(Agreement::Eventual))
     }
 
     /// The type of a state whose updates all members apply in the same order.
     pub const fn replicated() -> Self {
-        Self { kind: Kind::Replicated, properties: Properties::virtual_synchrony(Order::Total) }
+        Self::new(Kind::Replicated, Properties::virtual_synchrony(Order::Total))
+    }
+
+    /// The type of a number that sums up what every holder has set.
+    pub const fn aggregate(summary: Summary) -> Self {
+        Self::new(Kind::Aggregate(summary), Properties::of_agreement(Agreement::Eventual))
+    }
+
+    /// The type of a directory of values by key.
+    pub const fn directory() -> Self {
+        Self::new(Kind::Directory, Properties::of_agreement(Agreement::Eventual))
     }
 
     /// The type of an object of a plug-in's own kind.
     pub fn custom(kind: &str, agreement: Agreement) -> Self {
-        let properties = Properties::of_agreement(agreement);
-        Self { kind: Kind::Custom(kind.to_owned()), properties }
+        Self::new(Kind::Custom(kind.to_owned()), Properties::of_agreement(agreement))
+    }
+
+    /// This type, of messages that have this schema.
+    pub fn of(self, schema: SchemaId) -> Self {
+        Self { schema: Some(schema), ..self }
+    }
+
+    /// Whether it is *strong*: its holders agree on who they are, and its name is claimed among
+    /// them for certain. A weak object gives way to a strong one of the same name.
+    pub const fn is_strong(&self) -> bool {
+        matches!(self.properties.agreement, Agreement::Views)
+    }
+
+    const fn new(kind: Kind, properties: Properties) -> Self {
+        Self { kind, properties, schema: None }
     }
 }
 
 impl fmt::Display for ObjectType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {}", self.kind, self.properties)
+        write!(f, "{}", self.kind)?;
+        if let Some(schema) = &self.schema {
+            write!(f, " of {schema}")?;
+        }
+        write!(f, " with {}", self.properties)
     }
 }
 
@@ -103,10 +150,20 @@ mod tests {
             assert_eq!(postcard::to_allocvec(&ty).unwrap(), bytes);
             assert_eq!(postcard::from_bytes(bytes), Ok(ty));
         };
-        golden(ObjectType::members(Agreement::Eventual), &[0, 0, 0, 0]);
-        golden(ObjectType::members(Agreement::Views), &[0, 1, 0, 0]);
-        golden(ObjectType::custom("board", Agreement::Views), b"\x01\x05board\x01\x00\x00");
-        golden(ObjectType::topic(Order::Fifo), &[2, 1, 1, 1]);
-        golden(ObjectType::replicated(), &[3, 1, 1, 2]);
+        golden(ObjectType::members(Agreement::Eventual), &[0, 0, 0, 0, 0]);
+        golden(ObjectType::members(Agreement::Views), &[0, 1, 0, 0, 0]);
+        golden(ObjectType::custom("board", Agreement::Views), b"\x01\x05board\x01\x00\x00\x00");
+        golden(ObjectType::best_effort_topic(), &[2, 0, 0, 0, 0]);
+        golden(ObjectType::topic(Order::Fifo), &[2, 1, 1, 1, 0]);
+        golden(ObjectType::replicated(), &[3, 1, 1, 2, 0]);
+        golden(ObjectType::aggregate(Summary::Max), &[4, 4, 0, 0, 0, 0]);
+        let schema = SchemaId { name: "Price".to_owned(), version: 2, hash: 3 };
+        let directory = ObjectType::directory().of(schema);
+        assert_eq!(
+            directory.to_string(),
+            "Directory of Price version 2 (0000000000000003) with agreement: eventual, delivery: \
+             best effort, order: any"
+        );
+        golden(directory, b"\x05\x00\x00\x00\x01\x05Price\x02\x03");
     }
 }

@@ -48,6 +48,8 @@ struct Shared {
     /// A refused `emit` waits for the reader.
     starved: bool,
     is_closed: bool,
+    /// The longest command.
+    command_bytes_max: usize,
     /// Tasks that wait for an event, and tasks that wait for room in the feed.
     readers: Vec<Waker>,
     writers: Vec<Waker>,
@@ -58,12 +60,17 @@ impl Port {
     pub const FEED_BYTES_MAX: usize = 1 << 20;
     /// What the events of one object may count for, in bytes, before its queue is full.
     pub const EVENTS_BYTES_MAX: usize = 1 << 20;
-    /// The longest command, in bytes. What is larger is better sent in pieces.
+    /// The longest command of any object, in bytes. What is larger is better sent in pieces.
     pub const COMMAND_BYTES_MAX: usize = 64 << 20;
     /// How many snapshots an object keeps. One more, and that of the oldest cut goes.
     pub const SNAPSHOTS_MAX: usize = 16;
 
-    pub(crate) fn new(object: ObjectId, budget: Budget, doorbell: Doorbell) -> Self {
+    pub(crate) fn new(
+        object: ObjectId,
+        command_bytes_max: usize,
+        budget: Budget,
+        doorbell: Doorbell,
+    ) -> Self {
         let shared = Shared {
             budget,
             feed: Feed::default(),
@@ -72,6 +79,7 @@ impl Port {
             snapshots: BTreeMap::new(),
             starved: false,
             is_closed: false,
+            command_bytes_max: command_bytes_max.min(Self::COMMAND_BYTES_MAX),
             readers: Vec::new(),
             writers: Vec::new(),
         };
@@ -117,8 +125,9 @@ impl Port {
         if shared.is_closed {
             return Err(TrySendError::Closed(command));
         }
-        if command.payload().len() > Self::COMMAND_BYTES_MAX {
-            return Err(TrySendError::TooLong(command));
+        let bytes_max = shared.command_bytes_max;
+        if command.len() > bytes_max {
+            return Err(TrySendError::TooLong { command, bytes_max });
         }
         let held = shared.feed.bytes();
         if !shared.budget.take(cost, held, Self::FEED_BYTES_MAX) {
@@ -245,10 +254,16 @@ impl Port {
         drop(dropped);
     }
 
-    /// Queues an event. An empty queue accepts an event of any size, as an empty feed any command.
+    /// Queues an event, in place of the last if it [replaces](Event::replaces) that. An empty queue
+    /// accepts an event of any size, as an empty feed any command.
     pub(crate) fn emit(&self, event: Event) -> Result<(), EventsFull> {
         let cost = event.cost();
         let mut shared = self.lock();
+        if let Some(last) = shared.events.back_mut().filter(|last| event.replaces(last)) {
+            // Of the same cost.
+            *last = event;
+            return Ok(());
+        }
         let held = shared.events_bytes;
         if !shared.budget.take(cost, held, Self::EVENTS_BYTES_MAX) {
             shared.starved = true;
@@ -297,12 +312,17 @@ pub enum TrySendError {
     /// The object was closed.
     #[error("the object is closed")]
     Closed(Command),
-    /// The command is longer than [`Port::COMMAND_BYTES_MAX`].
+    /// The command is longer than the object's module takes.
     #[error(
-        "the command is {} bytes long, and may have {max} at most: send it in pieces",
-        _0.payload().len(), max = Port::COMMAND_BYTES_MAX
+        "the command is {} bytes long, and may have {bytes_max} at most: send it in pieces",
+        command.len()
     )]
-    TooLong(Command),
+    TooLong {
+        /// What was to be sent.
+        command: Command,
+        /// How long it may be.
+        bytes_max: usize,
+    },
 }
 
 /// The application does not read an object's events as fast as they come.
@@ -313,6 +333,7 @@ pub struct EventsFull;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::Estimate;
     use crate::name::Name;
     use bytes::Bytes;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -321,7 +342,7 @@ mod tests {
     fn port(budget: &Budget) -> (Port, Doorbell) {
         let object = "/port".parse::<Name>().unwrap().id();
         let doorbell = Doorbell::default();
-        (Port::new(object, budget.clone(), doorbell.clone()), doorbell)
+        (Port::new(object, usize::MAX, budget.clone(), doorbell.clone()), doorbell)
     }
 
     fn command(bytes: usize) -> Command {
@@ -409,6 +430,35 @@ mod tests {
         assert_eq!(port.try_next(), Some(event(half)));
         assert_eq!(port.try_next(), None);
         assert_eq!(doorbell.answer(), [(port.object(), Ring::Drained)]);
+    }
+
+    #[test]
+    fn an_estimate_that_nobody_read_gives_way_to_the_next() {
+        let estimate = |members| {
+            Event::Aggregate(Estimate { value: None, members, age: core::time::Duration::ZERO })
+        };
+        let budget = Budget::new(1_000);
+        let (port, _) = port(&budget);
+        (1..100).for_each(|members| port.emit(estimate(members)).unwrap());
+        port.emit(event(1)).unwrap();
+        port.emit(estimate(100)).unwrap();
+        let heard: Vec<_> = std::iter::from_fn(|| port.try_next()).collect();
+        assert_eq!(heard, [estimate(99), event(1), estimate(100)]);
+        assert_eq!(budget.free(), 1_000);
+    }
+
+    #[test]
+    fn a_command_that_is_too_long_for_its_module_comes_back() {
+        let object = "/port".parse::<Name>().unwrap().id();
+        let port = Port::new(object, 10, Budget::new(usize::MAX), Doorbell::default());
+        let publish = |key, value| Command::Publish {
+            key: Bytes::from(vec![0; key]),
+            value: Bytes::from(vec![0; value]),
+        };
+        assert_eq!(port.try_send(publish(4, 6)), Ok(0));
+        let refused = TrySendError::TooLong { command: publish(4, 7), bytes_max: 10 };
+        assert!(refused.to_string().contains("11 bytes long, and may have 10"), "{refused}");
+        assert_eq!(port.try_send(publish(4, 7)), Err(refused));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::budget::Budget;
 use crate::count::Counts;
 use crate::doorbell::{Doorbell, Ring};
 use crate::envelope::{Envelope, EnvelopeError, ModuleTag};
-use crate::module::{Cost, Full, Input, Link, Module, Start, Target, Via};
+use crate::module::{Cost, Full, Input, Lack, Link, Module, Start, Target, Via};
 use crate::name::{Name, ObjectId};
 use crate::node::NodeId;
 use crate::object::{ObjectType, Spec};
@@ -192,14 +192,17 @@ impl Stack {
         let cheapest = offers
             .iter()
             .enumerate()
-            .filter_map(|(slot, (name, cost))| Some((cost.as_ref()?.at(bytes), name, slot)))
+            .filter_map(|(slot, (name, cost))| Some((cost.as_ref().ok()?.at(bytes), name, slot)))
             .min();
         let Some((_, _, slot)) = cheapest else {
-            let loaded = offers.iter().map(|(name, _)| *name).collect();
+            let lacking = |(name, cost): (_, Result<Cost, _>)| Some((name, cost.err()?));
+            let loaded = offers.into_iter().filter_map(lacking).collect();
             return Err(OpenError::NoModule { ty: spec.ty, loaded });
         };
         let spec = Arc::new(spec);
-        let port = Port::new(object, self.desk.budget.clone(), self.desk.doorbell.clone());
+        let bytes_max = self.slots[slot].module.command_bytes_max(&spec.ty);
+        let port =
+            Port::new(object, bytes_max, self.desk.budget.clone(), self.desk.doorbell.clone());
         let open = Object {
             spec: Arc::clone(&spec),
             slot,
@@ -212,8 +215,9 @@ impl Stack {
         Ok(port)
     }
 
-    /// What each module, in the order of loading, would carry an object of this type for.
-    pub fn offers(&self, ty: &ObjectType) -> Vec<(&'static str, Option<Cost>)> {
+    /// What each module, in the order of loading, would carry an object of this type for, or what
+    /// it lacks.
+    pub fn offers(&self, ty: &ObjectType) -> Vec<(&'static str, Result<Cost, Lack>)> {
         self.slots.iter().map(|slot| (slot.name, slot.module.offers(ty))).collect()
     }
 
@@ -412,11 +416,19 @@ pub enum OpenError {
         held: ObjectType,
     },
     /// No module that is loaded keeps what the type promises.
-    #[error("no module here keeps the promise of {ty}; loaded: {}", loaded.join(", "))]
+    #[error("no module here keeps the promise of {ty}; {}", told(loaded))]
     NoModule {
         /// What was asked for.
         ty: ObjectType,
-        /// The modules that were asked, in the order of loading.
-        loaded: Vec<&'static str>,
+        /// The modules that were asked, in the order of loading, and what they lack.
+        loaded: Vec<(&'static str, Lack)>,
     },
+}
+
+fn told(loaded: &[(&'static str, Lack)]) -> String {
+    if loaded.is_empty() {
+        return "none is loaded".to_owned();
+    }
+    let told: Vec<_> = loaded.iter().map(|(name, lack)| format!("{name}: {lack}")).collect();
+    told.join("; ")
 }

@@ -6,7 +6,8 @@ mod world;
 use core::time::Duration;
 
 use live_objects::{
-    Agreement, Command, Departure, Kind, MembersEvent, Module, ObjectType, Port, Rng,
+    Agreement, Command, Departure, Kind, Lack, MembersEvent, Module, ObjectType, Port, Properties,
+    Rng,
 };
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use rand::RngExt;
@@ -26,10 +27,11 @@ fn seconds(seconds: u64) -> Duration {
 #[test]
 fn it_offers_what_it_keeps() {
     let gossip = Gossip::default();
-    assert!(gossip.offers(&ObjectType::members(Agreement::Eventual)).is_some());
-    assert_eq!(gossip.offers(&ObjectType::members(Agreement::Views)), None);
+    assert!(gossip.offers(&ObjectType::members(Agreement::Eventual)).is_ok());
+    let weaker = Lack::Properties(Properties::of_agreement(Agreement::Eventual));
+    assert_eq!(gossip.offers(&ObjectType::members(Agreement::Views)), Err(weaker));
     let custom = ObjectType::custom("thing", Agreement::Eventual);
-    assert!(matches!(custom.kind, Kind::Custom(_)) && gossip.offers(&custom).is_none());
+    assert!(matches!(custom.kind, Kind::Custom(_)) && gossip.offers(&custom).is_err());
 }
 
 #[test]

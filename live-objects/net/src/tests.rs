@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Agreement, Command, Cost, Down, Incarnation, Input, Io, Kind, Link, Module, NodeId, ObjectType,
-    Port, Properties, Spec, Target, Time, Via,
+    Agreement, Command, Cost, Down, Incarnation, Input, Io, Kind, Lack, Link, Module, NodeId,
+    ObjectType, Port, Spec, Target, Time, Via,
 };
 use quinn::{Endpoint, TokioRuntime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -36,8 +36,11 @@ impl Module for Toy {
         "toy"
     }
 
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-        matches!(ty.kind, Kind::Custom(_)).then_some(Cost { copies: 1, overhead_bytes: 0 })
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
+        match &ty.kind {
+            Kind::Custom(_) => Ok(Cost { copies: 1, overhead_bytes: 0 }),
+            kind => Err(Lack::Kind(kind.clone())),
+        }
     }
 
     fn handle(&mut self, _: Time, input: Input, io: &mut Io<'_>) {
@@ -90,10 +93,7 @@ impl Player {
         let toy = Toy { orders: ordered, heard: told, bulk: None };
         let config = Config { listen, advertise: vec![], seeds: vec![], identity: Some(identity) };
         let node = Node::start(config, vec![Box::new(toy)]).await.unwrap();
-        let ty = ObjectType {
-            kind: Kind::Custom("toy".into()),
-            properties: Properties::of_agreement(Agreement::Eventual),
-        };
+        let ty = ObjectType::custom("toy", Agreement::Eventual);
         let port = node.open(Spec::new("/toy".parse().unwrap(), ty)).await.unwrap();
         Self { node, port, orders, heard }
     }

@@ -42,9 +42,11 @@
 //! impl Module for Shout {
 //!     fn name(&self) -> &'static str { "shout" }
 //!
-//!     fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-//!         let is_ours = ty.kind == Kind::Custom("shout".into());
-//!         is_ours.then_some(Cost { copies: 1, overhead_bytes: 31 })
+//!     fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
+//!         match &ty.kind {
+//!             Kind::Custom(name) if name == "shout" => Ok(Cost { copies: 1, overhead_bytes: 31 }),
+//!             kind => Err(Lack::Kind(kind.clone())),
+//!         }
 //!     }
 //!
 //!     fn handle(&mut self, _now: Time, input: Input, io: &mut Io<'_>) {

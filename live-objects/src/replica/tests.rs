@@ -80,7 +80,7 @@ impl Rig {
     fn new() -> Self {
         let object = "/shop".parse::<Name>().unwrap().id();
         let doorbell = Doorbell::default();
-        let port = Port::new(object, Budget::new(usize::MAX), doorbell.clone());
+        let port = Port::new(object, usize::MAX, Budget::new(usize::MAX), doorbell.clone());
         Self { replica: Replica::new(port.clone(), Shop::default), port, doorbell }
     }
 

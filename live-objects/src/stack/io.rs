@@ -147,7 +147,7 @@ impl Io<'_> {
     /// Tells the other modules of this node; they hear it in the next step.
     pub fn signal(&mut self, signal: Signal) {
         let others = (0..self.slots).filter(|slot| *slot != self.slot);
-        self.desk.inbox.extend(others.map(|slot| (slot, Input::Signal(signal))));
+        self.desk.inbox.extend(others.map(|slot| (slot, Input::Signal(signal.clone()))));
     }
 
     /// This module's chance.

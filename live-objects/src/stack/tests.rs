@@ -72,9 +72,12 @@ impl Module for Scripted {
     }
 
     /// Offers its cost for kinds called after it, and for `any`.
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-        let Kind::Custom(kind) = &ty.kind else { return None };
-        self.cost.filter(|_| kind == self.name || kind == "any")
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
+        let is_ours = |kind| kind == self.name || kind == "any";
+        match (&ty.kind, self.cost) {
+            (Kind::Custom(kind), Some(cost)) if is_ours(kind) => Ok(cost),
+            (kind, _) => Err(Lack::Kind(kind.clone())),
+        }
     }
 
     fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
@@ -240,8 +243,10 @@ fn a_promise_that_nobody_keeps_names_who_was_asked() {
     let mut rig = Rig::new(vec![module("b"), module("a")]);
     let Err(refused) = rig.stack.open(spec("/odd", "odd")) else { panic!("nobody offers this") };
     let ty = ObjectType::custom("odd", Agreement::Eventual);
-    assert_eq!(refused, OpenError::NoModule { ty, loaded: vec!["b", "a"] });
-    assert!(refused.to_string().ends_with("loaded: b, a"), "{refused}");
+    let loaded = ["b", "a"].map(|name| (name, Lack::Kind(ty.kind.clone()))).to_vec();
+    assert_eq!(refused, OpenError::NoModule { ty: ty.clone(), loaded });
+    let told = "b: it does not carry objects of kind odd (custom); a: it does not carry";
+    assert!(refused.to_string().contains(told), "{refused}");
 }
 
 #[test]
@@ -378,17 +383,16 @@ fn what_cannot_be_routed_is_counted_and_dropped() {
 
 #[test]
 fn a_signal_reaches_the_others_in_the_next_step_and_never_its_sender() {
-    let signal = Signal::Suspect(member(2));
     let watcher = module("a").does(move |call, io| {
         if let Call::Handle(Input::Datagram { .. }) = call {
-            io.signal(signal);
+            io.signal(Signal::Suspect(member(2)));
         }
     });
     let mut rig = Rig::new(vec![watcher, module("b"), module("c")]);
     assert_eq!(inputs(rig.step([nudge()])).len(), 1, "the datagram alone");
     assert_eq!(rig.stack.next_wake(), Some(Time::ZERO), "at once");
     let heard = inputs(rig.step([]));
-    assert_eq!(heard, [("b", Input::Signal(signal)), ("c", Input::Signal(signal))]);
+    assert_eq!(heard, ["b", "c"].map(|name| (name, Input::Signal(Signal::Suspect(member(2))))));
     assert_eq!(rig.stack.next_wake(), None);
     assert_eq!(rig.step([]), []);
 }

@@ -2,7 +2,7 @@
 
 use gossip::Gossip;
 use live_objects::{
-    Cost, Event, Incarnation, Input, Io, Member, MembersEvent, Module, NodeId, ObjectId,
+    Cost, Event, Incarnation, Input, Io, Lack, Member, MembersEvent, Module, NodeId, ObjectId,
     ObjectType, Time,
 };
 
@@ -14,7 +14,7 @@ impl Module for Deaf {
         self.0.name()
     }
 
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
         self.0.offers(ty)
     }
 
@@ -45,7 +45,7 @@ impl Module for Inventor {
         self.gossip.name()
     }
 
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
         self.gossip.offers(ty)
     }
 

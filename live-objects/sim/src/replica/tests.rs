@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    ClusterId, Command, Cost, Frozen, Input, Io, Kind, List, Member, Module, Name, ObjectId,
+    ClusterId, Command, Cost, Frozen, Input, Io, Kind, Lack, List, Member, Module, Name, ObjectId,
     ObjectType, Replica, RestoreError, Spec, State, View,
 };
 
@@ -41,8 +41,11 @@ impl Module for Echo {
         "echo"
     }
 
-    fn offers(&self, ty: &ObjectType) -> Option<Cost> {
-        (ty.kind == Kind::Replicated).then_some(Cost { copies: 0, overhead_bytes: 0 })
+    fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
+        match &ty.kind {
+            Kind::Replicated => Ok(Cost { copies: 0, overhead_bytes: 0 }),
+            kind => Err(Lack::Kind(kind.clone())),
+        }
     }
 
     fn handle(&mut self, _: Time, input: Input, io: &mut Io<'_>) {

@@ -62,6 +62,7 @@ impl Story {
                     ReplicatedEvent::Update { from, own, bytes }
                 }
                 TopicEvent::Stable { message } => ReplicatedEvent::Stable { message },
+                TopicEvent::Lagged { .. } => panic!("of best-effort topics alone"),
             })
         };
         self.saw(node, What::Event(name().id(), event));
