@@ -268,8 +268,10 @@ impl Stack {
         self.desk.doorbell.poll_rung(context)
     }
 
-    /// Begins to stop the modules, the last loaded first.
+    /// Begins to stop the modules, the last loaded first. They hear of all commands given so far
+    /// before they hear of it.
     pub fn stop(&mut self) {
+        self.answer_doorbell();
         self.is_stopping = true;
         self.stop_next();
     }

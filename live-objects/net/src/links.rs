@@ -177,7 +177,8 @@ impl Links {
         })
         .await;
         self.endpoint.close(Reason::Stopped.code(), b"");
-        let _ = tokio::time::timeout(patience, self.endpoint.wait_idle()).await;
+        // The peers are told at once; for stray packets of theirs nobody waits.
+        let _ = tokio::time::timeout(TELL, self.endpoint.wait_idle()).await;
     }
 
     /// A dial ended. Nobody is told if nobody answered at an address that nobody is known to have.
@@ -328,3 +329,5 @@ impl Links {
 
 /// A link that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long telling peers that the node is gone takes at most.
+const TELL: Duration = Duration::from_millis(100);

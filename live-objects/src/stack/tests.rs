@@ -706,6 +706,18 @@ fn modules_stop_one_after_another_and_the_last_loaded_first() {
 }
 
 #[test]
+fn commands_given_before_the_stop_are_heard_of_before_it() {
+    let mut rig = Rig::new(vec![module("a")]);
+    let port = rig.open("/thing", "any");
+    rig.step([]);
+    port.try_send(Command::Custom(Bytes::new())).unwrap();
+    rig.stack.stop();
+    let object = port.object();
+    let heard = inputs(rig.step([]));
+    assert_eq!(heard, [("a", Input::Commands { object }), ("a", Input::Stop)]);
+}
+
+#[test]
 fn a_module_that_said_good_bye_is_left_alone() {
     let stops = module("a").wakes_at(Time::from_nanos(9)).does(|call, io| {
         if *call == Call::Handle(Input::Stop) {
