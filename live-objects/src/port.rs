@@ -204,6 +204,11 @@ impl Port {
         self.doorbell.ring(self.object, Ring::Closed);
     }
 
+    /// Whether the object was closed, or its node is gone: it takes no more commands.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     pub(crate) fn take(&self, bytes_max: usize) -> Option<Taken> {
         self.lock().feed.take(bytes_max)
     }

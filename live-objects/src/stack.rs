@@ -398,6 +398,13 @@ impl Stack {
     }
 }
 
+/// Applications hear that their objects are gone.
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.desk.objects.values().for_each(|open| open.port.close());
+    }
+}
+
 /// Two modules cannot be told apart on the wire.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("the modules {first:?} and {second:?} have the same tag on the wire: rename one of them")]

@@ -10,7 +10,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use live_objects::{
-    Incarnation, LoadError, Member, Module, OpenError, Port, Rng, Spec, Stack, Start, Time,
+    Cost, Incarnation, Lack, LoadError, Member, Module, ObjectType, OpenError, Port, Rng, Spec,
+    Stack, Start, Time,
 };
 use quinn::{Endpoint, TokioRuntime};
 use rand::{RngExt, TryRng, rngs::SysRng};
@@ -103,6 +104,15 @@ impl Node {
         Ok(self.ask(|answer| Request::Open(spec, answer)).await??)
     }
 
+    /// What each module would carry an object of this type for, or what it lacks, in the order of
+    /// loading.
+    pub async fn offers(
+        &self,
+        ty: ObjectType,
+    ) -> Result<Vec<(&'static str, Result<Cost, Lack>)>, NodeError> {
+        self.ask(|answer| Request::Offers(ty, answer)).await
+    }
+
     /// What was dropped, refused or mended so far, by name.
     pub async fn counts(&self) -> Result<BTreeMap<&'static str, u64>, NodeError> {
         self.ask(Request::Counts).await
@@ -133,6 +143,7 @@ impl Node {
 /// What the handle asks of the loop.
 enum Request {
     Open(Spec, oneshot::Sender<Result<Port, OpenError>>),
+    Offers(ObjectType, oneshot::Sender<Vec<(&'static str, Result<Cost, Lack>)>>),
     Counts(oneshot::Sender<BTreeMap<&'static str, u64>>),
     Stop,
 }
@@ -200,6 +211,9 @@ impl Turns {
                 if let Err(Ok(port)) = answer.send(self.stack.open(spec)) {
                     port.close();
                 }
+            }
+            Request::Offers(ty, answer) => {
+                let _ = answer.send(self.stack.offers(&ty));
             }
             Request::Counts(answer) => {
                 let _ = answer.send(self.wire.counts(self.stack.counts()));

@@ -28,7 +28,7 @@
 //! ```
 //! use std::time::Duration;
 //! use live_objects::{
-//!     Agreement, Command, Cost, Event, Input, Io, Kind, Link, Module, NodeId, ObjectId,
+//!     Agreement, Command, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId,
 //!     ObjectType, Spec, Target, Time, Via,
 //! };
 //! use live_objects_sim::{What, World};

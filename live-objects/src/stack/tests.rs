@@ -718,6 +718,15 @@ fn commands_given_before_the_stop_are_heard_of_before_it() {
 }
 
 #[test]
+fn objects_of_a_stack_that_is_gone_are_closed() {
+    let mut rig = Rig::new(vec![module("a")]);
+    let port = rig.open("/thing", "any");
+    assert!(!port.is_closed());
+    drop(rig);
+    assert!(port.is_closed());
+}
+
+#[test]
 fn a_module_that_said_good_bye_is_left_alone() {
     let stops = module("a").wakes_at(Time::from_nanos(9)).does(|call, io| {
         if *call == Call::Handle(Input::Stop) {
