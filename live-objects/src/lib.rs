@@ -21,12 +21,14 @@
 //! assert!(matches!(refused, Err(OpenError::NoModule { .. })));
 //! ```
 //!
-//! **Reading order.** `name`, `property`, `schema`, `object`: what an object is. `module`: the
-//! contract. `stack`, `stack/round`, `stack/io`: how inputs find their module, whose turn it is,
-//! and what a module may do. `port`, `feed`, `doorbell`, `budget`: where applications meet the
-//! node's loop. `replica`, `replica/snapshot`, `replica/restore`, `replica/collections`: what an
-//! application's replicated state is, and how one member gets it from another. `aggregate`: numbers
-//! summed up over all nodes. `envelope`: what goes over the wire.
+//! **Reading order.** `name`, `property`, `schema`, `object`: what an object is. `schema/shape`,
+//! `schema/flat`, `schema/live`, `schema/json`: what messages are made of, how that is sent, which
+//! types know it, and how to do without them. `module`: the contract. `stack`, `stack/round`,
+//! `stack/io`: how inputs find their module, whose turn it is, and what a module may do. `port`,
+//! `feed`, `doorbell`, `budget`: where applications meet the node's loop. `replica`,
+//! `replica/snapshot`, `replica/restore`, `replica/collections`: what an application's replicated
+//! state is, and how one member gets it from another. `aggregate`: numbers summed up over all
+//! nodes. `envelope`: what goes over the wire.
 
 mod aggregate;
 mod budget;
@@ -68,7 +70,10 @@ pub use replica::{
     Chunk, Frozen, List, Map, Records, Replica, Replicate, RestoreError, Snapshot, State,
 };
 pub use rng::Rng;
-pub use schema::SchemaId;
+pub use schema::{
+    Field, Fields, JsonError, JsonProblem, Live, Primitive, Schema, SchemaError, SchemaId, Shape,
+    Variant,
+};
 pub use signal::Signal;
 pub use stack::{Arrival, Driver, Io, LoadError, OpenError, Stack};
 pub use time::Time;

@@ -181,7 +181,9 @@ impl Allowed {
 fn allowed_imports(name: &str, manifest: &str) -> Option<Allowed> {
     Some(match name {
         FOUNDATION => Allowed::Nothing,
-        "gossip" | "groupcomm" | "live-objects-net" | SIMULATOR => Allowed::Foundation,
+        "gossip" | "groupcomm" | "live-objects-derive" | "live-objects-net" | SIMULATOR => {
+            Allowed::Foundation
+        }
         _ if manifest.starts_with("plugins/") => Allowed::Foundation,
         "logo" | "logo-cli" | "examples" | "tests" => Allowed::Everything,
         _ => return None,
