@@ -6,6 +6,12 @@
 //! Exit codes: 0 all is well; 1 the work was done and something was wrong with what it showed; 2
 //! the command was not understood.
 
+mod cert;
+mod demo;
+mod join;
+mod names;
+mod node;
+mod objects;
 mod sim;
 
 use std::process::ExitCode;
@@ -23,6 +29,57 @@ struct Logo {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The shop: eight processes take real orders together, and one is killed half-way.
+    ///
+    /// Stock and takings are a replicated state, price notices a topic, loads an aggregate, tills
+    /// are found in a directory. At the end all copies must be equal, no order lost or done twice,
+    /// the takings right to the cent, and the mean load as each node knew it right to half a point.
+    ///
+    /// Example: logo demo --orders orders.txt --load machine_usage.csv --json
+    Demo(demo::Demo),
+    /// Run a node until it is interrupted.
+    ///
+    /// Without more, it is one of this user's nodes on this machine, which find each other. Across
+    /// machines it needs an identity, an address and seeds.
+    ///
+    /// Example: logo node --table /config
+    Node(node::NodeArgs),
+    /// List objects that somebody has open, with their types and how many hold them.
+    ///
+    /// Example: logo ls /shop
+    Ls(names::LsArgs),
+    /// Tell which module carries an object, and why not the others.
+    ///
+    /// Example: logo explain /shop/prices
+    Explain(names::ExplainArgs),
+    /// Send a message to a topic, as JSON.
+    ///
+    /// The topic's holders tell what its messages are made of; what does not fit is refused, and
+    /// said where.
+    ///
+    /// Example: logo send /hello/words '"hello"'
+    Send(objects::SendArgs),
+    /// Tell what a topic or an aggregate says, as lines of JSON, until it is interrupted.
+    ///
+    /// Example: logo watch /hello/words --count 3
+    Watch(objects::WatchArgs),
+    /// Get an aggregate's value, what a directory lists, or what a table holds.
+    ///
+    /// The exit code is 1 if there is nothing.
+    ///
+    /// Example: logo get /config colour
+    Get(objects::GetArgs),
+    /// Set a key of a table, or for a while a share of an aggregate.
+    ///
+    /// Example: logo set /config colour blue
+    Set(objects::SetArgs),
+    /// List the nodes that are up.
+    ///
+    /// Example: logo members --watch
+    Members(node::MembersArgs),
+    /// Make the authority of a cluster across machines, and identities for its nodes.
+    #[command(subcommand)]
+    Cert(cert::CertArgs),
     /// Run protocols in the deterministic simulator and check what they promise.
     ///
     /// One seed decides everything: the same command gives the same trace_hash, whenever it is run
@@ -32,6 +89,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Command::Sim(scenario) = Logo::parse().command;
-    scenario.run()
+    match Logo::parse().command {
+        Command::Demo(demo) => demo.run(),
+        Command::Node(node) => node.run(),
+        Command::Ls(ls) => ls.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Send(send) => send.run(),
+        Command::Watch(watch) => watch.run(),
+        Command::Get(get) => get.run(),
+        Command::Set(set) => set.run(),
+        Command::Members(members) => members.run(),
+        Command::Cert(cert) => cert.run(),
+        Command::Sim(scenario) => scenario.run(),
+    }
 }

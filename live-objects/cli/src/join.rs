@@ -1,0 +1,144 @@
+//! Which cluster a command joins, and how its work ends.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use logo::{Founding, Identity, Node, Options, StartError};
+use serde_json::Value;
+
+/// Which cluster.
+#[derive(Args)]
+pub(crate) struct Cluster {
+    /// The cluster of this user on this machine, whose nodes find each other by themselves.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    cluster: String,
+    /// A cluster across machines: where this node listens. Off loopback it needs an identity.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where others reach this node, if that is not where it listens.
+    #[arg(long, value_name = "ADDRESS", requires = "listen")]
+    advertise: Vec<SocketAddr>,
+    /// Where nodes of that cluster may be found; may be given more than once.
+    #[arg(long = "seed", value_name = "ADDRESS", requires = "listen")]
+    seeds: Vec<SocketAddr>,
+    /// The folder with this node's key and certificate: see `logo cert`.
+    #[arg(long, value_name = "FOLDER", requires = "listen")]
+    identity: Option<PathBuf>,
+}
+
+/// What a node does that is here to stay.
+#[derive(Args)]
+pub(crate) struct Stay {
+    /// Found the cluster: say so to one node, the first time it starts.
+    #[arg(long, requires = "listen", conflicts_with = "expect")]
+    found: bool,
+    /// Found the cluster together with others that expect as many nodes.
+    #[arg(long, value_name = "NODES", requires = "listen")]
+    expect: Option<u16>,
+}
+
+impl Cluster {
+    /// Starts a node that looks at the cluster, and is gone soon.
+    pub(crate) async fn visit(&self) -> Result<Node, Failure> {
+        let node = match self.options(Founding::Wait)? {
+            Some(options) => Node::start(Options { is_seated: false, ..options }).await?,
+            None => Node::visit(&self.cluster).await?,
+        };
+        // Until the others are known there is nothing to see.
+        let mut members: logo::Members = node.open("/.logo/visitors").await?;
+        let met = tokio::time::timeout(MEETING, members.wait_for(2)).await;
+        if met.is_err() {
+            return Err(Failure::new("no other node answers: is one up at the seeds?"));
+        }
+        Ok(node)
+    }
+
+    /// Starts a node that is here to stay.
+    pub(crate) async fn stay(&self, stay: &Stay) -> Result<Node, Failure> {
+        let founding = match stay.expect {
+            Some(nodes) => Founding::Expect(nodes),
+            None if stay.found => Founding::Alone,
+            None => Founding::Wait,
+        };
+        match self.options(founding)? {
+            Some(options) => Ok(Node::start(options).await?),
+            None => Ok(Node::local(&self.cluster).await?),
+        }
+    }
+
+    fn options(&self, founding: Founding) -> Result<Option<Options>, Failure> {
+        let Some(listen) = self.listen else { return Ok(None) };
+        let identity = self.identity.as_deref().map(Identity::load).transpose();
+        Ok(Some(Options {
+            listen,
+            advertise: self.advertise.clone(),
+            seeds: self.seeds.clone(),
+            identity: identity.map_err(Failure::new)?,
+            founding,
+            is_seated: true,
+            modules: Vec::new(),
+        }))
+    }
+}
+
+/// Why a command did not do what it was to do.
+pub(crate) struct Failure {
+    why: String,
+}
+
+impl Failure {
+    pub(crate) fn new(why: impl Display) -> Self {
+        Self { why: why.to_string() }
+    }
+}
+
+macro_rules! failures {
+    ($($error:ty),*) => { $(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::new(error)
+            }
+        }
+    )* };
+}
+
+failures!(
+    StartError,
+    logo::OpenError,
+    logo::SendError,
+    logo::SetError,
+    logo::NodeError,
+    logo::DynamicError,
+    logo::IdentityError,
+    live_objects::NameError,
+    live_objects::RestoreError,
+    std::io::Error
+);
+
+/// Runs a command's work to its end.
+pub(crate) fn run(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("the system lets a runtime start");
+    let ended = runtime.block_on(work);
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|failure| {
+        eprintln!("{}", failure.why);
+        ExitCode::FAILURE
+    })
+}
+
+/// One line of JSON, or what it means in words.
+pub(crate) fn print(json: bool, value: &Value, words: impl FnOnce() -> String) {
+    if json {
+        println!("{value}");
+    } else {
+        println!("{}", words());
+    }
+}
+
+const MEETING: Duration = Duration::from_secs(10);

@@ -1,0 +1,100 @@
+//! Objects for callers that have no Rust type for them: messages are JSON.
+//!
+//! What an object's messages are made of is learned by name: its holders tell the type of the name,
+//! and the schema that the type has. JSON is then transcoded to the very bytes that a Rust program
+//! would have sent, and back.
+
+use live_objects::{Command, Event, Kind, Name, ObjectType, Schema, TopicEvent};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::channel::Channel;
+use crate::error::SendError;
+
+/// A handle on an object that was opened by its name alone.
+pub struct Dynamic {
+    ty: ObjectType,
+    schema: Option<Schema>,
+    channel: Channel,
+}
+
+impl Dynamic {
+    pub(crate) fn new(ty: ObjectType, schema: Option<Schema>, channel: Channel) -> Self {
+        Self { ty, schema, channel }
+    }
+
+    /// Its type.
+    pub fn object_type(&self) -> &ObjectType {
+        &self.ty
+    }
+
+    /// Sends a message to all members of a topic, when there is room.
+    pub async fn send(&self, message: &Value) -> Result<u64, DynamicError> {
+        let (Kind::Topic, Some(schema)) = (&self.ty.kind, &self.schema) else {
+            return Err(DynamicError::NoMessages(self.ty.clone()));
+        };
+        let bytes = schema.encode_json(message);
+        let bytes = bytes.map_err(|error| DynamicError::Message(error.to_string()))?;
+        Ok(self.channel.send(Command::Send(bytes.into())).await?)
+    }
+
+    /// The next event, as JSON with one key that says what it is; none when there are none to come.
+    pub async fn next(&self) -> Option<Value> {
+        Some(match self.channel.next().await? {
+            Event::Topic(event) => self.told(event),
+            Event::Aggregate(estimate) => json!({ "estimate": {
+                "value": estimate.value,
+                "members": estimate.members,
+                "age_ms": u64::try_from(estimate.age.as_millis()).unwrap_or(u64::MAX),
+            }}),
+            Event::Closed(closure) => json!({ "closed": closure.to_string() }),
+            other => json!({ "event": format!("{other:?}") }),
+        })
+    }
+
+    fn told(&self, event: TopicEvent) -> Value {
+        match event {
+            TopicEvent::Message { from, bytes, .. } => {
+                let message = self.schema.as_ref().map(|schema| schema.decode_json(&bytes));
+                match message {
+                    Some(Ok(message)) => {
+                        json!({ "message": message, "from": from.node.to_string() })
+                    }
+                    Some(Err(error)) => json!({ "unreadable": error.to_string() }),
+                    None => json!({ "bytes": bytes.len(), "from": from.node.to_string() }),
+                }
+            }
+            TopicEvent::View(view) => {
+                json!({ "view": { "number": view.epoch.number, "members": view.members.len() } })
+            }
+            TopicEvent::Outside => json!({ "outside": true }),
+            TopicEvent::Stable { message } => json!({ "stable": message }),
+            TopicEvent::Lagged { missed } => json!({ "lagged": missed }),
+        }
+    }
+}
+
+/// Why an object cannot be used without its Rust type. Nothing was sent.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum DynamicError {
+    /// The message does not fit the schema.
+    #[error("the message does not fit: {0}")]
+    Message(String),
+    /// Messages cannot be sent to it, or nobody tells what they are made of.
+    #[error("no messages can be sent to an object of type {0}, or nobody tells their schema")]
+    NoMessages(ObjectType),
+    /// The object does not take it.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// Why an object was not opened by its name alone.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum UnknownName {
+    /// Nobody that this node has heard of has it open.
+    #[error("nobody has {0} open: see what there is with `ls`")]
+    Nobody(Name),
+    /// It is a state whose code this program does not have.
+    #[error("{0} is a replicated state: only a program with its code can hold a copy of it")]
+    State(Name),
+}

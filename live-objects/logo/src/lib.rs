@@ -1,0 +1,71 @@
+//! Live objects for applications: a node, and typed handles on what it opens.
+//!
+//! ```no_run
+//! use logo::prelude::*;
+//!
+//! # async fn story() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::local("shop").await?;
+//! let prices: Topic<String, Total> = node.open("/shop/prices").await?;
+//! prices.send(&"a CD is 11.77".to_owned()).await?;
+//! println!("{:?}", prices.next_message().await);
+//! node.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Guarantees.** The guarantee is in the type: `Topic<T, Total>` and `Topic<T, BestEffort>` are
+//! different types, a handle cannot do what its type does not promise, and a name that is open with
+//! another type is refused. Nothing is called stable that could still be lost against the type's
+//! word. Every queue is bounded in bytes: a call that waits waits for room, one that does not says
+//! that there is none.
+//!
+//! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
+//!
+//! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
+//! `replicated`, `members`, `aggregate`, `directory`: the handles. `table`: a state for whoever has
+//! none. `names`, `dynamic`: which objects there are, and how to use them without a Rust type.
+//! `error`, `channel`: what all share.
+
+mod aggregate;
+mod channel;
+mod directory;
+mod dynamic;
+mod error;
+mod members;
+mod names;
+mod node;
+mod object;
+mod reference;
+mod replicated;
+mod table;
+#[cfg(test)]
+mod tests;
+mod topic;
+
+pub use aggregate::{Aggregate, Average, Count, Max, Min, SetError, Sum, Summarize};
+pub use directory::{Directory, Listing};
+pub use dynamic::{Dynamic, DynamicError, UnknownName};
+pub use error::{OpenError, SendError, StartError};
+pub use gossip::Gossip;
+pub use groupcomm::{Founding, Groupcomm};
+pub use live_objects;
+pub use live_objects_net::{Authority, Folder, FolderError, Identity, IdentityError, NodeError};
+pub use live_objects_sim as sim;
+pub use members::{Agree, Agreed, Eventual, Members};
+pub use names::Holding;
+pub use node::{Node, Options, Place};
+pub use object::Object;
+pub use reference::Ref;
+pub use replicated::{Reading, Replicated, Watch};
+pub use table::{Table, TableUpdate};
+pub use topic::{BestEffort, Fifo, Promise, Topic, TopicEvent, Total};
+
+/// What an application usually needs.
+pub mod prelude {
+    pub use crate::{
+        Aggregate, Agreed, Average, BestEffort, Count, Directory, Eventual, Fifo, Max, Members,
+        Min, Node, Ref, Replicated, Sum, Topic, TopicEvent, Total,
+    };
+    pub use live_objects::{Estimate, Frozen, List, Live, Map, Member, RestoreError, State};
+    pub use live_objects_derive::Live;
+}

@@ -1,0 +1,259 @@
+//! A node of an application: where it opens its objects.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use bytes::Bytes;
+use gossip::Gossip;
+use groupcomm::{Config, Founding, Groupcomm};
+use live_objects::{
+    Agreement, Command, Cost, Kind, Lack, Listing, Member, Module, Name, NameError, ObjectType,
+    Port, Schema, Spec,
+};
+use live_objects_net::{Entry, Folder, Identity, NodeError, Presence};
+
+use crate::dynamic::{Dynamic, UnknownName};
+use crate::error::{OpenError, StartError};
+use crate::names::{Holding, Names, ask};
+use crate::object::{Object, opened};
+
+/// A running node. Dropping it ends it at once, which the others see as a crash: [`Node::stop`] it.
+pub struct Node {
+    net: live_objects_net::Node,
+    names: Names,
+    /// Keeps the node in its cluster's configuration.
+    _seat: Option<Port>,
+    _presence: Option<Presence>,
+}
+
+impl Node {
+    /// Starts a node of this user's cluster of this name on this machine. The nodes find each other
+    /// by themselves; the first of them founds the cluster. Needs a tokio runtime.
+    pub async fn local(cluster: &str) -> Result<Self, StartError> {
+        Self::local_with(cluster, Vec::new()).await
+    }
+
+    /// As [`Node::local`], with more modules than those that come with LO/GO.
+    pub async fn local_with(
+        cluster: &str,
+        modules: Vec<Box<dyn Module>>,
+    ) -> Result<Self, StartError> {
+        Self::in_folder(Folder::of_user(cluster)?, modules).await
+    }
+
+    /// As [`Node::local_with`]: nodes that are to find each other share a folder at this path.
+    pub async fn local_at(
+        folder: &Path,
+        modules: Vec<Box<dyn Module>>,
+    ) -> Result<Self, StartError> {
+        Self::in_folder(Folder::at(folder)?, modules).await
+    }
+
+    /// Starts a node that looks at this user's cluster of this name on this machine, and is gone
+    /// soon: it founds nothing, nobody is told where it is, and it is no member of agreed views
+    /// unless it opens a strong object.
+    pub async fn visit(cluster: &str) -> Result<Self, StartError> {
+        let folder = Folder::of_user(cluster)?;
+        let entered = tokio::task::spawn_blocking(move || folder.enter()).await;
+        let entry = entered.expect("entering does not panic")?;
+        if entry.is_founder() {
+            return Err(StartError::NoCluster(cluster.to_owned()));
+        }
+        let options = Options::of_entry(&entry);
+        drop(entry);
+        Self::start(Options { is_seated: false, founding: Founding::Wait, ..options }).await
+    }
+
+    async fn in_folder(folder: Folder, modules: Vec<Box<dyn Module>>) -> Result<Self, StartError> {
+        let entered = tokio::task::spawn_blocking(move || folder.enter()).await;
+        let entry = entered.expect("entering does not panic")?;
+        let mut node = Self::start(Options { modules, ..Options::of_entry(&entry) }).await?;
+        node._presence = Some(entry.announce(node.address())?);
+        Ok(node)
+    }
+
+    /// Starts a node.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let config = live_objects_net::Config {
+            listen: options.listen,
+            advertise: options.advertise,
+            seeds: options.seeds,
+            identity: options.identity,
+        };
+        let groupcomm = Groupcomm::new(Config { founding: options.founding, ..Config::default() });
+        let mut modules: Vec<Box<dyn Module>> =
+            vec![Box::new(Gossip::default()), Box::new(groupcomm)];
+        modules.extend(options.modules);
+        let net = live_objects_net::Node::start(config, modules).await?;
+        let mut node = Self { net, names: Names::default(), _seat: None, _presence: None };
+        if options.is_seated {
+            let name = SEAT.parse().expect("it is a name");
+            let spec = Spec::new(name, ObjectType::members(Agreement::Views));
+            node._seat = node.net.open(spec).await.ok();
+        }
+        Ok(node)
+    }
+
+    /// Who this node is, in this life.
+    pub fn member(&self) -> Member {
+        self.net.member()
+    }
+
+    /// The address that it bound.
+    pub fn address(&self) -> SocketAddr {
+        self.net.address()
+    }
+
+    /// Opens the object of this name, which is an absolute path such as `/shop/prices`. The handle
+    /// that is asked for says what the object promises; the cheapest module that keeps the promise
+    /// carries it.
+    pub async fn open<O: Object>(&self, name: &str) -> Result<O, OpenError> {
+        self.open_name(name.parse()?).await
+    }
+
+    /// The place of this name, in which objects are opened by the rest of theirs.
+    pub fn enter(&self, name: &str) -> Result<Place<'_>, NameError> {
+        let root =
+            if name.starts_with('/') { name.parse()? } else { format!("/{name}").parse()? };
+        Ok(Place { node: self, name: root })
+    }
+
+    /// Opens an object without a handle: commands and events are those of the type's kind.
+    pub async fn open_port(&self, spec: Spec) -> Result<Port, NodeError> {
+        self.net.open(spec).await
+    }
+
+    /// The objects whose names begin so, and who has them open, as far as this node has heard.
+    pub async fn names(&self, prefix: &str) -> Result<Vec<Holding>, NodeError> {
+        self.names.list(&self.net, prefix).await
+    }
+
+    /// The type of the object of this name: that which most of its holders have it open with.
+    pub async fn type_of(&self, name: &Name) -> Result<Option<ObjectType>, NodeError> {
+        let mut holders: BTreeMap<String, (usize, ObjectType)> = BTreeMap::new();
+        let holdings = self.names(name.as_str()).await?;
+        for holding in holdings.into_iter().filter(|holding| holding.name == *name) {
+            holders.entry(holding.ty.to_string()).or_insert((0, holding.ty)).0 += 1;
+        }
+        let most = holders.into_values().max_by_key(|(holders, ty)| (ty.is_strong(), *holders));
+        Ok(most.map(|(_, ty)| ty))
+    }
+
+    /// Opens an object that somebody has open, by its name alone: its messages are JSON.
+    pub async fn open_dyn(&self, name: &str) -> Result<Dynamic, OpenError> {
+        let name: Name = name.parse()?;
+        let ty = self.type_of(&name).await?.ok_or_else(|| UnknownName::Nobody(name.clone()))?;
+        if ty.kind == Kind::Replicated {
+            return Err(UnknownName::State(name).into());
+        }
+        let schema = match &ty.schema {
+            Some(id) => self.names.schema(&self.net, id).await?,
+            None => None,
+        };
+        let port = self.net.open(Spec::new(name.clone(), ty.clone())).await?;
+        Ok(Dynamic::new(ty, schema, opened(&name, port).await?))
+    }
+
+    /// What is published in a directory that somebody has open, under a key or under all, and what
+    /// the values are made of if that is told.
+    pub async fn look_up(
+        &self,
+        name: Name,
+        ty: ObjectType,
+        key: Option<&str>,
+    ) -> Result<(Vec<Listing>, Option<Schema>), OpenError> {
+        let schema = match &ty.schema {
+            Some(id) => self.names.schema(&self.net, id).await?,
+            None => None,
+        };
+        let port = self.net.open(Spec::new(name.clone(), ty)).await?;
+        let channel = opened(&name, port).await?;
+        let key_bytes = Bytes::copy_from_slice(key.unwrap_or_default().as_bytes());
+        let asked = if key.is_some() { Command::Find } else { Command::List };
+        Ok((ask(&channel, asked(key_bytes)).await?, schema))
+    }
+
+    /// What each module would carry an object of this type for, or what it lacks.
+    pub async fn offers(
+        &self,
+        ty: ObjectType,
+    ) -> Result<Vec<(&'static str, Result<Cost, Lack>)>, NodeError> {
+        self.net.offers(ty).await
+    }
+
+    /// What was dropped, refused or mended so far, by name.
+    pub async fn counts(&self) -> Result<BTreeMap<&'static str, u64>, NodeError> {
+        self.net.counts().await
+    }
+
+    /// Says good-bye to the others, and ends.
+    pub async fn stop(self) {
+        self.net.stop().await;
+    }
+
+    async fn open_name<O: Object>(&self, name: Name) -> Result<O, OpenError> {
+        let port = self.net.open(Spec::new(name.clone(), O::object_type())).await?;
+        let object = O::hold(&name, port).await?;
+        if let Some(schema) = O::schema() {
+            // Who has no Rust type for the object may miss it; to this node it makes no difference.
+            let _ = self.names.publish(&self.net, &schema).await;
+        }
+        Ok(object)
+    }
+}
+
+/// How a node takes part, if not as a local one.
+pub struct Options {
+    /// The address that it binds. Port 0 lets the system choose a port.
+    pub listen: SocketAddr,
+    /// Where others reach it, the best first. If there are none, where it is bound.
+    pub advertise: Vec<SocketAddr>,
+    /// Where nodes of the cluster may be found.
+    pub seeds: Vec<SocketAddr>,
+    /// Who it is. Without an identity it is one of a cluster of its own, and binds loopback only.
+    pub identity: Option<Identity>,
+    /// What it does while there is no cluster.
+    pub founding: Founding,
+    /// Whether it is a member of agreed views from the start, and not only once it opens a strong
+    /// object.
+    pub is_seated: bool,
+    /// Modules beside those that come with LO/GO.
+    pub modules: Vec<Box<dyn Module>>,
+}
+
+impl Options {
+    fn of_entry(entry: &Entry) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: Vec::new(),
+            seeds: entry.living().to_vec(),
+            identity: Some(entry.identity().clone()),
+            founding: if entry.is_founder() { Founding::Alone } else { Founding::Wait },
+            is_seated: true,
+            modules: Vec::new(),
+        }
+    }
+}
+
+/// A place in the tree of names: `node.enter("shop")?.enter("eu")?.open("prices")`.
+#[derive(Clone)]
+pub struct Place<'a> {
+    node: &'a Node,
+    name: Name,
+}
+
+impl Place<'_> {
+    /// The place one step further.
+    pub fn enter(&self, segment: &str) -> Result<Self, NameError> {
+        Ok(Self { node: self.node, name: self.name.enter(segment)? })
+    }
+
+    /// Opens the object of this name here.
+    pub async fn open<O: Object>(&self, segment: &str) -> Result<O, OpenError> {
+        self.node.open_name(self.name.enter(segment)?).await
+    }
+}
+
+/// The object that a local node has open as long as it lives.
+const SEAT: &str = "/.logo/cluster";

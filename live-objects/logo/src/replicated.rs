@@ -1,0 +1,243 @@
+//! Replicated states: every holder has a copy, and all copies go through the same updates.
+//!
+//! A task of the runtime takes in the object's events and applies updates to the copy; handles read
+//! it under a lock. What an update is answered is told when the update is stable.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use live_objects::{
+    Closure, Command, Event, Live, Name, ObjectType, Port, Replica, ReplicatedEvent, RestoreError,
+    Schema, State, View,
+};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::channel::{Channel, encode};
+use crate::error::{OpenError, SendError};
+use crate::object::{Object, opened};
+use crate::topic::Total;
+
+/// A state of type `S` that all who have it open share, with updates in the order that `G`
+/// promises: [`Total`].
+pub struct Replicated<S: State, G = Total> {
+    channel: Channel,
+    copy: Arc<Copy<S>>,
+    applier: JoinHandle<()>,
+    is: PhantomData<fn(G)>,
+}
+
+/// This node's copy of the state, and who waits for it.
+struct Copy<S: State> {
+    held: Mutex<Held<S>>,
+    progress: watch::Sender<Progress>,
+}
+
+struct Held<S: State> {
+    replica: Replica<S>,
+    /// Who waits for the answer to which command.
+    waiting: BTreeMap<u64, oneshot::Sender<S::Reply>>,
+    view: Option<View>,
+}
+
+/// What a task that waits for a change is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Progress {
+    Changed(u64),
+    Closed(Option<Closure>),
+}
+
+/// What was read of a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading<R> {
+    /// What was read.
+    pub value: R,
+    /// Whether the state is that of before: this node is cut off from the others, or is back and
+    /// does not have their state yet.
+    pub is_stale: bool,
+}
+
+impl<S> Replicated<S, Total>
+where
+    S: State<Update: Live> + Default,
+{
+    /// Makes an update, when there is room, and waits until it is stable: held, with its place in
+    /// the order, by every member of the view. Whoever survives has applied it or will.
+    ///
+    /// If this node is cut off while it waits, it waits until the node is back; the update is then
+    /// made, once. If it is cut off already, the answer is [`SendError::NoPrimary`] and nothing was
+    /// done.
+    pub async fn update(&self, update: &S::Update) -> Result<S::Reply, SendError> {
+        let answer = self.send(encode(update)?).await?;
+        answer.await.map_err(|_| SendError::Closed)
+    }
+
+    /// Makes an update when there is room, and returns without waiting for the answer.
+    pub async fn cast(&self, update: &S::Update) -> Result<(), SendError> {
+        self.send(encode(update)?).await.map(drop)
+    }
+
+    /// Reads the state as it is here and now.
+    pub fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, RestoreError> {
+        self.copy.read(read)
+    }
+
+    /// The view in which updates are made; none while this node is in none.
+    pub fn view(&self) -> Option<View> {
+        self.copy.lock().view.clone()
+    }
+
+    /// What all members that applied the same updates have the same of: a hash of the state. None
+    /// while the state is stale. It takes as long as writing the whole state does.
+    pub fn hash(&self) -> Option<u64> {
+        self.copy.lock().replica.hash()
+    }
+
+    /// A watch on the state's changes from now on.
+    pub fn watch(&self) -> Watch {
+        Watch { progress: self.copy.progress.subscribe() }
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<oneshot::Receiver<S::Reply>, SendError> {
+        let mut command = Some(Command::Update(bytes));
+        poll_fn(|context| {
+            // The answer cannot come before it is known who waits for it.
+            let mut held = self.copy.lock();
+            if held.view.is_none() && !self.channel.port().is_closed() {
+                return std::task::Poll::Ready(Err(SendError::NoPrimary));
+            }
+            self.channel.port().poll_send(context, &mut command).map(|sent| {
+                let (answer, answered) = oneshot::channel();
+                held.waiting.insert(sent?, answer);
+                Ok(answered)
+            })
+        })
+        .await
+    }
+}
+
+impl<S: State, G> Drop for Replicated<S, G> {
+    fn drop(&mut self) {
+        self.applier.abort();
+    }
+}
+
+impl<S: State> Copy<S> {
+    fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, RestoreError> {
+        let held = self.lock();
+        match held.replica.state() {
+            Some(state) => Ok(Reading { value: read(state), is_stale: held.replica.is_stale() }),
+            None => Err(held.replica.broken().expect("an open state is there, or broken").clone()),
+        }
+    }
+
+    /// Takes in the object's events, in order, until there are none to come.
+    async fn apply(&self, port: Port) {
+        let mut changes = 0;
+        let mut closure = None;
+        while let Some(event) = poll_fn(|context| port.poll_next(context)).await {
+            if let Event::Closed(why) = &event {
+                closure = Some(why.clone());
+                break;
+            }
+            let answered = self.lock().on_event(&event);
+            for (waits, reply) in answered {
+                // Whoever asked may have gone.
+                let _ = waits.send(reply);
+            }
+            changes += 1;
+            self.progress.send_replace(Progress::Changed(changes));
+        }
+        self.lock().waiting.clear();
+        self.progress.send_replace(Progress::Closed(closure));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held<S>> {
+        self.held.lock().expect("the state's own code panicked before")
+    }
+}
+
+impl<S: State> Held<S> {
+    fn on_event(&mut self, event: &Event) -> Vec<(oneshot::Sender<S::Reply>, S::Reply)> {
+        match event {
+            Event::Replicated(ReplicatedEvent::View(view)) => self.view = Some(view.clone()),
+            Event::Replicated(ReplicatedEvent::Outside) => self.view = None,
+            _ => {}
+        }
+        let answered = self.replica.on_event(event).into_iter();
+        answered
+            .filter_map(|(number, reply)| Some((self.waiting.remove(&number)?, reply)))
+            .collect()
+    }
+}
+
+impl<S> Object for Replicated<S, Total>
+where
+    S: State<Update: Live> + Default,
+{
+    fn object_type() -> ObjectType {
+        ObjectType::replicated().of(<S::Update as Live>::schema().id())
+    }
+
+    fn schema() -> Option<Schema> {
+        Some(<S::Update as Live>::schema())
+    }
+
+    /// Waits until the state is there.
+    async fn hold(name: &Name, port: Port) -> Result<Self, OpenError> {
+        let channel = opened(name, port.clone()).await?;
+        let held = Held {
+            replica: Replica::new(port.clone(), S::default),
+            waiting: BTreeMap::new(),
+            view: None,
+        };
+        let progress = watch::Sender::new(Progress::Changed(0));
+        let copy = Arc::new(Copy { held: Mutex::new(held), progress });
+        let applier = copy.clone();
+        let applier = tokio::spawn(async move { applier.apply(port).await });
+        let it = Self { channel, copy, applier, is: PhantomData };
+        let mut watch = it.watch();
+        loop {
+            {
+                let held = it.copy.lock();
+                if let Some(error) = held.replica.broken() {
+                    let error = error.clone();
+                    return Err(OpenError::Broken { name: name.to_string(), error });
+                }
+                if held.view.is_some() && !held.replica.is_stale() {
+                    break;
+                }
+            }
+            if let Err(closure) = watch.changed().await {
+                let name = name.to_string();
+                return Err(match closure {
+                    Some(closure) => OpenError::Closed { name, closure },
+                    None => OpenError::Gone(name),
+                });
+            }
+        }
+        Ok(it)
+    }
+}
+
+/// Waits for changes of a replicated state.
+pub struct Watch {
+    progress: watch::Receiver<Progress>,
+}
+
+impl Watch {
+    /// Waits until the state, its view or its staleness may have changed since the last call. An
+    /// error, and why if that is known, when there are no changes to come.
+    pub async fn changed(&mut self) -> Result<(), Option<Closure>> {
+        if self.progress.changed().await.is_err() {
+            return Err(None);
+        }
+        match &*self.progress.borrow_and_update() {
+            Progress::Changed(_) => Ok(()),
+            Progress::Closed(closure) => Err(closure.clone()),
+        }
+    }
+}
