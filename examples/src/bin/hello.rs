@@ -1,9 +1,6 @@
 //! Hello: a topic, an average, the members. Start it in two terminals, then in a third.
-use std::time::Duration;
-
 use logo::prelude::*;
-use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,22 +9,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let average: Aggregate<Average> = node.open("/hello/average").await?;
     let mut members: Members = node.open("/hello/members").await?;
     average.set(f64::from(std::process::id()))?;
-    let (mut until, mut met, mut received) = (Instant::now() + Duration::from_secs(60), 1, 0);
+    let (mut until, mut met, mut received) = (in_seconds(60), 1, 0);
     while let Ok(Some(event)) = timeout_at(until, words.next()).await {
-        match event {
-            TopicEvent::View(view) if view.members.len() > 1 => {
-                // Whoever was here first leaves first, so that somebody is here for the next.
-                let stay = if view.members[0] == node.member() { 3 } else { 15 };
-                until = Instant::now() + Duration::from_secs(stay);
-                met = met.max(members.now().len());
-                words.send(&"hello".to_owned()).await?;
-            }
-            TopicEvent::Message { own: None, .. } => received += 1,
-            _ => {}
+        if let TopicEvent::View(view) = &event && view.members.len() > 1 {
+            // Whoever was here first leaves first, so that somebody is here for the next.
+            until = in_seconds(if view.members[0] == node.member() { 3 } else { 10 });
+            words.send(&"hello".to_owned()).await?;
         }
+        received += usize::from(matches!(event, TopicEvent::Message { own: None, .. }));
+        met = met.max(members.now().len());
     }
     let average = average.get().and_then(|estimate| estimate.value);
-    println!("{}", json!({ "members": met, "received": received, "average": average }));
+    println!("{}", serde_json::json!({"members": met, "received": received, "average": average}));
     node.stop().await;
-    std::process::exit(i32::from(received == 0));
+    if received > 0 { Ok(()) } else { Err("nobody came".into()) }
+}
+
+fn in_seconds(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds)
 }
