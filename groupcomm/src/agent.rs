@@ -233,6 +233,7 @@ impl Agent {
             }
             Signal::Suspect(_) | Signal::Open(..) | Signal::Closed(_) => {}
         }
+        self.objects.on_reach(self.configuration.is_cut_off());
     }
 
     fn finish(&mut self, now: Time, io: &mut Io<'_>) {

@@ -639,6 +639,11 @@ impl Configuration {
             && (waited || awaited.all(|m| has_promised(m.node)))
     }
 
+    /// Whether this node is in a view most of whose members it believes gone.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.view().is_some_and(|view| !self.believes_in_quorum(view))
+    }
+
     /// Whether a quorum is believed up. Who was cut off comes back with old suspicions; if it led a
     /// change then, it would leave out those who just promised to follow.
     fn believes_in_quorum(&self, view: &View) -> bool {

@@ -31,6 +31,8 @@ pub(crate) struct Object {
     joined_at: u64,
     /// Whether a view was installed since it joined.
     has_view: bool,
+    /// Whether the application was told that most others are out of reach.
+    is_cut_off: bool,
     /// Of a replicated state: whether the replica was given one since it joined.
     has_state: bool,
     /// The state that is being fetched, and what comes after it.
@@ -101,6 +103,7 @@ impl Objects {
                 is_opened: false,
                 joined_at: 0,
                 has_view: false,
+                is_cut_off: false,
                 has_state: false,
                 pull: None,
                 later: VecDeque::new(),
@@ -169,7 +172,24 @@ impl Objects {
                     Event::Topic(TopicEvent::Outside)
                 });
                 object.has_view = false;
+                object.is_cut_off = false;
                 object.has_state = false;
+            }
+        }
+    }
+
+    /// Most members of the view are believed gone, or are not. Whom that is news to is told.
+    pub(crate) fn on_reach(&mut self, is_cut_off: bool) {
+        for (id, object) in &mut self.objects {
+            if object.has_view && object.is_cut_off != is_cut_off {
+                object.is_cut_off = is_cut_off;
+                object.push(match (object.is_replicated(), is_cut_off) {
+                    (false, true) => Event::Topic(TopicEvent::CutOff),
+                    (false, false) => Event::Topic(TopicEvent::Reached),
+                    (true, true) => Event::Replicated(ReplicatedEvent::CutOff),
+                    (true, false) => Event::Replicated(ReplicatedEvent::Reached),
+                });
+                self.touched.insert(*id);
             }
         }
     }
@@ -294,6 +314,7 @@ impl Object {
             return;
         }
         self.has_view = true;
+        self.is_cut_off = false;
         if !self.is_replicated() {
             self.push(Event::Topic(TopicEvent::View(view)));
             return;

@@ -197,6 +197,12 @@ pub enum TopicEvent {
     /// its last view may be unknown to the others, and what it sent then and was not told to be
     /// stable is sent again: it may hear that twice.
     Outside,
+    /// Most members of the view are believed gone or out of reach. Until they are back, or this
+    /// node is in another view, nothing is agreed on: what is sent waits, and what this node knows
+    /// may be of the past.
+    CutOff,
+    /// After [`TopicEvent::CutOff`]: most members are in reach again.
+    Reached,
     /// A message.
     Message {
         /// Who sent it.
@@ -252,6 +258,11 @@ pub enum ReplicatedEvent {
     /// This node is in no view any more: see [`TopicEvent::Outside`]. The state is stale, and is
     /// replaced when this node is back.
     Outside,
+    /// Most members of the view are believed gone or out of reach: see [`TopicEvent::CutOff`]. The
+    /// state may be stale until they are back.
+    CutOff,
+    /// After [`ReplicatedEvent::CutOff`]: most members are in reach again.
+    Reached,
     /// Begin with the type's initial state: nobody who lives holds another.
     Founded,
     /// A piece of the state, in which is all that was told before its first piece. What is told

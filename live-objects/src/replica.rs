@@ -101,6 +101,8 @@ pub struct Replica<S: State> {
     /// those commands, and bounds how many there are.
     replies: BTreeMap<u64, S::Reply>,
     skipped: u64,
+    /// Most of the others are out of reach.
+    is_cut_off: bool,
 }
 
 /// What a replica has of the others' state.
@@ -116,7 +118,15 @@ impl<S: State> Replica<S> {
     /// what `initial` makes: the same at every member.
     pub fn new(port: Port, initial: impl Fn() -> S + Send + 'static) -> Self {
         let (held, stale, replies) = (Held::None, None, BTreeMap::new());
-        Self { port, initial: Box::new(initial), held, stale, replies, skipped: 0 }
+        Self {
+            port,
+            initial: Box::new(initial),
+            held,
+            stale,
+            replies,
+            skipped: 0,
+            is_cut_off: false,
+        }
     }
 
     /// Asks for an update, and returns its number. It is applied when [`Replica::on_event`] hears
@@ -137,8 +147,12 @@ impl<S: State> Replica<S> {
     pub fn on_event(&mut self, event: &Event) -> Vec<(u64, S::Reply)> {
         let Event::Replicated(event) = event else { return Vec::new() };
         match event {
-            ReplicatedEvent::View(_) => {}
-            ReplicatedEvent::Outside => self.on_outside(),
+            ReplicatedEvent::View(_) | ReplicatedEvent::Reached => self.is_cut_off = false,
+            ReplicatedEvent::CutOff => self.is_cut_off = true,
+            ReplicatedEvent::Outside => {
+                self.is_cut_off = false;
+                self.on_outside();
+            }
             ReplicatedEvent::Founded => {
                 self.replies.clear();
                 self.become_current((self.initial)());
@@ -163,10 +177,10 @@ impl<S: State> Replica<S> {
         if let Held::Current(state) = &self.held { Some(state) } else { self.stale.as_ref() }
     }
 
-    /// Whether the state, if there is one, is not kept up to date: the node is outside, or is back
-    /// and the state that the others have is not wholly restored.
+    /// Whether the state, if there is one, may not be up to date: the node is outside or cut off,
+    /// or is back and the state that the others have is not wholly restored.
     pub fn is_stale(&self) -> bool {
-        !matches!(self.held, Held::Current(_))
+        self.is_cut_off || !matches!(self.held, Held::Current(_))
     }
 
     /// Why there is no state, if that is because restoring one failed.

@@ -11,7 +11,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     average.set(f64::from(std::process::id()))?;
     let (mut until, mut met, mut received) = (in_seconds(60), 1, 0);
     while let Ok(Some(event)) = timeout_at(until, words.next()).await {
-        if let TopicEvent::View(view) = &event && view.members.len() > 1 {
+        if let TopicEvent::View(view) = &event
+            && view.members.len() > 1
+        {
             // Whoever was here first leaves first, so that somebody is here for the next.
             until = in_seconds(if view.members[0] == node.member() { 3 } else { 10 });
             words.send(&"hello".to_owned()).await?;

@@ -68,6 +68,8 @@ impl Dynamic {
                 json!({ "view": { "number": view.epoch.number, "members": view.members.len() } })
             }
             TopicEvent::Outside => json!({ "outside": true }),
+            TopicEvent::CutOff => json!({ "cut_off": true }),
+            TopicEvent::Reached => json!({ "cut_off": false }),
             TopicEvent::Stable { message } => json!({ "stable": message }),
             TopicEvent::Lagged { missed } => json!({ "lagged": missed }),
         }

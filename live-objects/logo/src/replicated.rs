@@ -41,6 +41,8 @@ struct Held<S: State> {
     /// Who waits for the answer to which command.
     waiting: BTreeMap<u64, oneshot::Sender<S::Reply>>,
     view: Option<View>,
+    /// Most of the others are out of reach.
+    is_cut_off: bool,
 }
 
 /// What a task that waits for a change is told.
@@ -106,7 +108,7 @@ where
         poll_fn(|context| {
             // The answer cannot come before it is known who waits for it.
             let mut held = self.copy.lock();
-            if held.view.is_none() && !self.channel.port().is_closed() {
+            if !held.reaches_others() && !self.channel.port().is_closed() {
                 return std::task::Poll::Ready(Err(SendError::NoPrimary));
             }
             self.channel.port().poll_send(context, &mut command).map(|sent| {
@@ -161,10 +163,20 @@ impl<S: State> Copy<S> {
 }
 
 impl<S: State> Held<S> {
+    /// Whether updates can be agreed on now.
+    fn reaches_others(&self) -> bool {
+        self.view.is_some() && !self.is_cut_off
+    }
+
     fn on_event(&mut self, event: &Event) -> Vec<(oneshot::Sender<S::Reply>, S::Reply)> {
         match event {
-            Event::Replicated(ReplicatedEvent::View(view)) => self.view = Some(view.clone()),
+            Event::Replicated(ReplicatedEvent::View(view)) => {
+                self.view = Some(view.clone());
+                self.is_cut_off = false;
+            }
             Event::Replicated(ReplicatedEvent::Outside) => self.view = None,
+            Event::Replicated(ReplicatedEvent::CutOff) => self.is_cut_off = true,
+            Event::Replicated(ReplicatedEvent::Reached) => self.is_cut_off = false,
             _ => {}
         }
         let answered = self.replica.on_event(event).into_iter();
@@ -193,6 +205,7 @@ where
             replica: Replica::new(port.clone(), S::default),
             waiting: BTreeMap::new(),
             view: None,
+            is_cut_off: false,
         };
         let progress = watch::Sender::new(Progress::Changed(0));
         let copy = Arc::new(Copy { held: Mutex::new(held), progress });

@@ -107,6 +107,29 @@ async fn a_state_is_the_same_for_those_who_come_later() {
     assert_eq!(soon(later.update(&"whale".to_owned())).await, Err(SendError::Closed));
 }
 
+/// Of two, the one with the lower id goes on alone; the other cannot know that it may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_reads_what_is_stale_and_updates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes = Vec::from(nodes(folder.path()).await);
+    nodes.sort_by_key(|node| node.member().node);
+    let mut states: Vec<Replicated<Words>> = Vec::new();
+    for node in &nodes {
+        states.push(soon(node.open("/words")).await.unwrap());
+    }
+    assert_eq!(soon(states[0].update(&"whale".to_owned())).await, Ok(1));
+    assert_eq!(soon(states[1].update(&"whale".to_owned())).await, Ok(2));
+    drop(nodes.remove(0));
+    let left = &states[1];
+    let read = || left.read(|words| words.0.get("whale").copied()).unwrap();
+    let mut watch = left.watch();
+    while !read().is_stale {
+        soon(watch.changed()).await.unwrap();
+    }
+    assert_eq!(read().value, Some(2));
+    assert_eq!(soon(left.update(&"whale".to_owned())).await, Err(SendError::NoPrimary));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_has_one_type_and_who_asks_for_another_is_told_both() {
     let folder = tempfile::tempdir().unwrap();

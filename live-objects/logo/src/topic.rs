@@ -72,6 +72,11 @@ pub enum TopicEvent<T> {
     View(View),
     /// This node is in no view for now, and misses what is sent. Not of best-effort topics.
     Outside,
+    /// Most others are out of reach: until they are back nothing is agreed on, and what is sent
+    /// waits. Not of best-effort topics.
+    CutOff,
+    /// After `CutOff`: most others are in reach again.
+    Reached,
     /// All that this handle sent, up to this number, is held by every member of the view: whoever
     /// survives hears it. Not of best-effort topics.
     Stable(u64),
@@ -149,6 +154,8 @@ fn read<T: Live>(event: Event) -> TopicEvent<T> {
         },
         Event::Topic(Told::View(view)) => TopicEvent::View(view),
         Event::Topic(Told::Outside) => TopicEvent::Outside,
+        Event::Topic(Told::CutOff) => TopicEvent::CutOff,
+        Event::Topic(Told::Reached) => TopicEvent::Reached,
         Event::Topic(Told::Stable { message }) => TopicEvent::Stable(message),
         Event::Topic(Told::Lagged { missed }) => TopicEvent::Lagged(missed),
         Event::Closed(closure) => TopicEvent::Closed(closure),

@@ -51,6 +51,8 @@ impl Hosted {
             }
             ReplicatedEvent::Restore { last: false, .. }
             | ReplicatedEvent::Freeze { .. }
+            | ReplicatedEvent::CutOff
+            | ReplicatedEvent::Reached
             | ReplicatedEvent::Stable { .. } => return None,
         }
         Some((self.epoch?, self.updates, self.replica.hash()?))

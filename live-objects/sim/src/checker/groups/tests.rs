@@ -62,6 +62,8 @@ impl Story {
                     ReplicatedEvent::Update { from, own, bytes }
                 }
                 TopicEvent::Stable { message } => ReplicatedEvent::Stable { message },
+                TopicEvent::CutOff => ReplicatedEvent::CutOff,
+                TopicEvent::Reached => ReplicatedEvent::Reached,
                 TopicEvent::Lagged { .. } => panic!("of best-effort topics alone"),
             })
         };
