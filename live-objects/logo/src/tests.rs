@@ -1,5 +1,7 @@
 //! Handles on real sockets of this machine.
 
+mod weak;
+
 use std::path::Path;
 use std::time::Duration;
 
