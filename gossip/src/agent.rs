@@ -8,28 +8,37 @@
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
 
+mod claims;
+mod directory;
 mod exchange;
 mod join;
 mod listeners;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use live_objects::{
     Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId, ObjectType,
-    Properties, Rng, Start, Target, Time, Via,
+    Port, Properties, Refusal, Rng, Signal, Spec, Start, Target, Time, Via,
 };
 use rand::RngExt;
 use tracing::trace;
 
+use self::claims::Claims;
+use self::directory::Directories;
 use self::listeners::Listeners;
+use self::topics::Topics;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::entry::{Addresses, Entry, Generation, Standing};
 use crate::knowledge::{Knowledge, Source};
 use crate::members::{Change, Merged};
+use crate::news::{FANOUT, MESSAGE_BYTES_MAX};
 use crate::probe::{Partners, Probes};
+use crate::records::RECORD_BYTES_MAX;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
 use crate::transfer::{Gives, Pulls};
@@ -60,6 +69,9 @@ struct Agent {
     rng: Rng,
     pulls: Pulls,
     gives: Gives,
+    topics: Topics,
+    directories: Directories,
+    claims: Claims,
     rounds: u64,
     round_at: Time,
     /// What changed in this step, for the listeners.
@@ -67,6 +79,12 @@ struct Agent {
 }
 
 impl Gossip {
+    /// The name of a directory that every node keeps: which objects are open, where, with which
+    /// types. Its keys are their names; its values are their types, [`ObjectType`] in postcard's
+    /// form; its publishers are their holders. Objects of kind `Members` are not in it. It is
+    /// opened as [`ObjectType::directory`], and nobody can publish in it.
+    pub const CLAIMS: &str = "/claims";
+
     /// A module of this configuration.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let config = config.checked()?;
@@ -79,9 +97,21 @@ impl Gossip {
         self.life = Life::Up(Box::new(agent));
     }
 
-    fn on_open(&mut self, object: ObjectId, io: &mut Io<'_>) {
-        io.emit(object, Event::Opened).expect("an empty queue takes any event");
-        self.listeners.open(object);
+    fn on_open(&mut self, object: ObjectId, spec: Arc<Spec>, io: &mut Io<'_>) {
+        let event = match &mut self.life {
+            Life::Up(agent) if spec.ty.kind != Kind::Members => {
+                let held = agent.held(&spec);
+                if held.is_none() {
+                    agent.carry(object, spec, io);
+                }
+                held.map_or(Event::Opened, |held| Event::Refused(Refusal::Held { held }))
+            }
+            _ => {
+                self.listeners.open(object);
+                Event::Opened
+            }
+        };
+        io.emit(object, event).expect("an empty queue takes any event");
     }
 
     fn on_stop(&mut self, io: &mut Io<'_>) {
@@ -106,24 +136,59 @@ impl Module for Gossip {
 
     /// A change reaches a node about as often as each other node passes it on.
     fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
-        if ty.kind != Kind::Members {
-            return Err(Lack::Kind(ty.kind.clone()));
-        }
-        Lack::of(ty, Properties::of_agreement(Agreement::Eventual))?;
+        let keeps = Properties::of_agreement(Agreement::Eventual);
         let copies = match &self.life {
             Life::Up(agent) => agent.knowledge.sent_max(),
             Life::Unborn | Life::Stopped => self.config.sent_max(1),
         };
-        Ok(Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 })
+        let cost = match ty.kind {
+            Kind::Members => Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 },
+            Kind::Topic => {
+                let overhead_bytes = wire::MESSAGE_LEN_MIN as u32;
+                Cost { copies: FANOUT as u32 + 1, overhead_bytes }
+            }
+            Kind::Directory => Cost { copies, overhead_bytes: wire::RECORD_LEN_MIN as u32 },
+            Kind::Custom(_) | Kind::Replicated | Kind::Aggregate(_) => {
+                return Err(Lack::Kind(ty.kind.clone()));
+            }
+        };
+        Lack::of(ty, keeps).map(|()| cost)
+    }
+
+    fn command_bytes_max(&self, ty: &ObjectType) -> usize {
+        match ty.kind {
+            Kind::Topic => MESSAGE_BYTES_MAX,
+            Kind::Directory => RECORD_BYTES_MAX,
+            _ => Port::COMMAND_BYTES_MAX,
+        }
     }
 
     fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
         match (input, &mut self.life) {
             (Input::Start(start), Life::Unborn) => self.on_start(now, &start, io),
-            (Input::Open { object, .. }, Life::Unborn | Life::Up(_)) => self.on_open(object, io),
-            (Input::Close { object }, _) => self.listeners.close(object),
-            (Input::Drained { object }, _) => self.listeners.drained(object),
+            (Input::Open { object, spec }, Life::Unborn | Life::Up(_)) => {
+                self.on_open(object, spec, io);
+            }
+            (Input::Close { object }, life) => {
+                self.listeners.close(object);
+                if let Life::Up(agent) = life {
+                    agent.stop_carrying(object);
+                }
+            }
+            (Input::Drained { object }, life) => {
+                self.listeners.drained(object);
+                if let Life::Up(agent) = life {
+                    agent.on_drained(object, io);
+                }
+            }
+            (Input::Commands { object }, Life::Up(agent)) => agent.on_commands(object, io),
             (Input::Commands { object }, _) => refuse_commands(object, io),
+            (Input::Signal(Signal::Open(object, spec)), Life::Up(agent)) => {
+                agent.claim(object, spec, io);
+            }
+            (Input::Signal(Signal::Closed(object)), Life::Up(agent)) => {
+                agent.on_strong_closed(object);
+            }
             (Input::Stop, _) => self.on_stop(io),
             (Input::Datagram { from, bytes }, Life::Up(agent)) => {
                 agent.on_datagram(now, from, &bytes, io);
@@ -137,8 +202,8 @@ impl Module for Gossip {
             }
             (Input::Room { to }, Life::Up(agent)) => agent.give(to, io),
             (Input::Wake, Life::Up(agent)) => agent.on_wake(now, io),
-            // Nothing that other modules signal is known better here, and who is not up hears
-            // nothing.
+            // Nothing that other modules signal of members is known better here, and who is not
+            // up hears nothing.
             _ => {}
         }
     }
@@ -146,6 +211,7 @@ impl Module for Gossip {
     fn finish(&mut self, _now: Time, io: &mut Io<'_>) {
         if let Life::Up(agent) = &mut self.life {
             agent.pull(io);
+            agent.push(io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
         }
@@ -181,6 +247,9 @@ impl Agent {
             rng: rng.fork("knock"),
             pulls: Pulls::default(),
             gives: Gives::default(),
+            topics: Topics::new(config.retransmit_mult, rng.fork("news")),
+            directories: Directories::new(start, config.retransmit_mult, rng.fork("records")),
+            claims: Claims::new(),
             rounds: 0,
             round_at: now + offset,
             changes: Vec::new(),
@@ -248,7 +317,40 @@ impl Agent {
         } else {
             self.suspicions.clear(member.node);
         }
+        self.show(&change);
         self.changes.push(change);
+    }
+
+    /// A weak object of this node, but for those of kind `Members`.
+    fn carry(&mut self, object: ObjectId, spec: Arc<Spec>, io: &mut Io<'_>) {
+        match spec.ty.kind {
+            Kind::Topic => self.topics.open(object, claims::hash(&spec.ty)),
+            Kind::Directory => self.directories.open(object),
+            _ => return,
+        }
+        self.claim(object, spec, io);
+    }
+
+    fn stop_carrying(&mut self, object: ObjectId) {
+        self.topics.close(object);
+        self.directories.close(object, self.rounds);
+        self.unclaim(object);
+    }
+
+    fn on_commands(&mut self, object: ObjectId, io: &mut Io<'_>) {
+        if self.topics.has(object) {
+            self.on_sends(object, io);
+        } else if self.directories.has(object) {
+            self.on_asks(object, io);
+        } else {
+            refuse_commands(object, io);
+        }
+    }
+
+    fn on_drained(&mut self, object: ObjectId, io: &mut Io<'_>) {
+        self.topics.on_drained(object, io);
+        self.on_directory_drained(object, io);
+        self.on_closed_drained(object, io);
     }
 
     /// Tells some members good-bye; they tell the others.
@@ -277,7 +379,7 @@ fn len_max(to: NodeId, io: &mut Io<'_>) -> Option<usize> {
     Some(len_max)
 }
 
-/// Objects of kind `Members` have no commands.
+/// Objects of kind `Members` have no commands, nor have those that are not carried any more.
 fn refuse_commands(object: ObjectId, io: &mut Io<'_>) {
     while let Some(taken) = io.take(object, usize::MAX) {
         io.count("gossip.unknown_command");

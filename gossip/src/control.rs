@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
+use crate::records::{Hashes, Inventory, Record};
 
 /// The longest message: a piece of a table that is written, sent and read in one go.
 pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
@@ -19,6 +20,14 @@ pub(crate) enum Control {
     Pull { entry: Entry },
     /// A piece of the table, and whether it is the last.
     Table { entries: Vec<Entry>, last: bool },
+    /// A piece of what I have of the records; send me what I lack there, and ask for what you lack.
+    Inventory(Inventory),
+    /// Send me the records that have these hashes.
+    Want(Hashes),
+    /// Records that you lack.
+    Records { records: Vec<Record> },
+    /// What I have of the records, summed up; send me pieces of what you have where that differs.
+    Sums(Hashes),
 }
 
 impl Control {
@@ -36,6 +45,22 @@ impl Control {
             piece.extend(entries.next());
         }
         Self::Table { entries: piece, last: entries.peek().is_none() }
+    }
+
+    /// Records, in as many messages as they take.
+    pub(crate) fn records(records: Vec<Record>) -> Vec<Self> {
+        let mut messages: Vec<Vec<Record>> = Vec::new();
+        let mut room = 0;
+        for record in records {
+            let len = RECORD_LEN_MAX + record.len();
+            if len > room {
+                messages.push(Vec::new());
+                room = MESSAGE_LEN_MAX - RECORDS_LEN_MAX;
+            }
+            room -= len;
+            messages.last_mut().expect("just seen to").push(record);
+        }
+        messages.into_iter().map(|records| Self::Records { records }).collect()
     }
 
     /// Writes it.
@@ -63,10 +88,19 @@ fn entry_len_max(entry: &Entry) -> usize {
 /// What a table takes beside its entries: variant, count, last.
 const TABLE_LEN_MAX: usize = 1 + 3 + 1;
 
+/// What a message of records takes beside them: variant, count.
+const RECORDS_LEN_MAX: usize = 1 + 3;
+
+/// The most bytes that a record takes beside key and value: object, publisher, a version of 63
+/// bits, both lengths, and whether there is a value.
+const RECORD_LEN_MAX: usize = 16 + 16 + 16 + 9 + 2 + 2 + 1;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::entry::tests::{entries, entry};
+    use crate::records::Version;
+    use crate::records::tests::{record, records};
     use proptest::prelude::*;
 
     proptest! {
@@ -94,6 +128,49 @@ mod tests {
                 if last {
                     break;
                 }
+            }
+            prop_assert_eq!(got, given);
+        }
+
+        #[test]
+        fn records_are_read_as_written(records in prop::collection::vec(records(), 0..9)) {
+            let hashes = Hashes(records.iter().map(Record::hash).collect());
+            let inventory = Inventory { from: 0, to: u64::MAX, hashes: hashes.clone() };
+            for message in [
+                Control::Inventory(inventory),
+                Control::Want(hashes.clone()),
+                Control::Sums(hashes),
+                Control::Records { records },
+            ] {
+                prop_assert_eq!(Control::decode(&message.encode()), Ok(message));
+            }
+        }
+
+        #[test]
+        fn records_damaged_never_panic(
+            records in prop::collection::vec(records(), 1..9),
+            at: prop::sample::Index,
+            bits in 1..=255_u8,
+        ) {
+            let mut bytes = Control::Records { records }.encode().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+            let _ = Control::decode(&bytes);
+            let _ = Control::decode(&bytes[..at]);
+        }
+
+        #[test]
+        fn messages_of_records_fit_and_join(lens in prop::collection::vec(0..1_000_usize, 0..300)) {
+            let long = |len: usize| Record {
+                value: Some(vec![7; len].into()),
+                ..record(1, b"", u64::from(Version::MAX))
+            };
+            let given: Vec<Record> = lens.into_iter().map(long).collect();
+            let mut got = Vec::new();
+            for message in Control::records(given.clone()) {
+                prop_assert!(message.encode().len() <= MESSAGE_LEN_MAX);
+                let Control::Records { records } = message else { unreachable!() };
+                got.extend(records);
             }
             prop_assert_eq!(got, given);
         }
@@ -128,6 +205,13 @@ mod tests {
         assert_eq!(hex(&pull), format!("00{written}"));
         let table = Control::Table { entries: vec![entry(1, 300)], last: true };
         assert_eq!(hex(&table), format!("0101{written}01"));
+        let inventory = Inventory { from: 1, to: 300, hashes: Hashes(vec![7]) };
+        assert_eq!(hex(&Control::Inventory(inventory)), "0201ac02010000000000000007");
+        assert_eq!(hex(&Control::Want(Hashes(vec![7]))), "03010000000000000007");
+        assert_eq!(hex(&Control::Sums(Hashes(vec![7]))), "05010000000000000007");
+        let told = Control::Records { records: vec![record(1, b"k", 7)] };
+        let golden = format!("0401{}{node}{life}07016b010576616c7565", "03".repeat(16));
+        assert_eq!(hex(&told), golden);
     }
 
     #[test]

@@ -63,12 +63,14 @@ fn hash(entry: &Entry) -> u64 {
         .fold(0, |hash, word| mix(hash ^ word))
 }
 
-fn halves(bytes: &[u8; 16]) -> [u64; 2] {
+/// An id as two words.
+pub(crate) fn halves(bytes: &[u8; 16]) -> [u64; 2] {
     let both = u128::from_be_bytes(*bytes);
     [(both >> 64) as u64, both as u64]
 }
 
-fn mix(word: u64) -> u64 {
+/// The finaliser.
+pub(crate) fn mix(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,5 +1,5 @@
-//! Gossip: weak and wide. Who is in the cluster, at a cost a node that does not grow with the
-//! cluster.
+//! Gossip: weak and wide. Who is in the cluster, what members say to each other and what they
+//! publish, at a cost a node that does not grow with the cluster.
 //!
 //! [`Gossip`] is a [`Module`](live_objects::Module) without I/O. Membership is SWIM (Das, Gupta and
 //! Motivala, DSN 2002): each period a node probes one other, changes travel on the probes, and who
@@ -13,8 +13,18 @@
 //! one exchange a period, and no datagram is longer than 1,200 bytes with all headers. Nothing that
 //! comes from the network makes it panic, and every table has a limit.
 //!
-//! **Not guaranteed.** Any two nodes may differ at any moment, and see changes in different orders:
-//! who needs the same views in the same order needs [`Agreement::Views`], which this module does
+//! A message of a best-effort topic reaches most holders that are up, within a few periods, in any
+//! order, and none twice in one life; a holder that reads too slowly is told how many it missed.
+//! What is published in a directory is found at every node, once nothing changes any more, as long
+//! as its publisher is up, and not after it is known to be down; only who published a value
+//! replaces or withdraws it. A weak object has one type: of two that claim its name the stronger,
+//! then the one of more holders stays, within ten periods after the claims met, and the others are
+//! told. [`Gossip::CLAIMS`] lists who has what open.
+//!
+//! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
+//! no database: who asks is told what this node knows by then. Any two nodes may differ at any
+//! moment, and see changes in different orders: who needs the same views in the same order needs
+//! [`Agreement::Views`], which this module does
 //! not offer. A verdict may be wrong. Members are trusted not to lie.
 //!
 //! ```
@@ -53,7 +63,9 @@
 //! **Reading order.** `entry`: what nodes say of each other, and whose word counts more. `members`,
 //! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
 //! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
-//! get in. `agent` and the files below it: the machine that all these are parts of.
+//! get in. `queue`: what travels beside the membership; `news`: messages of topics; `records`: what
+//! is published, and which names are claimed. `agent` and the files below it: the machine that all
+//! these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views
@@ -65,7 +77,10 @@ mod digest;
 mod entry;
 mod knowledge;
 mod members;
+mod news;
 mod probe;
+mod queue;
+mod records;
 mod rumor;
 mod seeds;
 mod suspicion;

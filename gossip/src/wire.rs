@@ -14,11 +14,14 @@
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
+//!  tags 16 to 23:  see `wire/news.rs`
 //! ```
 //!
 //! A section of an unknown tag is passed over, so that later versions can put more into the same
 //! exchange. Anything else that is not as drawn makes the whole packet void. What is decoded holds
 //! nothing of the buffer it came in.
+
+mod news;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,8 +29,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{Envelope, Incarnation, Member, NodeId};
 use thiserror::Error;
 
+pub(crate) use self::news::{
+    MESSAGE_LEN_MIN, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
+};
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
+use crate::records::AbsurdRecord;
 
 /// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
 /// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
@@ -55,7 +62,7 @@ pub(crate) const INVENTORY_SECTION_LEN: usize = SECTION_LEN + 2 * NodeId::LEN;
 pub(crate) const HASH_LEN: usize = 4;
 
 /// What tag and length of a section take.
-const SECTION_LEN: usize = 1 + 2;
+pub(crate) const SECTION_LEN: usize = 1 + 2;
 
 /// A packet of an exchange.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,6 +74,7 @@ pub(crate) struct Packet {
     pub(crate) buckets: Option<[u32; BUCKETS]>,
     pub(crate) inventory: Option<Inventory>,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) news: NewsSections,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -89,12 +97,15 @@ pub(crate) enum Leg {
     ProbeRequest { number: u32, target: NodeId },
     /// What the digests showed to be missing.
     Rest { number: u32 },
+    /// What was just said, in other sections than those of members. Nobody answers.
+    Push,
 }
 
 impl Packet {
     /// A packet with nothing in it yet.
     pub(crate) const fn new(leg: Leg) -> Self {
-        Self { leg, digest: None, buckets: None, inventory: None, entries: Vec::new() }
+        let news = NewsSections::NONE;
+        Self { leg, digest: None, buckets: None, inventory: None, entries: Vec::new(), news }
     }
 
     /// How long it is when written.
@@ -106,7 +117,7 @@ impl Packet {
         let inventory =
             inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
-        LEG_LEN + target + digest + buckets + inventory + entries
+        LEG_LEN + target + digest + buckets + inventory + entries + self.news.encoded_len()
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -138,6 +149,7 @@ impl Packet {
             put_section(&mut out, TAG_ENTRIES, self.entries_len());
             self.entries.iter().for_each(|entry| put_entry(&mut out, entry));
         }
+        self.news.put(&mut out);
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -158,6 +170,7 @@ impl Packet {
                         packet.entries.push(take_entry(&mut body)?);
                     }
                 }
+                tag if NewsSections::has(tag) => packet.news.take(tag, &mut body)?,
                 _ => continue,
             }
             if !body.is_empty() {
@@ -177,6 +190,7 @@ impl Packet {
             Leg::Ack { number } => (LEG_ACK, number),
             Leg::ProbeRequest { number, .. } => (LEG_PROBE_REQUEST, number),
             Leg::Rest { number } => (LEG_REST, number),
+            Leg::Push => (LEG_PUSH, 0),
         };
         out.put_u8(code);
         out.put_u32(number);
@@ -205,8 +219,12 @@ pub(crate) enum PacketError {
     UnknownStanding(u8),
     #[error("an unknown family of addresses, {0}")]
     UnknownFamily(u8),
+    #[error("a message of {0} bytes, longer than any")]
+    LongMessage(usize),
     #[error(transparent)]
     Absurd(#[from] Absurd),
+    #[error(transparent)]
+    Record(#[from] AbsurdRecord),
 }
 
 impl From<bytes::TryGetError> for PacketError {
@@ -251,6 +269,7 @@ fn take_leg(bytes: &mut &[u8]) -> Result<Leg, PacketError> {
             Ok(Leg::ProbeRequest { number, target: NodeId::from_bytes(take_array(bytes)?) })
         }
         LEG_REST => Ok(Leg::Rest { number }),
+        LEG_PUSH => Ok(Leg::Push),
         unknown => Err(PacketError::UnknownLeg(unknown)),
     }
 }
@@ -311,6 +330,7 @@ const LEG_PROBE: u8 = 1;
 const LEG_ACK: u8 = 2;
 const LEG_PROBE_REQUEST: u8 = 3;
 const LEG_REST: u8 = 4;
+const LEG_PUSH: u8 = 16;
 
 const TAG_ENTRIES: u8 = 1;
 const TAG_DIGEST: u8 = 2;
@@ -323,16 +343,18 @@ const FAMILY_V4: u8 = 4;
 const FAMILY_V6: u8 = 6;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use super::news::tests::sections;
     use super::*;
     use crate::entry::tests::{entries, entry};
     use proptest::prelude::*;
 
     fn legs() -> impl Strategy<Value = Leg> {
-        (any::<u32>(), any::<[u8; 16]>(), 0..4_u8).prop_map(|(number, target, leg)| match leg {
+        (any::<u32>(), any::<[u8; 16]>(), 0..5_u8).prop_map(|(number, target, leg)| match leg {
             0 => Leg::Probe { number },
             1 => Leg::Ack { number },
             2 => Leg::ProbeRequest { number, target: NodeId::from_bytes(target) },
+            3 => Leg::Push,
             _ => Leg::Rest { number },
         })
     }
@@ -345,15 +367,17 @@ mod tests {
     }
 
     fn packets() -> impl Strategy<Value = Packet> {
-        let sections = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
+        let digests = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
         let inventory = prop::option::of(inventories());
-        (legs(), sections, inventory, prop::collection::vec(entries(), 0..9)).prop_map(
-            |(leg, (digest, buckets), inventory, entries)| Packet {
+        let entries = prop::collection::vec(entries(), 0..9);
+        (legs(), digests, inventory, entries, sections()).prop_map(
+            |(leg, (digest, buckets), inventory, entries, news)| Packet {
                 leg,
                 digest,
                 buckets,
                 inventory,
                 entries,
+                news,
             },
         )
     }
@@ -398,7 +422,11 @@ mod tests {
         }
 
         #[test]
-        fn unknown_sections_are_passed_over(packet in packets(), tag in 5..=255_u8, body: Vec<u8>) {
+        fn unknown_sections_are_passed_over(
+            packet in packets(),
+            tag in 24..=255_u8,
+            body: Vec<u8>,
+        ) {
             let mut bytes = packet.encode().to_vec();
             put_section_to(&mut bytes, tag, &body);
             prop_assert_eq!(Packet::decode(&bytes), Ok(packet));
@@ -411,7 +439,7 @@ mod tests {
         bytes.extend(body);
     }
 
-    fn hex(bytes: &[u8]) -> String {
+    pub(crate) fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 

@@ -4,6 +4,7 @@ mod founding;
 mod groups;
 mod loopback;
 mod membership;
+mod news;
 mod tidy;
 mod views;
 

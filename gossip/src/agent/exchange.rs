@@ -47,6 +47,9 @@ impl Agent {
         for entry in &packet.entries {
             objects |= self.hear(now, entry.clone(), source, io);
         }
+        self.hear_records(&packet.news.records, Source::News, io);
+        self.hear_messages(&packet.news.messages, io);
+        self.compare_records(from, packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         if self.knowledge.members().standing(from).is_none() {
             self.pulls.offer(from);
@@ -62,6 +65,7 @@ impl Agent {
                 self.say_rest(number, from, packet, io);
             }
             Leg::Rest { number } => self.say_rest(number, from, packet, io),
+            Leg::Push => {}
             Leg::ProbeRequest { number, target } => {
                 let stage = Stage::Helping { asker: from, number };
                 self.on_request(now, Probe { target, stage }, io);
@@ -84,6 +88,9 @@ impl Agent {
             self.say(Draft::new(Leg::Probe { number }, partner), io);
         }
         self.look_around(now, io);
+        self.on_round_of_topics(io);
+        self.on_round_of_records();
+        self.on_round_of_claims(io);
     }
 
     /// A probe's deadline has passed: the partner is asked again, and so are helpers, or is
@@ -154,7 +161,9 @@ impl Agent {
     /// Sends a probe, an ack or a probe request.
     pub(super) fn say(&mut self, draft: Draft<'_>, io: &mut Io<'_>) {
         if let Some(len_max) = len_max(draft.to, io) {
-            send(&self.knowledge.packet(draft, len_max), draft.to, io);
+            let mut packet = self.knowledge.packet(draft, len_max);
+            self.add_news(&mut packet, draft, len_max);
+            send(&packet, draft.to, io);
         }
     }
 

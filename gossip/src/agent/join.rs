@@ -87,6 +87,10 @@ impl Agent {
                     self.pulls.on_last(from);
                 }
             }
+            Control::Inventory(theirs) => self.on_inventory(from, &theirs, io),
+            Control::Want(hashes) => self.on_want(from, &hashes, io),
+            Control::Records { records } => self.on_records(&records, io),
+            Control::Sums(theirs) => self.on_sums(from, &theirs, io),
         }
     }
 
@@ -123,7 +127,7 @@ impl Agent {
                     let last = entries.last().expect("a piece that is not the last is not empty");
                     self.gives.advance(to, last.member.node);
                 }
-                Control::Table { .. } | Control::Pull { .. } => self.gives.end(to),
+                _ => self.gives.end(to),
             }
         }
     }

@@ -1,0 +1,174 @@
+//! What is carried beside the membership, where a story of the simulator would not look: limits a
+//! period, what is counted, and what a hostile or a foreign packet does.
+
+use bytes::Bytes;
+use live_objects::{Command, Event, Name, ObjectType, Port, Rng, Spec, TopicEvent};
+use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use rand::RngExt;
+
+use super::seconds;
+use super::world::{World, id};
+use crate::agent::claims;
+use crate::control::Control;
+use crate::entry::tests::entry;
+use crate::news::{Message, MessageId};
+use crate::records::{Hashes, Record, RecordKey, Version};
+use crate::wire::{Leg, Packet};
+use crate::{Config, Gossip};
+
+fn open(world: &mut World, node: usize, name: &str, ty: ObjectType) -> Port {
+    let port = world.nodes[node].stack.open(Spec::new(name.parse().unwrap(), ty)).unwrap();
+    world.step(node, Vec::new());
+    assert_eq!(port.try_next(), Some(Event::Opened));
+    port
+}
+
+fn messages(port: &Port) -> usize {
+    let is_message = |event: &Event| matches!(event, Event::Topic(TopicEvent::Message { .. }));
+    std::iter::from_fn(|| port.try_next()).filter(is_message).count()
+}
+
+/// A packet with a message of node 9, who is no member.
+fn pushed(name: &str, ty: &ObjectType, number: u64, len: usize) -> Bytes {
+    let id = MessageId { origin: entry(9, 1).member, number };
+    let object = name.parse::<Name>().unwrap().id();
+    let mut packet = Packet::new(Leg::Push);
+    let bytes = vec![7; len].into();
+    packet.news.messages.push(Message { id, object, ty: claims::hash(ty), bytes });
+    packet.encode()
+}
+
+#[test]
+fn where_no_object_is_open_nothing_is_said_of_any() {
+    let mut world = World::settled(2);
+    let before = world.wire.datagram_bytes;
+    world.run(seconds(10));
+    // Ten seconds are 50 rounds of each node: a probe and an ack, of a leg and a digest.
+    let packet = 28 + 3 + 5 + 11;
+    assert_eq!(world.wire.datagram_bytes - before, 2 * 50 * 2 * packet);
+}
+
+#[test]
+fn messages_of_another_type_are_not_heard_but_passed_on() {
+    let mut world = World::settled(3);
+    let topic = ObjectType::best_effort_topic();
+    let ports: Vec<Port> = (0..2).map(|node| open(&mut world, node, "/t", topic.clone())).collect();
+    world.inject(id(2), 0, &pushed("/t", &ObjectType::directory(), 0, 5));
+    world.run(seconds(2));
+    for (node, port) in ports.iter().enumerate() {
+        assert_eq!(messages(port), 0);
+        assert_eq!(world.count(node, "gossip.message_of_other_type"), 1);
+    }
+    world.inject(id(2), 0, &pushed("/t", &topic, 1, 5));
+    world.run(seconds(2));
+    assert!(ports.iter().all(|port| messages(port) == 1));
+}
+
+#[test]
+fn a_fast_sender_waits_with_its_own_feed() {
+    let mut world = World::settled(2);
+    let ports =
+        ["/one", "/two"].map(|name| open(&mut world, 0, name, ObjectType::best_effort_topic()));
+    for port in &ports {
+        while port.try_send(Command::Send(vec![7; 958].into())).is_ok() {}
+    }
+    // Each counts for 1,024 bytes of 32 KiB, in turns of four.
+    world.step(0, Vec::new());
+    assert_eq!(ports.each_ref().map(messages), [32, 0], "the first feed rang first");
+    for _ in 0..4 {
+        world.run(Config::default().period);
+        assert_eq!(ports.each_ref().map(messages), [16, 16]);
+    }
+}
+
+#[test]
+fn what_is_pushed_in_a_period_is_bounded_and_so_is_every_packet() {
+    let mut world = World::settled(5);
+    for number in 0..100 {
+        world.inject(id(1), 0, &pushed("/t", &ObjectType::best_effort_topic(), number, 1_000));
+    }
+    // 128 KiB are 122 packets of 1,074 bytes, to three members each.
+    assert_eq!(world.count(0, "gossip.push_full"), 300 - 122);
+    world.run(seconds(20));
+    assert!(world.wire.datagram_longest <= 1_200 - 28 - 16);
+    world.inject(id(1), 0, &pushed("/t", &ObjectType::best_effort_topic(), 7, 1_000));
+    assert!(world.count(0, "gossip.message_known") > 0);
+}
+
+#[test]
+fn so_many_pieces_are_answered_in_a_round() {
+    let mut world = World::settled(2);
+    let wants = Control::Want(Hashes(vec![7])).encode();
+    (0..17).for_each(|_| world.inject_message(id(1), 0, &wants));
+    assert_eq!(world.count(0, "gossip.mending_full"), 1);
+    world.run(seconds(1));
+    world.inject_message(id(1), 0, &wants);
+    assert_eq!(world.count(0, "gossip.mending_full"), 1);
+}
+
+#[test]
+fn what_is_too_long_to_be_claimed_is_opened_and_counted() {
+    let mut world = World::settled(1);
+    let schema = live_objects::SchemaId { name: "s".repeat(1_000), version: 1, hash: 2 };
+    open(&mut world, 0, "/t", ObjectType::best_effort_topic().of(schema));
+    assert_eq!(world.count(0, "gossip.claim_too_long"), 1);
+}
+
+/// However often the claims of a name change, it is settled in eight rounds after they met.
+#[test]
+fn claims_that_never_settle_are_settled() {
+    let mut world = World::settled(3);
+    let port = open(&mut world, 0, "/name", ObjectType::directory());
+    // The others would object to what is said in their names.
+    world.part(&[0], &[1, 2]);
+    let directory = Gossip::CLAIMS.parse::<Name>().unwrap().id();
+    let ty = postcard::to_allocvec(&ObjectType::best_effort_topic()).unwrap();
+    let mut closed_after = None;
+    for round in 0..12_u64 {
+        let mut packet = Packet::new(Leg::Push);
+        for node in 1..3 {
+            let member = world.nodes[node].member;
+            let key = RecordKey { object: directory, key: "/name".into(), publisher: member.node };
+            let version = Version::try_from(5_000 + round).unwrap();
+            let value = Some(ty.clone().into());
+            let incarnation = member.incarnation;
+            packet.news.records.push(Record { key, incarnation, version, value });
+        }
+        world.inject(id(1), 0, &packet.encode());
+        if let Some(event) = port.try_next() {
+            assert!(matches!(event, Event::Closed(_)));
+            closed_after = Some(round);
+            break;
+        }
+        world.run(Config::default().period);
+    }
+    assert_eq!(closed_after, Some(8));
+    // What is said to it now is counted.
+    port.try_send(Command::Find("key".into())).unwrap();
+    world.step(0, Vec::new());
+    assert_eq!(world.count(0, "gossip.unknown_command"), 1);
+    assert_eq!(port.try_next(), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_sections_make_it_panic(
+        seed: [u8; 32],
+        bodies in prop::collection::vec(any::<Vec<u8>>(), 1..9),
+    ) {
+        let mut world = World::settled(2);
+        open(&mut world, 0, "/t", ObjectType::best_effort_topic());
+        open(&mut world, 0, "/d", ObjectType::directory());
+        let mut rng = Rng::from_seed(seed);
+        for body in bodies {
+            let tag = rng.random_range(16..19);
+            let head = [&[16, 0, 0, 0, 0, tag][..], &(body.len() as u16).to_be_bytes()].concat();
+            world.inject(id(1), 0, &[&head[..], &body].concat());
+            let variant = rng.random_range(2..5);
+            world.inject_message(id(1), 0, &[&[variant][..], &body].concat());
+        }
+        world.run(seconds(1));
+    }
+}

@@ -1,0 +1,139 @@
+//! Which messages were heard: a window of numbers for each origin.
+//!
+//! An origin numbers its messages 0, 1, 2, … in each of its lives. Of a window all numbers below
+//! its *floor* count as heard, and of those above it the heard ones are remembered. The floor rises
+//! with what is heard without a gap, so that a stream of which nothing is missing costs one number.
+//! Where too many are remembered above a gap the gap is given up: what was missing in it counts as
+//! heard, and is dropped should it still come.
+//!
+//! Invariant: a message is new once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use live_objects::Member;
+
+use super::MessageId;
+
+/// The windows of all origins.
+#[derive(Default)]
+pub(crate) struct Windows(BTreeMap<Member, Window>);
+
+#[derive(Default)]
+struct Window {
+    floor: u64,
+    above: BTreeSet<u64>,
+    /// The round in which it was last asked.
+    asked: u64,
+}
+
+/// What a message is to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Novelty {
+    /// It was not heard before.
+    New,
+    /// It was.
+    Known,
+    /// There are too many origins to tell.
+    Refused,
+}
+
+impl Windows {
+    /// Heard this message in this round.
+    pub(crate) fn hear(&mut self, id: MessageId, round: u64) -> Novelty {
+        if self.0.len() >= ORIGINS_MAX && !self.0.contains_key(&id.origin) {
+            return Novelty::Refused;
+        }
+        let window = self.0.entry(id.origin).or_default();
+        window.asked = round;
+        if id.number < window.floor || !window.above.insert(id.number) {
+            return Novelty::Known;
+        }
+        if window.above.len() > NUMBERS_MAX {
+            window.floor = *window.above.first().expect("just seen to hold more than none");
+        }
+        while window.above.remove(&window.floor) {
+            window.floor = window.floor.saturating_add(1);
+        }
+        Novelty::New
+    }
+
+    /// Forgets the origins that are gone, once nothing of theirs was heard for so long that no copy
+    /// can be under way.
+    pub(crate) fn forget(&mut self, round: u64, is_here: impl Fn(Member) -> bool) {
+        let is_late = |window: &Window| round < window.asked + IDLE_ROUNDS;
+        self.0.retain(|origin, window| is_late(window) || is_here(*origin));
+    }
+}
+
+/// The most origins. What is heard of more is dropped.
+const ORIGINS_MAX: usize = 2_048;
+
+/// The most numbers that are remembered above a gap.
+const NUMBERS_MAX: usize = 2_048;
+
+/// For how many rounds an origin that is gone is remembered after its last message.
+const IDLE_ROUNDS: u64 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use live_objects::{Incarnation, NodeId};
+    use proptest::prelude::*;
+
+    fn id(origin: u64, number: u64) -> MessageId {
+        let mut node = [0; NodeId::LEN];
+        node[..8].copy_from_slice(&origin.to_be_bytes());
+        let incarnation = Incarnation::from_bytes([1; Incarnation::LEN]);
+        MessageId { origin: Member { node: NodeId::from_bytes(node), incarnation }, number }
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_new_once(numbers in prop::collection::vec(0..50_u64, 0..200)) {
+            let mut windows = Windows::default();
+            let mut heard = BTreeSet::new();
+            for number in numbers {
+                let novelty = windows.hear(id(1, number), 0);
+                prop_assert_eq!(novelty == Novelty::New, heard.insert(number));
+            }
+        }
+    }
+
+    #[test]
+    fn without_gaps_nothing_is_remembered() {
+        let mut windows = Windows::default();
+        for number in [1, 0, 2, 4, 3] {
+            assert_eq!(windows.hear(id(1, number), 0), Novelty::New);
+        }
+        let window = &windows.0[&id(1, 0).origin];
+        assert_eq!((window.floor, window.above.len()), (5, 0));
+    }
+
+    #[test]
+    fn a_gap_is_given_up_when_too_much_is_above_it() {
+        let mut windows = Windows::default();
+        for number in 1..=NUMBERS_MAX as u64 {
+            windows.hear(id(1, number), 0);
+        }
+        assert_eq!(windows.0[&id(1, 0).origin].above.len(), NUMBERS_MAX);
+        windows.hear(id(1, NUMBERS_MAX as u64 + 1), 0);
+        assert_eq!(windows.0[&id(1, 0).origin].above.len(), 0);
+        assert_eq!(windows.hear(id(1, 0), 0), Novelty::Known);
+        assert_eq!(windows.hear(id(1, u64::MAX), 0), Novelty::New);
+    }
+
+    #[test]
+    fn origins_are_so_many_and_the_departed_are_forgotten() {
+        let mut windows = Windows::default();
+        for origin in 0..ORIGINS_MAX as u64 {
+            assert_eq!(windows.hear(id(origin, 0), 5), Novelty::New);
+        }
+        assert_eq!(windows.hear(id(9_999, 0), 5), Novelty::Refused);
+        assert_eq!(windows.hear(id(7, 1), 6), Novelty::New);
+        windows.forget(5 + IDLE_ROUNDS - 1, |_| false);
+        assert_eq!(windows.0.len(), ORIGINS_MAX);
+        windows.forget(5 + IDLE_ROUNDS, |origin| origin == id(9, 0).origin);
+        assert_eq!(windows.0.len(), 2, "one is here, of one a message came later");
+        assert_eq!(windows.hear(id(9_999, 0), 5), Novelty::New);
+    }
+}

@@ -1,0 +1,357 @@
+//! The table of records: what members publish, under which keys of which objects.
+//!
+//! Records travel as news, and what news missed is mended by comparing digests, both as in the
+//! table of members (Demers et al., PODC 1987, sections 1.3 and 1.4). A record is *shown* while its
+//! publisher is up in the life that wrote it. The digest is that of all values that are shown, so
+//! two nodes that believe the same of the members, and hold the same of what these publish, agree;
+//! what each remembers of the departed, or of what was withdrawn, does not count.
+//!
+//! A withdrawn record stays for a while, or an old rumor would bring the value back. Should one
+//! come back after that, its publisher withdraws it again: as with members, nobody else writes what
+//! is said in a node's name.
+//!
+//! Invariants: `publishers` holds the keys of all rows, each once. The digest is the exclusive or
+//! of the hashes of all values shown.
+
+mod inventory;
+mod record;
+
+use core::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use live_objects::{Incarnation, Listing, Member, NodeId, ObjectId, Rng};
+
+pub(crate) use self::inventory::{Hashes, Inventory};
+pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version};
+use crate::knowledge::Source;
+use crate::queue::Queue;
+
+/// All records that this node keeps, and which of them travel.
+pub(crate) struct Records {
+    me: Member,
+    version: Version,
+    rows: BTreeMap<RecordKey, Row>,
+    publishers: BTreeMap<NodeId, BTreeSet<RecordKey>>,
+    total: u64,
+    queue: Queue<RecordKey>,
+    feedback: u32,
+}
+
+struct Row {
+    incarnation: Incarnation,
+    version: Version,
+    value: Option<Bytes>,
+    /// Whether its publisher is up in that life.
+    is_shown: bool,
+    /// The round in which it was withdrawn or hidden.
+    since: u64,
+}
+
+/// How a record was heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hearing {
+    pub(crate) round: u64,
+    /// Whether its publisher is up in the life that wrote it.
+    pub(crate) is_up: bool,
+    pub(crate) source: Source,
+}
+
+/// What became of a record that was heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Merged {
+    /// The table knew better, or just that.
+    Known,
+    /// The table changed.
+    Changed,
+    /// It would have been one too many.
+    Refused,
+    /// It was said in this node's name, and this node overruled it.
+    Overruled,
+}
+
+/// What two nodes compare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RecordsDigest {
+    pub(crate) total: u64,
+    /// Whether no news of records is under way at this node.
+    pub(crate) is_quiet: bool,
+}
+
+/// What was found, and how much more there was than an answer holds.
+pub(crate) struct Found {
+    pub(crate) listings: Vec<Listing>,
+    pub(crate) cut: usize,
+}
+
+impl Records {
+    /// The most records, those included that were withdrawn.
+    pub(crate) const MAX: usize = 32_768;
+    /// The most of one publisher.
+    pub(crate) const PUBLISHER_MAX: usize = 4_096;
+
+    /// An empty table of a node whose life began at this time.
+    pub(crate) fn new(me: Member, unix_ms: u64, feedback: u32, rng: Rng) -> Self {
+        Self {
+            me,
+            version: Version::at_start(unix_ms),
+            rows: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+            total: 0,
+            queue: Queue::new(rng),
+            feedback,
+        }
+    }
+
+    /// Publishes in this node's name, or withdraws what it published. Says whether there was room.
+    #[must_use]
+    pub(crate) fn write(
+        &mut self,
+        object: ObjectId,
+        key: Bytes,
+        value: Option<Bytes>,
+        round: u64,
+    ) -> bool {
+        let key = RecordKey { object, key, publisher: self.me.node };
+        if !self.has_room(&key) {
+            return false;
+        }
+        self.version = self.version.raised();
+        let (incarnation, version) = (self.me.incarnation, self.version);
+        self.put(Record { key: key.clone(), incarnation, version, value }, true, round);
+        self.queue.add(key);
+        true
+    }
+
+    /// Withdraws what this node published in an object under a key, if it did.
+    pub(crate) fn withdraw(&mut self, object: ObjectId, key: Bytes, round: u64) {
+        let at = RecordKey { object, key, publisher: self.me.node };
+        if self.rows.get(&at).is_some_and(|row| row.value.is_some()) {
+            let had_room = self.write(object, at.key, None, round);
+            assert!(had_room, "it takes the place of what was published");
+        }
+    }
+
+    /// Withdraws all that this node published in an object.
+    pub(crate) fn withdraw_all(&mut self, object: ObjectId, round: u64) {
+        let own: Vec<RecordKey> =
+            self.keys_of(self.me.node).filter(|key| key.object == object).cloned().collect();
+        own.into_iter().for_each(|at| self.withdraw(object, at.key, round));
+    }
+
+    /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
+    pub(crate) fn merge(&mut self, record: Record, hearing: Hearing) -> Merged {
+        let key = record.key.clone();
+        let held = self.record(&key);
+        match held.as_ref().map(|held| held.precedence().cmp(&record.precedence())) {
+            Some(Ordering::Greater) => {
+                // Who tells of what was withdrawn is told so.
+                if hearing.source != Source::News && held.is_some_and(|held| held.value.is_none()) {
+                    self.queue.add(key);
+                }
+                return Merged::Known;
+            }
+            Some(Ordering::Equal) => {
+                self.queue.raise(&key, self.feedback);
+                return Merged::Known;
+            }
+            Some(Ordering::Less) | None => {}
+        }
+        if key.publisher == self.me.node {
+            return self.overrule(record, held.and_then(|held| held.value), hearing.round);
+        }
+        if record.value.is_none() && held.is_none() && hearing.source != Source::News {
+            return Merged::Known;
+        }
+        if !self.has_room(&key) {
+            return Merged::Refused;
+        }
+        self.put(record, hearing.is_up, hearing.round);
+        if hearing.source != Source::Newcomer {
+            self.queue.add(key);
+        }
+        Merged::Changed
+    }
+
+    /// From now on a node is up in this life, or in none; a life that another one replaced is over.
+    pub(crate) fn on_member(
+        &mut self,
+        node: NodeId,
+        up: Option<Incarnation>,
+        replaced: Option<Incarnation>,
+        round: u64,
+    ) {
+        let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
+        for key in keys {
+            let row = &self.rows[&key];
+            if replaced == Some(row.incarnation) {
+                self.remove(&key);
+            } else if row.is_shown != (up == Some(row.incarnation)) {
+                self.toggle(&key);
+                let row = self.rows.get_mut(&key).expect("just seen");
+                row.is_shown = !row.is_shown;
+                row.since = round;
+                self.toggle(&key);
+            }
+        }
+    }
+
+    /// Forgets what was withdrawn long ago, and what those published whom nobody knows.
+    pub(crate) fn expire(&mut self, round: u64, is_known: impl Fn(Member) -> bool) {
+        let is_over = |(key, row): &(&RecordKey, &Row)| {
+            let publisher = Member { node: key.publisher, incarnation: row.incarnation };
+            let is_lost = !row.is_shown && !is_known(publisher);
+            row.value.is_none() && round >= row.since + WITHDRAWN_ROUNDS
+                || is_lost && round >= row.since + UNKNOWN_ROUNDS
+        };
+        let over: Vec<RecordKey> =
+            self.rows.iter().filter(is_over).map(|(key, _)| key.clone()).collect();
+        over.iter().for_each(|key| self.remove(key));
+    }
+
+    /// All that a node published or withdrew.
+    pub(crate) fn keys_of(&self, node: NodeId) -> impl Iterator<Item = &RecordKey> {
+        self.publishers.get(&node).into_iter().flatten()
+    }
+
+    /// What is published in an object under a key.
+    pub(crate) fn at(&self, object: ObjectId, key: &[u8]) -> impl Iterator<Item = Listing> {
+        self.from(object, key).take_while(move |listing| listing.key == key)
+    }
+
+    /// What is published in an object under a key.
+    pub(crate) fn find(&self, object: ObjectId, key: &[u8]) -> Found {
+        cut(self.at(object, key))
+    }
+
+    /// What is published in an object under keys that begin so.
+    pub(crate) fn list(&self, object: ObjectId, prefix: &[u8]) -> Found {
+        cut(self.from(object, prefix).take_while(move |listing| listing.key.starts_with(prefix)))
+    }
+
+    /// What another node may compare with its own, if there is anything.
+    pub(crate) fn digest(&self, sent_max: u32) -> Option<RecordsDigest> {
+        let is_quiet = self.queue.is_quiet(sent_max);
+        (!self.rows.is_empty()).then_some(RecordsDigest { total: self.total, is_quiet })
+    }
+
+    /// Somebody knows all that this node does. That counts for less than it does with members: a
+    /// difference is dearer to mend.
+    pub(crate) fn all_known(&mut self) {
+        self.queue.raise_all(1);
+    }
+
+    /// Adds news to a packet: what fits into `room` bytes and was not just told by its receiver.
+    pub(crate) fn pick(&mut self, told: &[Record], room: usize, sent_max: u32) -> Vec<Record> {
+        let (mut room, mut picked) = (room, Vec::new());
+        let rows = &self.rows;
+        self.queue.offer(sent_max, |key| {
+            let record = rows[key].record(key);
+            let rest = room.checked_sub(record.encoded_len()).filter(|_| !told.contains(&record));
+            room = rest.unwrap_or(room);
+            rest.inspect(|_| picked.push(record)).is_some()
+        });
+        self.queue.done(sent_max);
+        picked
+    }
+
+    /// Something was said in this node's name that it did not say, or no longer says.
+    fn overrule(&mut self, said: Record, value: Option<Bytes>, round: u64) -> Merged {
+        let is_held = self.rows.contains_key(&said.key);
+        // What a former life published ends with it: all drop it when they hear of this life.
+        if !is_held && said.incarnation != self.me.incarnation {
+            return Merged::Known;
+        }
+        self.version = self.version.max(said.version);
+        if self.write(said.key.object, said.key.key, value, round) {
+            Merged::Overruled
+        } else {
+            Merged::Refused
+        }
+    }
+
+    /// All values shown of an object, from a key on.
+    fn from(&self, object: ObjectId, key: &[u8]) -> impl Iterator<Item = Listing> {
+        let first = NodeId::from_bytes([0; NodeId::LEN]);
+        let from = RecordKey { object, key: Bytes::copy_from_slice(key), publisher: first };
+        let of_object = self.rows.range(from..).take_while(move |(key, _)| key.object == object);
+        of_object.filter(|(_, row)| row.is_shown).filter_map(|(key, row)| {
+            let publisher = Member { node: key.publisher, incarnation: row.incarnation };
+            Some(Listing { key: key.key.clone(), publisher, value: row.value.clone()? })
+        })
+    }
+
+    fn has_room(&self, key: &RecordKey) -> bool {
+        let of_publisher = self.publishers.get(&key.publisher).map_or(0, BTreeSet::len);
+        self.rows.contains_key(key)
+            || self.rows.len() < Self::MAX && of_publisher < Self::PUBLISHER_MAX
+    }
+
+    fn record(&self, key: &RecordKey) -> Option<Record> {
+        self.rows.get(key).map(|row| row.record(key))
+    }
+
+    fn put(&mut self, record: Record, is_shown: bool, round: u64) {
+        let Record { key, incarnation, version, value } = record;
+        self.toggle(&key);
+        self.publishers.entry(key.publisher).or_default().insert(key.clone());
+        let row = Row { incarnation, version, value, is_shown, since: round };
+        self.rows.insert(key.clone(), row);
+        self.toggle(&key);
+    }
+
+    fn remove(&mut self, key: &RecordKey) {
+        self.toggle(key);
+        self.rows.remove(key);
+        self.queue.remove(key);
+        let keys = self.publishers.get_mut(&key.publisher).expect("a row's publisher has one");
+        keys.remove(key);
+        if keys.is_empty() {
+            self.publishers.remove(&key.publisher);
+        }
+    }
+
+    /// Counts a row in if it was not counted, and out if it was.
+    fn toggle(&mut self, key: &RecordKey) {
+        if let Some(row) = self.rows.get(key).filter(|row| row.counts()) {
+            self.total ^= row.record(key).hash();
+        }
+    }
+}
+
+impl Row {
+    fn record(&self, key: &RecordKey) -> Record {
+        let (incarnation, version, value) = (self.incarnation, self.version, self.value.clone());
+        Record { key: key.clone(), incarnation, version, value }
+    }
+
+    /// Whether others are to have it too.
+    fn counts(&self) -> bool {
+        self.is_shown && self.value.is_some()
+    }
+}
+
+fn cut(listings: impl Iterator<Item = Listing>) -> Found {
+    let (mut bytes, mut found) = (0, Found { listings: Vec::new(), cut: 0 });
+    for listing in listings {
+        bytes += size_of::<Listing>() + listing.key.len() + listing.value.len();
+        if bytes <= LISTINGS_BYTES_MAX {
+            found.listings.push(listing);
+        } else {
+            found.cut += 1;
+        }
+    }
+    found
+}
+
+/// The longest answer, in bytes of a queue of events.
+const LISTINGS_BYTES_MAX: usize = 512 << 10;
+
+/// For how many rounds a withdrawn record is remembered.
+const WITHDRAWN_ROUNDS: u64 = 300;
+
+/// For how many rounds a record is kept whose publisher nobody told of.
+const UNKNOWN_ROUNDS: u64 = 150;
+
+#[cfg(test)]
+pub(crate) mod tests;

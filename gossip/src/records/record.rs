@@ -1,0 +1,214 @@
+//! What a node publishes: a record, and which of two is the later.
+//!
+//! A record belongs to its publisher, which alone writes it, and to whom nobody else's word is an
+//! answer. So two of them are compared by the publisher's own *version*, which grows with each
+//! write and, as a generation does, from one life of a node to the next.
+//!
+//! Invariant: [`Record::precedence`] is a total order of all that can be said under one key by one
+//! publisher. A table keeps the greatest, so in whatever order and however often records are heard
+//! the outcome is the same.
+
+use bytes::Bytes;
+use live_objects::{Incarnation, Member, NodeId, ObjectId};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::digest::{halves, mix};
+
+/// The longest key and value together, in bytes: a record fits into one packet.
+pub(crate) const RECORD_BYTES_MAX: usize = 1_000;
+
+/// Where a record stands. The order of the fields is that of the answers to who asks.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct RecordKey {
+    pub(crate) object: ObjectId,
+    pub(crate) key: Bytes,
+    pub(crate) publisher: NodeId,
+}
+
+/// What a publisher says under a key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub(crate) struct Record {
+    pub(crate) key: RecordKey,
+    /// In which of its lives the publisher says so.
+    pub(crate) incarnation: Incarnation,
+    pub(crate) version: Version,
+    /// None if it was withdrawn.
+    pub(crate) value: Option<Bytes>,
+}
+
+impl Record {
+    /// A record as it was read.
+    pub(crate) fn checked(self) -> Result<Self, AbsurdRecord> {
+        let len = self.len();
+        if len > RECORD_BYTES_MAX { Err(AbsurdRecord::TooLong(len)) } else { Ok(self) }
+    }
+
+    /// Of two records under one key of one publisher the greater holds.
+    pub(crate) fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
+        (self.version, self.incarnation, &self.value)
+    }
+
+    /// Who says so.
+    pub(crate) fn member(&self) -> Member {
+        Member { node: self.key.publisher, incarnation: self.incarnation }
+    }
+
+    /// Key and value together, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.key.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// By which two nodes find out whether both have it. All must compute the same: it is the hash
+    /// of `digest.rs` over object, publisher, incarnation, version and key.
+    pub(crate) fn hash(&self) -> u64 {
+        let RecordKey { object, key, publisher } = &self.key;
+        let ids = [object.as_bytes(), publisher.as_bytes(), self.incarnation.as_bytes()];
+        let words = ids.into_iter().flat_map(halves).chain([self.version.0, key.len() as u64]);
+        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        words.chain(key.chunks(8).map(word)).fold(0, |hash, word| mix(hash ^ word))
+    }
+}
+
+/// The number that a publisher raises with each write. It begins with the clock's milliseconds, so
+/// that a node's next life begins higher; if the clock was set back the node hears of its former
+/// records, and goes above these.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Version(u64);
+
+impl Version {
+    /// The highest that is accepted: one that cannot be raised would lock its publisher out.
+    pub(crate) const MAX: Self = Self(1 << 62);
+
+    /// Below all that a life which begins now writes.
+    pub(crate) fn at_start(unix_ms: u64) -> Self {
+        Self(unix_ms.min(Self::MAX.0 / 2))
+    }
+
+    /// One higher than this one, unless this is the highest.
+    pub(crate) fn raised(self) -> Self {
+        Self(self.0 + 1).min(Self::MAX)
+    }
+}
+
+impl TryFrom<u64> for Version {
+    type Error = AbsurdRecord;
+
+    fn try_from(number: u64) -> Result<Self, AbsurdRecord> {
+        if number > Self::MAX.0 { Err(AbsurdRecord::Version(number)) } else { Ok(Self(number)) }
+    }
+}
+
+impl From<Version> for u64 {
+    fn from(version: Version) -> Self {
+        version.0
+    }
+}
+
+/// A record as it is written by serde.
+#[derive(Clone, Serialize, Deserialize)]
+struct Written {
+    object: ObjectId,
+    publisher: Member,
+    version: u64,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+}
+
+impl From<Record> for Written {
+    fn from(record: Record) -> Self {
+        Self {
+            object: record.key.object,
+            publisher: record.member(),
+            version: record.version.0,
+            key: record.key.key.into(),
+            value: record.value.map(Vec::from),
+        }
+    }
+}
+
+impl TryFrom<Written> for Record {
+    type Error = AbsurdRecord;
+
+    fn try_from(written: Written) -> Result<Self, AbsurdRecord> {
+        let Written { object, publisher, version, key, value } = written;
+        let key = RecordKey { object, key: key.into(), publisher: publisher.node };
+        let version = Version::try_from(version)?;
+        let value = value.map(Bytes::from);
+        Self { key, incarnation: publisher.incarnation, version, value }.checked()
+    }
+}
+
+/// What no node that keeps to the protocol says. The peer's fault; nothing changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub(crate) enum AbsurdRecord {
+    #[error("version {0} is above all that a publisher can reach")]
+    Version(u64),
+    #[error("a record of {0} bytes, more than {RECORD_BYTES_MAX}")]
+    TooLong(usize),
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::entry::tests::entry;
+    use proptest::prelude::*;
+
+    pub(crate) fn record(publisher: u8, key: &'static [u8], version: u64) -> Record {
+        let Member { node, incarnation } = entry(publisher, 1).member;
+        let object = ObjectId::from_bytes([3; ObjectId::LEN]);
+        let key = RecordKey { object, key: Bytes::from_static(key), publisher: node };
+        let value = Some(Bytes::from_static(b"value"));
+        Record { key, incarnation, version: Version(version), value }
+    }
+
+    /// Any record at all.
+    pub(crate) fn records() -> impl Strategy<Value = Record> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..20);
+        let value = prop::option::of(bytes());
+        (any::<[[u8; 16]; 3]>(), 0..=Version::MAX.0, bytes(), value).prop_map(
+            |([object, publisher, incarnation], version, key, value)| Record {
+                key: RecordKey {
+                    object: ObjectId::from_bytes(object),
+                    key: key.into(),
+                    publisher: NodeId::from_bytes(publisher),
+                },
+                incarnation: Incarnation::from_bytes(incarnation),
+                version: Version(version),
+                value: value.map(Bytes::from),
+            },
+        )
+    }
+
+    /// Two builds that hash differently would exchange their records for ever.
+    #[test]
+    fn golden_hash() {
+        assert_eq!(record(1, b"a key of some length", 7).hash(), 0x73ab_16a0_2dbd_5f3e);
+    }
+
+    #[test]
+    fn what_is_another_record_has_another_hash() {
+        let hash = record(1, b"key", 7).hash();
+        let others = [record(2, b"key", 7), record(1, b"kez", 7), record(1, b"key", 8)];
+        assert!(others.iter().all(|other| other.hash() != hash));
+        assert_ne!(record(1, b"", 7).hash(), record(1, b"\0", 7).hash());
+    }
+
+    #[test]
+    fn no_version_is_beyond_reach() {
+        assert_eq!(Version::try_from(u64::MAX), Err(AbsurdRecord::Version(u64::MAX)));
+        let mad_clock = Version::at_start(u64::MAX);
+        assert!(mad_clock.raised() > mad_clock);
+        assert_eq!(Version::MAX.raised(), Version::MAX, "no overflow");
+    }
+
+    #[test]
+    fn a_record_is_so_long_at_most() {
+        let mut long = record(1, b"key", 7);
+        long.value = Some(vec![0; RECORD_BYTES_MAX - 3].into());
+        assert_eq!(long.clone().checked(), Ok(long.clone()));
+        long.value = Some(vec![0; RECORD_BYTES_MAX - 2].into());
+        assert_eq!(long.checked(), Err(AbsurdRecord::TooLong(RECORD_BYTES_MAX + 1)));
+    }
+}

@@ -1,0 +1,243 @@
+//! Whose record holds, what is shown, what is forgotten, and every limit.
+
+use live_objects::Rng;
+use proptest::prelude::*;
+
+use super::record::tests::record as of;
+pub(crate) use super::record::tests::{record, records};
+use super::*;
+use crate::entry::tests::entry;
+
+/// The table of a node, with nothing in it.
+pub(crate) fn table(node: u8) -> Records {
+    Records::new(entry(node, 1).member, 1_000, 3, Rng::from_seed([node; 32]))
+}
+
+/// News of one who is up.
+pub(crate) const fn news() -> Hearing {
+    Hearing { round: 0, is_up: true, source: Source::News }
+}
+
+fn at(round: u64) -> Hearing {
+    Hearing { round, ..news() }
+}
+
+fn withdrawn(record: &Record) -> Record {
+    Record { value: None, ..record.clone() }
+}
+
+fn keys(found: &Found) -> Vec<&[u8]> {
+    found.listings.iter().map(|listing| &listing.key[..]).collect()
+}
+
+fn object() -> ObjectId {
+    of(1, b"", 1).key.object
+}
+
+/// Few enough that they often meet: two publishers, two lives each, two keys, values or none.
+fn some() -> impl Strategy<Value = Record> {
+    (1..3_u8, 1..3_u8, 0..2_usize, 1..5_u64, prop::option::of(0..3_u8)).prop_map(
+        |(publisher, life, key, version, value)| Record {
+            incarnation: Incarnation::from_bytes([life; 16]),
+            value: value.map(|value| vec![value].into()),
+            ..of(publisher, [b"a", b"b"][key], version)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn in_whatever_order_and_however_often_the_outcome_is_the_same(
+        told in prop::collection::vec(some(), 0..20),
+        again in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let (mut forth, mut back) = (table(8), table(9));
+        for (one, other) in told.iter().zip(told.iter().rev()) {
+            forth.merge(one.clone(), news());
+            back.merge(other.clone(), news());
+        }
+        if !told.is_empty() {
+            for index in again {
+                prop_assert_eq!(back.merge(index.get(&told).clone(), news()), Merged::Known);
+            }
+        }
+        let all = |records: &Records| -> Vec<Record> {
+            records.rows.iter().map(|(key, row)| row.record(key)).collect()
+        };
+        prop_assert_eq!(all(&forth), all(&back));
+        prop_assert_eq!(forth.total, back.total);
+        let shown = forth.rows.iter().filter(|(_, row)| row.counts());
+        let total = shown.fold(0, |total, (key, row)| total ^ row.record(key).hash());
+        prop_assert_eq!(forth.total, total);
+        let by_publisher: usize = forth.publishers.values().map(BTreeSet::len).sum();
+        prop_assert_eq!(by_publisher, forth.rows.len());
+    }
+}
+
+#[test]
+fn what_is_found_is_in_order() {
+    let mut records = table(9);
+    for (publisher, key) in [(2, &b"ab"[..]), (1, b"ab"), (1, b"a"), (1, b"b")] {
+        records.merge(of(publisher, Box::leak(key.into()), 1), news());
+    }
+    assert_eq!(keys(&records.list(object(), b"a")), [&b"a"[..], b"ab", b"ab"]);
+    assert_eq!(keys(&records.list(object(), b"")), [&b"a"[..], b"ab", b"ab", b"b"]);
+    let found = records.find(object(), b"ab");
+    let publishers: Vec<Member> = found.listings.iter().map(|found| found.publisher).collect();
+    assert_eq!(publishers, [entry(1, 1).member, entry(2, 1).member]);
+    assert!(records.find(object(), b"abc").listings.is_empty());
+    assert!(records.list(ObjectId::from_bytes([4; 16]), b"").listings.is_empty());
+}
+
+#[test]
+fn what_is_written_again_replaces_and_what_is_withdrawn_is_gone() {
+    let mut records = table(9);
+    let write = |records: &mut Records, value: &'static [u8]| {
+        assert!(records.write(object(), "k".into(), Some(value.into()), 0));
+    };
+    write(&mut records, b"one");
+    write(&mut records, b"two");
+    let found = records.find(object(), b"k").listings;
+    assert_eq!((found.len(), &found[0].value[..]), (1, &b"two"[..]));
+    assert_ne!(records.total, 0);
+    records.withdraw(object(), "k".into(), 7);
+    records.withdraw(object(), "never published".into(), 7);
+    assert!(records.find(object(), b"k").listings.is_empty());
+    assert_eq!((records.total, records.rows.len()), (0, 1), "others may have to be told");
+    records.expire(7 + WITHDRAWN_ROUNDS - 1, |_| true);
+    assert_eq!(records.rows.len(), 1);
+    records.expire(7 + WITHDRAWN_ROUNDS, |_| true);
+    assert!(records.rows.is_empty() && records.publishers.is_empty());
+    assert_eq!(records.digest(9), None);
+}
+
+#[test]
+fn an_object_that_is_closed_takes_all_of_its_own_with_it() {
+    let mut records = table(9);
+    let other = ObjectId::from_bytes([4; 16]);
+    for (object, key) in [(object(), "a"), (object(), "b"), (other, "c")] {
+        assert!(records.write(object, key.into(), Some("v".into()), 0));
+    }
+    records.merge(of(1, b"d", 1), news());
+    records.withdraw_all(object(), 0);
+    assert_eq!(keys(&records.list(object(), b"")), [b"d"]);
+    assert_eq!(keys(&records.list(other, b"")), [b"c"]);
+}
+
+#[test]
+fn records_of_the_departed_are_hidden_and_come_back_with_them() {
+    let mut records = table(9);
+    let record = of(1, b"k", 1);
+    records.merge(record.clone(), news());
+    let total = records.total;
+    let (node, life) = (record.key.publisher, record.incarnation);
+    records.on_member(node, None, None, 5);
+    assert!(records.find(object(), b"k").listings.is_empty());
+    assert_eq!(records.total, 0);
+    // As long as its tombstone is there the record stays.
+    records.expire(9_999, |_| true);
+    records.on_member(node, Some(life), None, 6);
+    assert_eq!((records.find(object(), b"k").listings.len(), records.total), (1, total));
+    // Another life ends it.
+    let next = Incarnation::from_bytes([77; 16]);
+    records.on_member(node, Some(next), Some(life), 7);
+    assert!(records.rows.is_empty());
+}
+
+#[test]
+fn records_of_nobody_known_are_kept_for_a_while() {
+    let mut records = table(9);
+    records.merge(of(1, b"k", 1), Hearing { is_up: false, ..at(5) });
+    assert!(records.find(object(), b"k").listings.is_empty());
+    records.expire(5 + UNKNOWN_ROUNDS - 1, |_| false);
+    assert_eq!(records.rows.len(), 1);
+    records.expire(5 + UNKNOWN_ROUNDS, |_| false);
+    assert!(records.rows.is_empty());
+}
+
+#[test]
+fn nobody_else_writes_in_this_nodes_name() {
+    let mut records = table(9);
+    let me = records.me.incarnation;
+    assert!(records.write(object(), "k".into(), Some("mine".into()), 0));
+    let forged = Record { incarnation: me, ..of(9, b"k", 5_000) };
+    assert_eq!(records.merge(forged.clone(), news()), Merged::Overruled);
+    let own = records.record(&forged.key).unwrap();
+    assert!(own.precedence() > forged.precedence());
+    assert_eq!(own.value, Some("mine".into()));
+    // What it has forgotten to have withdrawn, it withdraws again.
+    let forgotten = Record { incarnation: me, ..of(9, b"old", 6_000) };
+    assert_eq!(records.merge(forgotten.clone(), news()), Merged::Overruled);
+    assert_eq!(records.record(&forgotten.key).unwrap().value, None);
+    // What a former life published ends with it, but must not stand in the way of this one.
+    let former = Incarnation::from_bytes([77; 16]);
+    let stale = Record { incarnation: former, ..of(9, b"former", 7_000) };
+    assert_eq!(records.merge(stale.clone(), news()), Merged::Known);
+    let in_the_way = Record { incarnation: former, ..of(9, b"k", 8_000) };
+    assert_eq!(records.merge(in_the_way.clone(), news()), Merged::Overruled);
+    assert!(records.record(&in_the_way.key).unwrap().precedence() > in_the_way.precedence());
+}
+
+#[test]
+fn who_tells_of_what_was_withdrawn_is_told_so() {
+    let mut records = table(9);
+    let live = of(1, b"k", 1);
+    let gone = withdrawn(&of(1, b"k", 2));
+    records.merge(gone.clone(), news());
+    for _ in 0..3 {
+        assert_eq!(records.pick(&[], 999, 3), std::slice::from_ref(&gone));
+    }
+    assert_eq!(records.pick(&[], 999, 3), []);
+    let mended = Hearing { source: Source::Table, ..news() };
+    assert_eq!(records.merge(live, mended), Merged::Known);
+    assert_eq!(records.pick(&[], 999, 3), std::slice::from_ref(&gone));
+    assert_eq!(table(8).merge(gone, mended), Merged::Known, "it needs no telling");
+}
+
+#[test]
+fn news_is_told_so_often_and_not_to_who_knows() {
+    let mut records = table(9);
+    let record = of(1, b"k", 1);
+    records.merge(record.clone(), news());
+    assert!(!records.digest(3).unwrap().is_quiet);
+    assert_eq!(records.pick(std::slice::from_ref(&record), 999, 3), []);
+    assert_eq!(records.pick(&[], record.encoded_len() - 1, 3), []);
+    assert_eq!(records.pick(&[], record.encoded_len(), 3), std::slice::from_ref(&record));
+    records.all_known();
+    assert!(!records.digest(3).unwrap().is_quiet, "sent once, known once");
+    records.all_known();
+    assert_eq!(records.pick(&[], 999, 3), []);
+    assert!(records.digest(3).unwrap().is_quiet);
+    let newcomer = Hearing { source: Source::Newcomer, ..news() };
+    assert_eq!(records.merge(of(1, b"other", 1), newcomer), Merged::Changed);
+    assert_eq!(records.pick(&[], 999, 3), [], "what a newcomer lacked is no news");
+}
+
+#[test]
+fn a_publisher_and_all_together_have_so_many() {
+    let mut records = table(9);
+    let numbered = |publisher: usize, number: usize| {
+        let mut record = of(publisher as u8, b"", 1);
+        record.key.key = number.to_be_bytes().to_vec().into();
+        record
+    };
+    for publisher in 1..=Records::MAX / Records::PUBLISHER_MAX {
+        for number in 0..Records::PUBLISHER_MAX {
+            assert_eq!(records.merge(numbered(publisher, number), news()), Merged::Changed);
+        }
+        if publisher == 1 {
+            let more = numbered(1, Records::PUBLISHER_MAX);
+            assert_eq!(records.merge(more, news()), Merged::Refused);
+        }
+    }
+    assert_eq!(records.rows.len(), Records::MAX);
+    assert_eq!(records.merge(numbered(77, 0), news()), Merged::Refused);
+    assert!(!records.write(object(), "k".into(), Some("v".into()), 0));
+    let newer = Record { version: Version::MAX, ..numbered(1, 0) };
+    assert_eq!(records.merge(newer, news()), Merged::Changed, "it takes no room");
+    let found = records.list(object(), b"");
+    assert_eq!(found.listings.len() + found.cut, Records::MAX);
+    let bytes = |found: &Listing| size_of::<Listing>() + found.key.len() + found.value.len();
+    let bytes: usize = found.listings.iter().map(bytes).sum();
+    assert!(found.cut > 0 && bytes <= LISTINGS_BYTES_MAX && bytes + 200 > LISTINGS_BYTES_MAX);
+}

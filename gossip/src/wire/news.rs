@@ -1,0 +1,258 @@
+//! The sections of a packet that carry what applications say, beside what is said of members.
+//!
+//! ```text
+//!  tag 16, messages: origin [16], incarnation [16], number u64, object [16], type u64, length u16,
+//!                    bytes …
+//!  tag 17, records:  object [16], publisher [16], incarnation [16], version u64, state u8
+//!                    (0 withdrawn, 1 published), length of the key u16, of the value u16, key,
+//!                    value …
+//!  tag 18, digest of records: u64, whether no news of records is under way u8
+//! ```
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use live_objects::{Incarnation, Member, NodeId, ObjectId};
+
+use super::{PacketError, SECTION_LEN, put_section, take_array};
+use crate::news::{MESSAGE_BYTES_MAX, Message, MessageId};
+use crate::records::{Record, RecordKey, RecordsDigest, Version};
+
+/// The shortest message.
+pub(crate) const MESSAGE_LEN_MIN: usize =
+    NodeId::LEN + Incarnation::LEN + 8 + ObjectId::LEN + 8 + 2;
+
+/// The shortest record.
+pub(crate) const RECORD_LEN_MIN: usize =
+    ObjectId::LEN + NodeId::LEN + Incarnation::LEN + 8 + 1 + 2 + 2;
+
+/// What the digest of records takes.
+pub(crate) const RECORDS_DIGEST_SECTION_LEN: usize = SECTION_LEN + RECORDS_DIGEST_LEN;
+
+/// What a packet says for applications.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct NewsSections {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) digest: Option<RecordsDigest>,
+}
+
+impl NewsSections {
+    pub(super) const NONE: Self = Self { messages: Vec::new(), records: Vec::new(), digest: None };
+
+    /// Whether a section of this tag is one of these.
+    pub(super) const fn has(tag: u8) -> bool {
+        matches!(tag, TAG_MESSAGES | TAG_RECORDS | TAG_RECORDS_DIGEST)
+    }
+
+    pub(super) fn encoded_len(&self) -> usize {
+        let section = |len: usize| if len == 0 { 0 } else { SECTION_LEN + len };
+        let digest = self.digest.map_or(0, |_| RECORDS_DIGEST_LEN);
+        section(self.messages_len()) + section(self.records_len()) + section(digest)
+    }
+
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        if !self.messages.is_empty() {
+            put_section(out, TAG_MESSAGES, self.messages_len());
+            self.messages.iter().for_each(|message| put_message(out, message));
+        }
+        if !self.records.is_empty() {
+            put_section(out, TAG_RECORDS, self.records_len());
+            self.records.iter().for_each(|record| put_record(out, record));
+        }
+        if let Some(RecordsDigest { total, is_quiet }) = self.digest {
+            put_section(out, TAG_RECORDS_DIGEST, RECORDS_DIGEST_LEN);
+            out.put_u64(total);
+            out.put_u8(is_quiet.into());
+        }
+    }
+
+    /// Reads the section of a tag that is one of these.
+    pub(super) fn take(&mut self, tag: u8, body: &mut &[u8]) -> Result<(), PacketError> {
+        if tag == TAG_RECORDS_DIGEST {
+            let total = body.try_get_u64()?;
+            self.digest = Some(RecordsDigest { total, is_quiet: body.try_get_u8()? != 0 });
+            return Ok(());
+        }
+        while !body.is_empty() {
+            if tag == TAG_MESSAGES {
+                self.messages.push(take_message(body)?);
+            } else {
+                self.records.push(take_record(body)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn messages_len(&self) -> usize {
+        self.messages.iter().map(Message::encoded_len).sum()
+    }
+
+    fn records_len(&self) -> usize {
+        self.records.iter().map(Record::encoded_len).sum()
+    }
+}
+
+impl Message {
+    /// How long it is when written.
+    pub(crate) fn encoded_len(&self) -> usize {
+        MESSAGE_LEN_MIN + self.bytes.len()
+    }
+}
+
+impl Record {
+    /// How long it is when written.
+    pub(crate) fn encoded_len(&self) -> usize {
+        RECORD_LEN_MIN + self.len()
+    }
+}
+
+fn put_message(out: &mut BytesMut, message: &Message) {
+    let Message { id: MessageId { origin, number }, object, ty, bytes } = message;
+    put_member(out, *origin);
+    out.put_u64(*number);
+    out.put_slice(object.as_bytes());
+    out.put_u64(*ty);
+    put_len(out, bytes.len());
+    out.put_slice(bytes);
+}
+
+fn put_record(out: &mut BytesMut, record: &Record) {
+    let RecordKey { object, key, .. } = &record.key;
+    out.put_slice(object.as_bytes());
+    put_member(out, record.member());
+    out.put_u64(record.version.into());
+    out.put_u8(record.value.is_some().into());
+    let value = record.value.as_deref().unwrap_or_default();
+    put_len(out, key.len());
+    put_len(out, value.len());
+    out.put_slice(key);
+    out.put_slice(value);
+}
+
+fn put_member(out: &mut BytesMut, member: Member) {
+    out.put_slice(member.node.as_bytes());
+    out.put_slice(member.incarnation.as_bytes());
+}
+
+fn put_len(out: &mut BytesMut, len: usize) {
+    out.put_u16(u16::try_from(len).expect("what goes into a packet is shorter"));
+}
+
+fn take_message(bytes: &mut &[u8]) -> Result<Message, PacketError> {
+    let origin = take_member(bytes)?;
+    let id = MessageId { origin, number: bytes.try_get_u64()? };
+    let object = ObjectId::from_bytes(take_array(bytes)?);
+    let ty = bytes.try_get_u64()?;
+    let len = usize::from(bytes.try_get_u16()?);
+    if len > MESSAGE_BYTES_MAX {
+        return Err(PacketError::LongMessage(len));
+    }
+    Ok(Message { id, object, ty, bytes: take_bytes(bytes, len)? })
+}
+
+fn take_record(bytes: &mut &[u8]) -> Result<Record, PacketError> {
+    let object = ObjectId::from_bytes(take_array(bytes)?);
+    let Member { node: publisher, incarnation } = take_member(bytes)?;
+    let version = Version::try_from(bytes.try_get_u64()?)?;
+    let is_published = bytes.try_get_u8()? != 0;
+    let key_len = usize::from(bytes.try_get_u16()?);
+    let value_len = usize::from(bytes.try_get_u16()?);
+    let key = RecordKey { object, key: take_bytes(bytes, key_len)?, publisher };
+    let value = take_bytes(bytes, value_len)?;
+    if !is_published && !value.is_empty() {
+        return Err(PacketError::Overlong);
+    }
+    let value = is_published.then_some(value);
+    Ok(Record { key, incarnation, version, value }.checked()?)
+}
+
+fn take_member(bytes: &mut &[u8]) -> Result<Member, PacketError> {
+    let node = NodeId::from_bytes(take_array(bytes)?);
+    Ok(Member { node, incarnation: Incarnation::from_bytes(take_array(bytes)?) })
+}
+
+fn take_bytes(bytes: &mut &[u8], len: usize) -> Result<Bytes, PacketError> {
+    bytes.split_off(..len).map(Bytes::copy_from_slice).ok_or(PacketError::Truncated)
+}
+
+const TAG_MESSAGES: u8 = 16;
+const TAG_RECORDS: u8 = 17;
+const TAG_RECORDS_DIGEST: u8 = 18;
+
+const RECORDS_DIGEST_LEN: usize = 8 + 1;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::news::tests::{message, messages};
+    use crate::records::RECORD_BYTES_MAX;
+    use crate::records::tests::{record, records};
+    use crate::wire::{Leg, PACKET_LEN_MAX, Packet, tests::hex};
+    use proptest::prelude::*;
+
+    /// Any sections at all.
+    pub(crate) fn sections() -> impl Strategy<Value = NewsSections> {
+        let messages = prop::collection::vec(messages(), 0..4);
+        let digest = prop::option::of(any::<(u64, bool)>());
+        (messages, prop::collection::vec(records(), 0..4), digest).prop_map(
+            |(messages, records, digest)| {
+                let digest = digest.map(|(total, is_quiet)| RecordsDigest { total, is_quiet });
+                NewsSections { messages, records, digest }
+            },
+        )
+    }
+
+    fn packet(sections: NewsSections) -> Packet {
+        Packet { news: sections, ..Packet::new(Leg::Push) }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let [ten, one, three] = ["10", "01", "03"].map(|byte| byte.repeat(16));
+        let number = |number: u64| format!("{number:016x}");
+        let messages = vec![message(1, 7, b"hi")];
+        let digest = Some(RecordsDigest { total: 9, is_quiet: true });
+        let said = packet(NewsSections { messages, digest, ..NewsSections::default() });
+        let (seven, four, nine) = (number(7), number(4), number(9));
+        let golden =
+            format!("1000000000100044{ten}{one}{seven}{three}{four}00026869120009{nine}01");
+        assert_eq!(hex(&said.encode()), golden);
+        let mut withdrawn = record(1, b"k", 7);
+        withdrawn.value = None;
+        let records = vec![record(1, b"k", 7), withdrawn];
+        let told = packet(NewsSections { records, ..NewsSections::default() });
+        let head = format!("{three}{ten}{one}{seven}");
+        let golden = format!("100000000011{:04x}{head}01000100056b76616c7565", 61 * 2 + 7);
+        assert_eq!(hex(&told.encode()), format!("{golden}{head}00000100006b"));
+    }
+
+    #[test]
+    fn each_fault_has_its_name() {
+        let decode = |sections: NewsSections, at: usize, byte: u8| {
+            let mut bytes = packet(sections).encode().to_vec();
+            bytes[at] = byte;
+            Packet::decode(&bytes).expect_err("damaged")
+        };
+        let body = 5 + SECTION_LEN;
+        let messages = vec![message(1, 7, b"hi")];
+        let said = NewsSections { messages, ..NewsSections::default() };
+        let len_at = body + MESSAGE_LEN_MIN - 2;
+        let long = decode(said.clone(), len_at, 0xff);
+        assert!(matches!(long, PacketError::LongMessage(_)));
+        assert_eq!(decode(said, len_at + 1, 3), PacketError::Truncated);
+        let told = NewsSections { records: vec![record(1, b"k", 7)], ..NewsSections::default() };
+        let version = decode(told.clone(), body + 48, 0xff);
+        assert!(matches!(version, PacketError::Record(_)));
+        assert_eq!(decode(told.clone(), body + 56, 0), PacketError::Overlong);
+        assert_eq!(decode(told, body + 58, 9), PacketError::Truncated);
+    }
+
+    #[test]
+    fn the_longest_of_each_fits_into_a_packet_of_an_exchange() {
+        let mut ack = Packet::new(Leg::Ack { number: 1 });
+        ack.digest = Some(1);
+        ack.news.digest = Some(RecordsDigest { total: 1, is_quiet: false });
+        let room = PACKET_LEN_MAX - ack.encoded_len() - SECTION_LEN;
+        assert!(room >= MESSAGE_LEN_MIN + MESSAGE_BYTES_MAX);
+        assert!(room >= RECORD_LEN_MIN + RECORD_BYTES_MAX);
+    }
+}
