@@ -1,14 +1,17 @@
 //! The root machine: the module as its node sees it, from start to good-bye.
 //!
-//! Inputs, events and signals are seen in this file and the three below it, nowhere else; the other
+//! Inputs, events and signals are seen in this file and those below it, nowhere else; the other
 //! files of the crate are parts that compute. Here is one life of the module. `exchange` is SWIM:
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
-//! other and get a table. `listeners` is who is told.
+//! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
+//! of these, and `holders` is whose shares they are.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
 
+mod aggregates;
 mod exchange;
+mod holders;
 mod join;
 mod listeners;
 #[cfg(test)]
@@ -18,11 +21,13 @@ use core::time::Duration;
 
 use live_objects::{
     Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId, ObjectType,
-    Properties, Rng, Start, Target, Time, Via,
+    Properties, Rng, Spec, Start, Target, Time, Via,
 };
 use rand::RngExt;
 use tracing::trace;
 
+use self::aggregates::Aggregates;
+use self::holders::Holders;
 use self::listeners::Listeners;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
@@ -39,6 +44,7 @@ use crate::wire::{self, Packet, PacketError};
 pub struct Gossip {
     config: Config,
     listeners: Listeners,
+    holders: Holders,
     life: Life,
 }
 
@@ -60,6 +66,7 @@ struct Agent {
     rng: Rng,
     pulls: Pulls,
     gives: Gives,
+    aggregates: Aggregates,
     rounds: u64,
     round_at: Time,
     /// What changed in this step, for the listeners.
@@ -70,7 +77,8 @@ impl Gossip {
     /// A module of this configuration.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let config = config.checked()?;
-        Ok(Self { config, listeners: Listeners::default(), life: Life::Unborn })
+        let (listeners, holders) = (Listeners::default(), Holders::default());
+        Ok(Self { config, listeners, holders, life: Life::Unborn })
     }
 
     fn on_start(&mut self, now: Time, start: &Start, io: &mut Io<'_>) {
@@ -79,9 +87,28 @@ impl Gossip {
         self.life = Life::Up(Box::new(agent));
     }
 
-    fn on_open(&mut self, object: ObjectId, io: &mut Io<'_>) {
+    fn on_open(&mut self, object: ObjectId, spec: &Spec, io: &mut Io<'_>) {
         io.emit(object, Event::Opened).expect("an empty queue takes any event");
-        self.listeners.open(object);
+        match spec.ty.kind {
+            Kind::Aggregate(summary) => self.holders.open(object, summary),
+            _ => self.listeners.open(object),
+        }
+    }
+
+    fn on_close(&mut self, object: ObjectId) {
+        self.listeners.close(object);
+        self.holders.close(object);
+    }
+
+    fn on_drained(&mut self, object: ObjectId) {
+        self.listeners.drained(object);
+        self.holders.drained(object);
+    }
+
+    fn on_commands(&mut self, object: ObjectId, io: &mut Io<'_>) {
+        if !self.holders.on_commands(object, io) {
+            refuse_commands(object, io);
+        }
     }
 
     fn on_stop(&mut self, io: &mut Io<'_>) {
@@ -106,10 +133,12 @@ impl Module for Gossip {
 
     /// A change reaches a node about as often as each other node passes it on.
     fn offers(&self, ty: &ObjectType) -> Result<Cost, Lack> {
-        if ty.kind != Kind::Members {
-            return Err(Lack::Kind(ty.kind.clone()));
-        }
-        Lack::of(ty, Properties::of_agreement(Agreement::Eventual))?;
+        let keeps = match ty.kind {
+            Kind::Members => Properties::of_agreement(Agreement::Eventual),
+            Kind::Aggregate(_) => Properties::of_agreement(Agreement::Eventual),
+            _ => return Err(Lack::Kind(ty.kind.clone())),
+        };
+        Lack::of(ty, keeps)?;
         let copies = match &self.life {
             Life::Up(agent) => agent.knowledge.sent_max(),
             Life::Unborn | Life::Stopped => self.config.sent_max(1),
@@ -120,10 +149,12 @@ impl Module for Gossip {
     fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
         match (input, &mut self.life) {
             (Input::Start(start), Life::Unborn) => self.on_start(now, &start, io),
-            (Input::Open { object, .. }, Life::Unborn | Life::Up(_)) => self.on_open(object, io),
-            (Input::Close { object }, _) => self.listeners.close(object),
-            (Input::Drained { object }, _) => self.listeners.drained(object),
-            (Input::Commands { object }, _) => refuse_commands(object, io),
+            (Input::Open { object, spec }, Life::Unborn | Life::Up(_)) => {
+                self.on_open(object, &spec, io);
+            }
+            (Input::Close { object }, _) => self.on_close(object),
+            (Input::Drained { object }, _) => self.on_drained(object),
+            (Input::Commands { object }, _) => self.on_commands(object, io),
             (Input::Stop, _) => self.on_stop(io),
             (Input::Datagram { from, bytes }, Life::Up(agent)) => {
                 agent.on_datagram(now, from, &bytes, io);
@@ -148,6 +179,8 @@ impl Module for Gossip {
             agent.pull(io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
+            let members = agent.knowledge.members();
+            self.holders.finish(&mut agent.aggregates, members, io);
         }
     }
 
@@ -171,6 +204,7 @@ impl Agent {
         };
         // Nodes that start together should not all probe in the same moment.
         let offset = rng.fork("round").random_range(Duration::ZERO..config.period);
+        let aggregates = Aggregates::new(config.period, rng.fork("aggregate"));
         Self {
             config,
             knowledge: Knowledge::new(config, own, rng),
@@ -181,6 +215,7 @@ impl Agent {
             rng: rng.fork("knock"),
             pulls: Pulls::default(),
             gives: Gives::default(),
+            aggregates,
             rounds: 0,
             round_at: now + offset,
             changes: Vec::new(),
@@ -248,6 +283,7 @@ impl Agent {
         } else {
             self.suspicions.clear(member.node);
         }
+        self.on_aggregates_change(&change);
         self.changes.push(change);
     }
 
@@ -277,7 +313,7 @@ fn len_max(to: NodeId, io: &mut Io<'_>) -> Option<usize> {
     Some(len_max)
 }
 
-/// Objects of kind `Members` have no commands.
+/// Objects of the other kinds have no commands.
 fn refuse_commands(object: ObjectId, io: &mut Io<'_>) {
     while let Some(taken) = io.take(object, usize::MAX) {
         io.count("gossip.unknown_command");

@@ -1,9 +1,11 @@
-//! Gossip: weak and wide. Who is in the cluster, at a cost a node that does not grow with the
-//! cluster.
+//! Gossip: weak and wide. Who is in the cluster, and what the numbers that its members set sum up
+//! to, at a cost a node that does not grow with the cluster.
 //!
 //! [`Gossip`] is a [`Module`](live_objects::Module) without I/O. Membership is SWIM (Das, Gupta and
 //! Motivala, DSN 2002): each period a node probes one other, changes travel on the probes, and who
-//! does not answer is suspected first and declared faulty only if it does not object.
+//! does not answer is suspected first and declared faulty only if it does not object. Aggregates go
+//! up a tree of zones that the members' ids make by themselves (Astrolabe: van Renesse, Birman and
+//! Vogels, TOCS 2003), on the same probes.
 //!
 //! **Guarantees.** Once nothing changes any more and packets get through now and then, all nodes
 //! that can reach each other know the same members ([`Agreement::Eventual`]). A crashed member is
@@ -12,6 +14,11 @@
 //! or buried, and is alive comes back by itself, as do both halves of a partition. A node starts
 //! one exchange a period, and no datagram is longer than 1,200 bytes with all headers. Nothing that
 //! comes from the network makes it panic, and every table has a limit.
+//!
+//! An aggregate is exact at every holder some rounds after nothing changes any more, however many
+//! packets are lost: of 1,000 members, with 5 % lost, in 15. A member that stops counts no longer
+//! than its detection takes, and the few rounds in which rows from before are overtaken. Answers
+//! are local, and tell how old they are.
 //!
 //! **Not guaranteed.** Any two nodes may differ at any moment, and see changes in different orders:
 //! who needs the same views in the same order needs [`Agreement::Views`], which this module does
@@ -53,7 +60,8 @@
 //! **Reading order.** `entry`: what nodes say of each other, and whose word counts more. `members`,
 //! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
 //! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
-//! get in. `agent` and the files below it: the machine that all these are parts of.
+//! get in. `zones`: aggregates; `wire::rows`: what travels of them. `agent` and the files below it:
+//! the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views
@@ -71,6 +79,7 @@ mod seeds;
 mod suspicion;
 mod transfer;
 mod wire;
+mod zones;
 
 pub use agent::Gossip;
 pub use config::{Config, ConfigError};

@@ -14,11 +14,14 @@
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
+//!  tags 8 and 9: aggregates, see `rows`
 //! ```
 //!
 //! A section of an unknown tag is passed over, so that later versions can put more into the same
 //! exchange. Anything else that is not as drawn makes the whole packet void. What is decoded holds
 //! nothing of the buffer it came in.
+
+pub(crate) mod rows;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,13 +29,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{Envelope, Incarnation, Member, NodeId};
 use thiserror::Error;
 
+use self::rows::{Answers, Digests};
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
 
 /// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
 /// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
-/// IPv4 and UDP, the envelope, and the 16 bytes of the seal that datagrams are to bear.
-pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16;
+/// IPv4 and UDP, the envelope, and the 16 bytes of the seal that datagrams are to bear, with the 8
+/// bytes of its counter.
+pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16 - 8;
 
 /// The least limit under which every packet fits with what it must carry: a digest, an entry about
 /// the receiver, and one about the target of a probe request.
@@ -67,6 +72,10 @@ pub(crate) struct Packet {
     pub(crate) buckets: Option<[u32; BUCKETS]>,
     pub(crate) inventory: Option<Inventory>,
     pub(crate) entries: Vec<Entry>,
+    /// What the sender knows of aggregates.
+    pub(crate) digests: Option<Digests>,
+    /// Rows of aggregates.
+    pub(crate) answers: Option<Answers>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -93,8 +102,9 @@ pub(crate) enum Leg {
 
 impl Packet {
     /// A packet with nothing in it yet.
-    pub(crate) const fn new(leg: Leg) -> Self {
-        Self { leg, digest: None, buckets: None, inventory: None, entries: Vec::new() }
+    pub(crate) fn new(leg: Leg) -> Self {
+        let (digest, buckets, inventory, entries) = (None, None, None, Vec::new());
+        Self { leg, digest, buckets, inventory, entries, digests: None, answers: None }
     }
 
     /// How long it is when written.
@@ -106,7 +116,9 @@ impl Packet {
         let inventory =
             inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
-        LEG_LEN + target + digest + buckets + inventory + entries
+        let digests = self.digests.as_ref().map_or(0, Digests::section_len);
+        let answers = self.answers.as_ref().map_or(0, Answers::section_len);
+        LEG_LEN + target + digest + buckets + inventory + entries + digests + answers
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -138,6 +150,8 @@ impl Packet {
             put_section(&mut out, TAG_ENTRIES, self.entries_len());
             self.entries.iter().for_each(|entry| put_entry(&mut out, entry));
         }
+        self.digests.iter().for_each(|digests| digests.put(&mut out));
+        self.answers.iter().for_each(|answers| answers.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -158,6 +172,8 @@ impl Packet {
                         packet.entries.push(take_entry(&mut body)?);
                     }
                 }
+                rows::TAG_DIGESTS => packet.digests = Some(Digests::take(&mut body)?),
+                rows::TAG_ANSWERS => packet.answers = Some(Answers::take(&mut body)?),
                 _ => continue,
             }
             if !body.is_empty() {
@@ -205,6 +221,8 @@ pub(crate) enum PacketError {
     UnknownStanding(u8),
     #[error("an unknown family of addresses, {0}")]
     UnknownFamily(u8),
+    #[error("an unknown summary, {0}: of a later version, perhaps")]
+    UnknownSummary(u8),
     #[error(transparent)]
     Absurd(#[from] Absurd),
 }
@@ -326,6 +344,7 @@ const FAMILY_V6: u8 = 6;
 mod tests {
     use super::*;
     use crate::entry::tests::{entries, entry};
+    use crate::wire::rows::tests::{answers, digests};
     use proptest::prelude::*;
 
     fn legs() -> impl Strategy<Value = Leg> {
@@ -347,13 +366,17 @@ mod tests {
     fn packets() -> impl Strategy<Value = Packet> {
         let sections = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
         let inventory = prop::option::of(inventories());
-        (legs(), sections, inventory, prop::collection::vec(entries(), 0..9)).prop_map(
-            |(leg, (digest, buckets), inventory, entries)| Packet {
+        let entries = prop::collection::vec(entries(), 0..9);
+        let zones = (prop::option::of(digests()), prop::option::of(answers()));
+        (legs(), sections, inventory, entries, zones).prop_map(
+            |(leg, (digest, buckets), inventory, entries, (digests, answers))| Packet {
                 leg,
                 digest,
                 buckets,
                 inventory,
                 entries,
+                digests,
+                answers,
             },
         )
     }
@@ -398,7 +421,8 @@ mod tests {
         }
 
         #[test]
-        fn unknown_sections_are_passed_over(packet in packets(), tag in 5..=255_u8, body: Vec<u8>) {
+        fn unknown_sections_are_passed_over(packet in packets(), tag in 10..=255_u8, body: Vec<u8>)
+        {
             let mut bytes = packet.encode().to_vec();
             put_section_to(&mut bytes, tag, &body);
             prop_assert_eq!(Packet::decode(&bytes), Ok(packet));
