@@ -1,16 +1,19 @@
 //! The root machine: the module as its node sees it, from start to good-bye.
 //!
-//! Inputs, events and signals are seen in this file and the three below it, nowhere else; the other
+//! Inputs, events and signals are seen in this file and those below it, nowhere else; the other
 //! files of the crate are parts that compute. Here is one life of the module. `exchange` is SWIM:
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
-//! other and get a table. `listeners` is who is told.
+//! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
+//! of these, and `holders` is whose shares they are.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
 
+mod aggregates;
 mod claims;
 mod directory;
 mod exchange;
+mod holders;
 mod join;
 mod listeners;
 #[cfg(test)]
@@ -27,8 +30,10 @@ use live_objects::{
 use rand::RngExt;
 use tracing::trace;
 
+use self::aggregates::Aggregates;
 use self::claims::Claims;
 use self::directory::Directories;
+use self::holders::Holders;
 use self::listeners::Listeners;
 use self::topics::Topics;
 use crate::config::{Config, ConfigError};
@@ -72,6 +77,8 @@ struct Agent {
     topics: Topics,
     directories: Directories,
     claims: Claims,
+    aggregates: Aggregates,
+    holders: Holders,
     rounds: u64,
     round_at: Time,
     /// What changed in this step, for the listeners.
@@ -148,9 +155,8 @@ impl Module for Gossip {
                 Cost { copies: FANOUT as u32 + 1, overhead_bytes }
             }
             Kind::Directory => Cost { copies, overhead_bytes: wire::RECORD_LEN_MIN as u32 },
-            Kind::Custom(_) | Kind::Replicated | Kind::Aggregate(_) => {
-                return Err(Lack::Kind(ty.kind.clone()));
-            }
+            Kind::Aggregate(_) => Cost { copies, overhead_bytes: ROW_BYTES },
+            Kind::Custom(_) | Kind::Replicated => return Err(Lack::Kind(ty.kind.clone())),
         };
         Lack::of(ty, keeps).map(|()| cost)
     }
@@ -214,6 +220,8 @@ impl Module for Gossip {
             agent.push(io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
+            let members = agent.knowledge.members();
+            agent.holders.finish(&mut agent.aggregates, members, io);
         }
     }
 
@@ -237,6 +245,7 @@ impl Agent {
         };
         // Nodes that start together should not all probe in the same moment.
         let offset = rng.fork("round").random_range(Duration::ZERO..config.period);
+        let aggregates = Aggregates::new(config.period, rng.fork("aggregate"));
         Self {
             config,
             knowledge: Knowledge::new(config, own, rng),
@@ -250,6 +259,8 @@ impl Agent {
             topics: Topics::new(config.retransmit_mult, rng.fork("news")),
             directories: Directories::new(start, config.retransmit_mult, rng.fork("records")),
             claims: Claims::new(),
+            aggregates,
+            holders: Holders::default(),
             rounds: 0,
             round_at: now + offset,
             changes: Vec::new(),
@@ -318,6 +329,7 @@ impl Agent {
             self.suspicions.clear(member.node);
         }
         self.show(&change);
+        self.on_aggregates_change(&change);
         self.changes.push(change);
     }
 
@@ -326,6 +338,7 @@ impl Agent {
         match spec.ty.kind {
             Kind::Topic => self.topics.open(object, claims::hash(&spec.ty)),
             Kind::Directory => self.directories.open(object),
+            Kind::Aggregate(summary) => self.holders.open(object, summary),
             _ => return,
         }
         self.claim(object, spec, io);
@@ -334,6 +347,7 @@ impl Agent {
     fn stop_carrying(&mut self, object: ObjectId) {
         self.topics.close(object);
         self.directories.close(object, self.rounds);
+        self.holders.close(object);
         self.unclaim(object);
     }
 
@@ -342,7 +356,7 @@ impl Agent {
             self.on_sends(object, io);
         } else if self.directories.has(object) {
             self.on_asks(object, io);
-        } else {
+        } else if !self.holders.on_commands(object, io) {
             refuse_commands(object, io);
         }
     }
@@ -350,6 +364,7 @@ impl Agent {
     fn on_drained(&mut self, object: ObjectId, io: &mut Io<'_>) {
         self.topics.on_drained(object, io);
         self.on_directory_drained(object, io);
+        self.holders.drained(object);
         self.on_closed_drained(object, io);
     }
 
@@ -389,3 +404,6 @@ fn refuse_commands(object: ObjectId, io: &mut Io<'_>) {
 
 /// How many are told good-bye. At a loss of a quarter all eight miss it once in 65,000 times.
 const FAREWELLS: usize = 8;
+
+/// About what a row of an aggregate takes.
+const ROW_BYTES: u32 = 20;

@@ -152,6 +152,20 @@ pub(crate) enum Absurd {
     Generation(u64),
     #[error("{0} addresses, more than the {max} of a member", max = Addresses::MAX)]
     Addresses(usize),
+    #[error("round {0} is above all that nodes can reach")]
+    Round(u64),
+    #[error("level {0} of a tree that is not so high")]
+    Level(usize),
+    #[error("a zone of {0} leaves")]
+    Leaves(u64),
+    #[error("{0} shares, more than there are leaves")]
+    Count(u64),
+    #[error("stamps that nobody can have made")]
+    Stamps,
+    #[error("a number that is not finite")]
+    Number,
+    #[error("an integer longer than 64 bits")]
+    Varint,
 }
 
 #[cfg(test)]

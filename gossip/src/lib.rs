@@ -1,9 +1,12 @@
 //! Gossip: weak and wide. Who is in the cluster, what members say to each other and what they
-//! publish, at a cost a node that does not grow with the cluster.
+//! publish, and what the numbers that they set sum up to, at a cost a node that does not grow with
+//! the cluster.
 //!
 //! [`Gossip`] is a [`Module`](live_objects::Module) without I/O. Membership is SWIM (Das, Gupta and
 //! Motivala, DSN 2002): each period a node probes one other, changes travel on the probes, and who
-//! does not answer is suspected first and declared faulty only if it does not object.
+//! does not answer is suspected first and declared faulty only if it does not object. Aggregates go
+//! up a tree of zones that the members' ids make by themselves (Astrolabe: van Renesse, Birman and
+//! Vogels, TOCS 2003), on the same probes.
 //!
 //! **Guarantees.** Once nothing changes any more and packets get through now and then, all nodes
 //! that can reach each other know the same members ([`Agreement::Eventual`]). A crashed member is
@@ -20,6 +23,11 @@
 //! replaces or withdraws it. A weak object has one type: of two that claim its name the stronger,
 //! then the one of more holders stays, within ten periods after the claims met, and the others are
 //! told. [`Gossip::CLAIMS`] lists who has what open.
+//!
+//! An aggregate is exact at every holder some rounds after nothing changes any more, however many
+//! packets are lost: of 1,000 members, with 5 % lost, in 15. A member that stops counts no longer
+//! than its detection takes, and the few rounds in which rows from before are overtaken. Answers
+//! are local, and tell how old they are.
 //!
 //! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
 //! no database: who asks is told what this node knows by then. Any two nodes may differ at any
@@ -64,8 +72,8 @@
 //! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
 //! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
 //! get in. `queue`: what travels beside the membership; `news`: messages of topics; `records`: what
-//! is published, and which names are claimed. `agent` and the files below it: the machine that all
-//! these are parts of.
+//! is published, and which names are claimed. `zones`: aggregates; `wire::rows`: what travels of
+//! them. `agent` and the files below it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views
@@ -86,6 +94,7 @@ mod seeds;
 mod suspicion;
 mod transfer;
 mod wire;
+mod zones;
 
 pub use agent::Gossip;
 pub use config::{Config, ConfigError};

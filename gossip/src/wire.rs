@@ -14,6 +14,7 @@
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
+//!  tags 8 and 9:   aggregates, see `wire/rows.rs`
 //!  tags 16 to 23:  see `wire/news.rs`
 //! ```
 //!
@@ -22,6 +23,7 @@
 //! nothing of the buffer it came in.
 
 mod news;
+pub(crate) mod rows;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,14 +34,16 @@ use thiserror::Error;
 pub(crate) use self::news::{
     MESSAGE_LEN_MIN, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
 };
+use self::rows::{Answers, Digests};
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
 use crate::records::AbsurdRecord;
 
 /// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
 /// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
-/// IPv4 and UDP, the envelope, and the 16 bytes of the seal that datagrams are to bear.
-pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16;
+/// IPv4 and UDP, the envelope, and the 16 bytes of the seal that datagrams are to bear, with the 8
+/// bytes of its counter.
+pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16 - 8;
 
 /// The least limit under which every packet fits with what it must carry: a digest, an entry about
 /// the receiver, and one about the target of a probe request.
@@ -75,6 +79,10 @@ pub(crate) struct Packet {
     pub(crate) inventory: Option<Inventory>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) news: NewsSections,
+    /// What the sender knows of aggregates.
+    pub(crate) digests: Option<Digests>,
+    /// Rows of aggregates.
+    pub(crate) answers: Option<Answers>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -103,9 +111,17 @@ pub(crate) enum Leg {
 
 impl Packet {
     /// A packet with nothing in it yet.
-    pub(crate) const fn new(leg: Leg) -> Self {
-        let news = NewsSections::NONE;
-        Self { leg, digest: None, buckets: None, inventory: None, entries: Vec::new(), news }
+    pub(crate) fn new(leg: Leg) -> Self {
+        Self {
+            leg,
+            digest: None,
+            buckets: None,
+            inventory: None,
+            entries: Vec::new(),
+            news: NewsSections::NONE,
+            digests: None,
+            answers: None,
+        }
     }
 
     /// How long it is when written.
@@ -117,7 +133,17 @@ impl Packet {
         let inventory =
             inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
-        LEG_LEN + target + digest + buckets + inventory + entries + self.news.encoded_len()
+        let digests = self.digests.as_ref().map_or(0, Digests::section_len);
+        let answers = self.answers.as_ref().map_or(0, Answers::section_len);
+        let aggregates = digests + answers;
+        LEG_LEN
+            + target
+            + digest
+            + buckets
+            + inventory
+            + entries
+            + self.news.encoded_len()
+            + aggregates
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -150,6 +176,8 @@ impl Packet {
             self.entries.iter().for_each(|entry| put_entry(&mut out, entry));
         }
         self.news.put(&mut out);
+        self.digests.iter().for_each(|digests| digests.put(&mut out));
+        self.answers.iter().for_each(|answers| answers.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -171,6 +199,8 @@ impl Packet {
                     }
                 }
                 tag if NewsSections::has(tag) => packet.news.take(tag, &mut body)?,
+                rows::TAG_DIGESTS => packet.digests = Some(Digests::take(&mut body)?),
+                rows::TAG_ANSWERS => packet.answers = Some(Answers::take(&mut body)?),
                 _ => continue,
             }
             if !body.is_empty() {
@@ -221,6 +251,8 @@ pub(crate) enum PacketError {
     UnknownFamily(u8),
     #[error("a message of {0} bytes, longer than any")]
     LongMessage(usize),
+    #[error("an unknown summary, {0}: of a later version, perhaps")]
+    UnknownSummary(u8),
     #[error(transparent)]
     Absurd(#[from] Absurd),
     #[error(transparent)]
@@ -347,6 +379,7 @@ pub(crate) mod tests {
     use super::news::tests::sections;
     use super::*;
     use crate::entry::tests::{entries, entry};
+    use crate::wire::rows::tests::{answers, digests};
     use proptest::prelude::*;
 
     fn legs() -> impl Strategy<Value = Leg> {
@@ -367,17 +400,20 @@ pub(crate) mod tests {
     }
 
     fn packets() -> impl Strategy<Value = Packet> {
-        let digests = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
+        let summaries = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
         let inventory = prop::option::of(inventories());
         let entries = prop::collection::vec(entries(), 0..9);
-        (legs(), digests, inventory, entries, sections()).prop_map(
-            |(leg, (digest, buckets), inventory, entries, news)| Packet {
+        let zones = (prop::option::of(digests()), prop::option::of(answers()));
+        (legs(), summaries, inventory, entries, sections(), zones).prop_map(
+            |(leg, (digest, buckets), inventory, entries, news, (digests, answers))| Packet {
                 leg,
                 digest,
                 buckets,
                 inventory,
                 entries,
                 news,
+                digests,
+                answers,
             },
         )
     }

@@ -1,5 +1,6 @@
 //! What no crate can test alone, in one binary, since each binary more is linked anew.
 
+mod aggregates;
 mod founding;
 mod groups;
 mod loopback;

@@ -50,6 +50,7 @@ impl Agent {
         self.hear_records(&packet.news.records, Source::News, io);
         self.hear_messages(&packet.news.messages, io);
         self.compare_records(from, packet, io);
+        self.hear_aggregates(now, from, packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         if self.knowledge.members().standing(from).is_none() {
             self.pulls.offer(from);
@@ -79,7 +80,8 @@ impl Agent {
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
         self.rounds += 1;
-        if let Some(partner) = self.partners.next(self.knowledge.members()) {
+        let near = self.on_aggregates_round(now);
+        if let Some(partner) = near.or_else(|| self.partners.next(self.knowledge.members())) {
             let held = self.knowledge.members().of(partner).expect("partners have rows");
             let generation = held.generation;
             let stage = Stage::Own { generation, attempt: 1, helpers: Vec::new() };
@@ -163,6 +165,7 @@ impl Agent {
         if let Some(len_max) = len_max(draft.to, io) {
             let mut packet = self.knowledge.packet(draft, len_max);
             self.add_news(&mut packet, draft, len_max);
+            self.tell_aggregates(draft, &mut packet, len_max);
             send(&packet, draft.to, io);
         }
     }
@@ -175,7 +178,7 @@ impl Agent {
             (None, Some(inventory)) => self.knowledge.supply(number, inventory, len_max),
             (None, None) => None,
         };
-        if let Some(rest) = rest {
+        if let Some(rest) = self.supply_aggregates(to, answered, rest, len_max) {
             send(&rest, to, io);
         }
     }

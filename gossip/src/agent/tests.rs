@@ -1,6 +1,7 @@
 //! Stories of a few nodes that hand each other bytes. Large clusters and bad networks are told in
 //! the simulator's scenarios.
 
+mod aggregates;
 mod news;
 mod world;
 

@@ -1,5 +1,6 @@
 //! `logo sim`: stories told to simulated worlds, many seeds at a time.
 
+mod gossip;
 mod membership;
 mod mixed;
 mod views;
@@ -49,6 +50,9 @@ pub(crate) enum Scenario {
     ///
     /// Example: logo sim mixed --nodes 16 --seeds 200 --json
     Mixed(MixedArgs),
+    /// Gossip's figures in a large cluster: how fast, and at what cost.
+    #[command(subcommand)]
+    Gossip(gossip::Figures),
 }
 
 /// What the views are told.
@@ -144,6 +148,7 @@ impl Scenario {
                 let story = |seed| mixed::story(seed, nodes, *mutate);
                 swarm.run("mixed", options, story, mixed::is_rich)
             }
+            Self::Gossip(figures) => figures.run(),
         }
     }
 }

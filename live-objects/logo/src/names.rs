@@ -1,7 +1,7 @@
 //! Which objects there are, who has them open, and what their messages are made of.
 //!
 //! Nodes tell each other what they have open in a directory that gossip keeps
-//! ([`CLAIMS_TEMP`]), and the schemas of it in one of this crate's own, by their hashes.
+//! ([`Gossip::CLAIMS`]), and the schemas of it in one of this crate's own, by their hashes.
 
 use bytes::Bytes;
 use live_objects::{
@@ -40,7 +40,7 @@ impl Names {
     ) -> Result<Vec<Holding>, NodeError> {
         let asked = Command::List(Bytes::copy_from_slice(prefix.as_bytes()));
         let mut channel = self.claims.lock().await;
-        let listings = ask(open(&mut channel, net, CLAIMS_TEMP).await?, asked).await?;
+        let listings = ask(open(&mut channel, net, Gossip::CLAIMS).await?, asked).await?;
         let read = |Listing { key, publisher, value }| {
             let name = String::from_utf8(key.to_vec()).ok()?.parse().ok()?;
             Some(Holding { name, ty: decode(&value)?, holder: publisher })
@@ -111,4 +111,3 @@ fn key_of(id: &SchemaId) -> Bytes {
 
 /// The directory of schemas.
 const SCHEMAS: &str = "/.logo/schemas";
-const CLAIMS_TEMP: &str = "/claims";

@@ -1,0 +1,213 @@
+//! Stories of aggregates in a few nodes.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use live_objects::{
+    Agreement, Command, Estimate, Event, Lack, Module, Name, ObjectId, ObjectType, Port,
+    Properties, Share, Spec, Summary,
+};
+use proptest::prelude::{ProptestConfig, prop, proptest};
+
+use super::seconds;
+use super::world::{World, id};
+use crate::Gossip;
+use crate::agent::aggregates::{EMPTY_ROUNDS_MAX, RELAYED_MAX};
+use crate::wire::rows::tests::{answers, digests};
+use crate::wire::rows::{Answer, Answers, Digest, Digests, Shelf};
+use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
+use crate::zones::row::{Round, Row, Subject};
+
+fn open(world: &mut World, node: usize, name: &str, summary: Summary) -> Port {
+    let spec = Spec::new(name.parse().unwrap(), ObjectType::aggregate(summary));
+    let port = world.nodes[node].stack.open(spec).unwrap();
+    world.step(node, Vec::new());
+    assert_eq!(port.try_next(), Some(Event::Opened));
+    port
+}
+
+fn set(world: &mut World, node: usize, port: &Port, number: f64) {
+    port.try_send(Command::Set(Share::new(number).unwrap())).unwrap();
+    world.step(node, Vec::new());
+}
+
+/// The last estimate that was told since it was asked last.
+fn last(port: &Port) -> Option<Estimate> {
+    let told = std::iter::from_fn(|| port.try_next()).last()?;
+    let Event::Aggregate(estimate) = told else { panic!("{told:?}") };
+    Some(estimate)
+}
+
+/// What it said last, within the time that is needed to hear of it.
+fn value(port: &Port) -> (Option<f64>, u64) {
+    let estimate = last(port).expect("told once a round");
+    assert!(estimate.age <= seconds(3), "{estimate:?}");
+    (estimate.value, estimate.members)
+}
+
+#[test]
+fn it_offers_aggregates() {
+    let gossip = Gossip::default();
+    let ty = ObjectType::aggregate(Summary::Max);
+    assert!(gossip.offers(&ty).is_ok());
+    let keeps = Properties::of_agreement(Agreement::Eventual);
+    let strong = ObjectType { properties: Properties::of_agreement(Agreement::Views), ..ty };
+    assert_eq!(gossip.offers(&strong), Err(Lack::Properties(keeps)));
+}
+
+#[test]
+fn an_aggregate_opens_empty_and_hears_its_own_share_at_once() {
+    let mut world = World::settled(1);
+    let port = open(&mut world, 0, "/load", Summary::Average);
+    let empty = Estimate { value: None, members: 0, age: Duration::ZERO };
+    assert_eq!(last(&port), Some(empty));
+    world.run(seconds(2));
+    assert_eq!(last(&port), None, "nothing changes where there is no share");
+    set(&mut world, 0, &port, 4.0);
+    assert_eq!(last(&port), Some(Estimate { value: Some(4.0), members: 1, ..empty }));
+    port.try_send(Command::Custom(Bytes::new())).unwrap();
+    world.step(0, Vec::new());
+    assert_eq!(world.count(0, "gossip.unknown_command"), 1);
+}
+
+/// Two hold it; the others pass it on, and forget it when it is no more.
+#[test]
+fn those_who_do_not_hold_it_relay_and_forget() {
+    let mut world = World::settled(8);
+    let ports = [0, 7].map(|node| open(&mut world, node, "/load", Summary::Sum));
+    set(&mut world, 0, &ports[0], 1.5);
+    set(&mut world, 7, &ports[1], 2.0);
+    world.run(seconds(5));
+    ports.iter().for_each(|port| assert_eq!(value(port), (Some(3.5), 2)));
+    // One who opens it later knows it already.
+    let late = open(&mut world, 3, "/load", Summary::Sum);
+    assert_eq!(value(&late), (Some(3.5), 2));
+    ports[0].close();
+    world.step(0, Vec::new());
+    world.run(seconds(5));
+    assert_eq!(value(&late), (Some(2.0), 1));
+    ports[1].close();
+    world.step(7, Vec::new());
+    world.run(seconds(5));
+    assert_eq!(last(&late).map(|last| (last.value, last.members)), Some((Some(0.0), 0)));
+    late.close();
+    world.step(3, Vec::new());
+    world.run(Duration::from_millis(200) * (EMPTY_ROUNDS_MAX + 10));
+    let before = world.wire.datagram_bytes;
+    world.run(seconds(20));
+    let a_round = (world.wire.datagram_bytes - before) / (8 * 20 * 5);
+    // A probe, an ack, and in each the digest of the names that were claimed.
+    assert!(a_round <= 98 + 2 * 11, "{a_round} bytes a node and round: somebody remembers");
+}
+
+#[test]
+fn each_of_many_has_its_turn() {
+    let mut world = World::settled(4);
+    let summaries =
+        [Summary::Average, Summary::Sum, Summary::Count, Summary::Min, Summary::Max].into_iter();
+    let names = (0..4).flat_map(|at| summaries.clone().map(move |it| (format!("/{at}/{it}"), it)));
+    let mut ports = Vec::new();
+    for (name, summary) in names {
+        for node in 0..4 {
+            let port = open(&mut world, node, &name.to_lowercase(), summary);
+            set(&mut world, node, &port, node as f64);
+            ports.push((port, summary));
+        }
+    }
+    world.run(seconds(15));
+    for (port, summary) in ports {
+        let expected = match summary {
+            Summary::Average => 1.5,
+            Summary::Sum => 6.0,
+            Summary::Count => 4.0,
+            Summary::Min => 0.0,
+            Summary::Max => 3.0,
+        };
+        let estimate = last(&port).expect("told once a round");
+        assert_eq!((estimate.value, estimate.members), (Some(expected), 4));
+    }
+    assert!(world.wire.datagram_longest <= PACKET_LEN_MAX + 4);
+}
+
+fn subject(number: usize) -> Subject {
+    let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
+    Subject { object, summary: Summary::Sum }
+}
+
+#[test]
+fn a_node_relays_only_so_many() {
+    let mut world = World::settled(2);
+    for number in 0..=RELAYED_MAX {
+        let mut packet = Packet::new(Leg::Probe { number: 1 });
+        let digest = Digest { subject: subject(number), introduces: true, levels: Vec::new() };
+        packet.digests = Some(Digests { round: Round::FIRST, objects: vec![digest] });
+        world.inject(id(1), 0, &packet.encode());
+    }
+    assert_eq!(world.count(0, "gossip.aggregates_full"), 1);
+    world.run(seconds(1));
+}
+
+#[test]
+fn a_row_from_the_future_is_refused() {
+    let mut world = World::settled(2);
+    let port = open(&mut world, 0, "/1", Summary::Sum);
+    set(&mut world, 0, &port, 1.0);
+    let now = Round::FIRST;
+    for (ahead, refused) in [(Round::AHEAD_MAX, 0), (Round::AHEAD_MAX + 1, 1)] {
+        let stamp = Round::try_from(u64::from(now) + ahead).unwrap();
+        let row = Row::leaf(Some(1.0), stamp, 0);
+        let shelves = vec![Shelf { level: 0, wanted: 0, rows: vec![(0, row)] }];
+        let mut packet = Packet::new(Leg::Rest { number: 1 });
+        let answer = Answer { subject: subject(1), shelves };
+        packet.answers = Some(Answers { round: now, objects: vec![answer] });
+        world.inject(id(1), 0, &packet.encode());
+        assert_eq!(world.count(0, "gossip.row_ahead"), refused);
+    }
+}
+
+/// What strangers say of aggregates is not heard.
+#[test]
+fn only_members_introduce() {
+    let mut world = World::settled(2);
+    let mut packet = Packet::new(Leg::Probe { number: 1 });
+    let digest = Digest { subject: subject(1), introduces: true, levels: Vec::new() };
+    packet.digests = Some(Digests { round: Round::MAX, objects: vec![digest] });
+    world.inject(id(77), 0, &packet.encode());
+    let before = world.wire.datagram_bytes;
+    world.run(seconds(4));
+    let a_round = (world.wire.datagram_bytes - before) / (2 * 4 * 5);
+    assert!(a_round <= 98, "{a_round} bytes a node and round");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_that_is_said_of_aggregates_makes_it_panic(
+        said in prop::collection::vec((digests(), answers()), 1..6),
+    ) {
+        let mut world = World::settled(3);
+        let port = open(&mut world, 0, "/1", Summary::Sum);
+        set(&mut world, 0, &port, 1.0);
+        for (digests, answers) in said {
+            let subjects: Vec<Subject> =
+                answers.objects.iter().map(|answer| answer.subject).chain([subject(1)]).collect();
+            let introduces = |subject| Digest { subject, introduces: true, levels: Vec::new() };
+            let mut probe = Packet::new(Leg::Probe { number: 1 });
+            let objects = subjects.into_iter().map(introduces).collect();
+            probe.digests = Some(Digests { round: digests.round, objects });
+            world.inject(id(1), 0, &probe.encode());
+            let mut all = Packet::new(Leg::Rest { number: 1 });
+            (all.digests, all.answers) = (Some(digests), Some(answers));
+            // As their own, and once more as of an object that is held.
+            world.inject(id(1), 0, &all.encode());
+            all.answers.iter_mut().flat_map(|answers| &mut answers.objects).for_each(|answer| {
+                if answer.subject.summary == Summary::Sum {
+                    answer.subject = subject(1);
+                }
+            });
+            world.inject(id(2), 0, &all.encode());
+        }
+        world.run(seconds(3));
+    }
+}
