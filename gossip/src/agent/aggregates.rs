@@ -104,6 +104,11 @@ impl Aggregates {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether there is nothing to tell of any aggregate.
+    pub(super) fn is_idle(&self) -> bool {
+        self.tables.is_empty()
+    }
+
     /// What this node knows of an aggregate.
     pub(super) fn estimate(&self, subject: Subject) -> Estimate {
         let root = self.tables.get(&subject).map_or(Row::default(), |branch| branch.table.root());
@@ -274,7 +279,7 @@ impl Agent {
     pub(super) fn on_aggregates_round(&mut self, now: Time) -> Option<NodeId> {
         let members = self.knowledge.members();
         self.aggregates.on_round(now, members);
-        if self.aggregates.tables.is_empty() || members.up_count() < 2 {
+        if self.aggregates.is_idle() || members.up_count() < 2 {
             return None;
         }
         let levels = reach(members, Standing::is_up);

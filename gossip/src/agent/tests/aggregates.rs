@@ -211,3 +211,29 @@ proptest! {
         world.run(seconds(3));
     }
 }
+
+/// News that never ends, from all, does not keep an average from being exact in a few rounds.
+#[test]
+fn news_leaves_room_for_rows() {
+    let mut world = World::settled(6);
+    let news = Spec::new("/news".parse().unwrap(), ObjectType::best_effort_topic());
+    let mut ports = Vec::new();
+    for node in 0..6 {
+        let topic = world.nodes[node].stack.open(news.clone()).unwrap();
+        let load = open(&mut world, node, "/load", Summary::Sum);
+        set(&mut world, node, &load, 1.0);
+        ports.push((topic, load));
+    }
+    for _ in 0..50 {
+        for (node, (topic, _)) in ports.iter().enumerate() {
+            let _ = topic.try_send(Command::Send(Bytes::from(vec![0; 400])));
+            world.step(node, Vec::new());
+            while topic.try_next().is_some() {}
+        }
+        world.run(Duration::from_millis(50));
+    }
+    let exact = Some((Some(6.0), 6));
+    for (_, load) in &ports {
+        assert_eq!(last(load).map(|last| (last.value, last.members)), exact);
+    }
+}
