@@ -38,6 +38,9 @@ pub(crate) struct Table {
     levels: Vec<Level>,
     share: Option<f64>,
     round: Round,
+    /// What this node's leaf is stamped with at least: a share that is set within a round counts as
+    /// the next round's, since others may have what it was before with the stamp of this one.
+    set_in: Round,
     /// What this node's leaf counts for beside its stamp.
     base: u64,
 }
@@ -64,7 +67,8 @@ impl Table {
     /// A table that knows nothing but this node, of whom others know that have `depth` digits in
     /// common with it.
     pub(crate) fn new(me: NodeId, summary: Summary, depth: usize, round: Round) -> Self {
-        let mut table = Self { me, summary, levels: Vec::new(), share: None, round, base: 0 };
+        let mut table =
+            Self { me, summary, levels: Vec::new(), share: None, round, set_in: round, base: 0 };
         table.deepen(depth);
         table
     }
@@ -80,6 +84,9 @@ impl Table {
 
     /// Sets or takes back this node's share.
     pub(crate) fn set(&mut self, share: Option<f64>) {
+        if self.share != share {
+            self.set_in = self.round.next();
+        }
         self.share = share;
         self.compute();
     }
@@ -155,7 +162,7 @@ impl Table {
 
     fn computed(&self, at: usize) -> Row {
         if at + 1 == self.levels.len() {
-            Row::leaf(self.share, self.round, self.base)
+            Row::leaf(self.share, self.round.max(self.set_in), self.base)
         } else {
             self.merged(at + 1)
         }

@@ -31,6 +31,9 @@
 //! A member is probed as often as before, on average. One that has fewer levels than those around
 //! it gets about half of its share; by reckoning, it is suspected up to a period later.
 //!
+//! A share that is set is news: for three rounds its node starts a second exchange, with any member,
+//! and its leaf is stamped as the next round's at once.
+//!
 //! Rounds: a node that hears of a later round begins its next one a whole period after that. Else
 //! each could begin one as soon as it hears of another's, and rounds would go by several a period.
 //!
@@ -68,6 +71,8 @@ pub(super) struct Aggregates {
     told: Option<Subject>,
     /// Those whose tables changed since it was asked last.
     changed: BTreeSet<Subject>,
+    /// For how many rounds this node starts a second exchange: it has set a share.
+    hurried_rounds: u32,
     rng: Rng,
 }
 
@@ -83,13 +88,14 @@ impl Aggregates {
     pub(super) fn new(period: Duration, rng: Rng) -> Self {
         let (round, next_round_at) = (Round::FIRST, Time::ZERO);
         let (tables, changed) = (BTreeMap::new(), BTreeSet::new());
-        Self { period, round, next_round_at, tables, told: None, changed, rng }
+        Self { period, round, next_round_at, tables, told: None, changed, hurried_rounds: 0, rng }
     }
 
     /// This node set its share, or gave it back, or holds the aggregate no longer.
     pub(super) fn hold(&mut self, subject: Subject, hold: Hold, members: &Members) {
         let share = if let Hold::Share(share) = hold { Some(share) } else { None };
         if share.is_some() {
+            self.hurried_rounds = HURRIED_ROUNDS;
             self.tables.entry(subject).or_insert_with(|| Branch::new(subject, members, self.round));
         }
         if let Some(branch) = self.tables.get_mut(&subject) {
@@ -299,6 +305,15 @@ impl Agent {
         others.choose(&mut self.aggregates.rng).map(|(node, _)| node)
     }
 
+    /// With whom a second exchange is to be, since this node has set a share of late.
+    pub(super) fn hurried(&mut self, partner: Option<NodeId>) -> Option<NodeId> {
+        let aggregates = &mut self.aggregates;
+        aggregates.hurried_rounds = aggregates.hurried_rounds.checked_sub(1)?;
+        let members = self.knowledge.members();
+        let known: Vec<_> = partner.into_iter().chain([members.me()]).collect();
+        self.partners.some(1, members, &known).pop()
+    }
+
     pub(super) fn on_aggregates_change(&mut self, change: &Change) {
         self.aggregates.on_change(change, self.knowledge.members());
     }
@@ -417,6 +432,9 @@ fn living(members: &Members, at: usize, zone: usize) -> Living {
 
 /// Of so many aggregates, at most, a probe brings digests: their answers should fit a packet.
 const DIGESTS_MAX: usize = 4;
+
+/// For how many rounds a node starts a second exchange, after it set a share.
+const HURRIED_ROUNDS: u32 = 3;
 
 /// A node that takes part in so many aggregates joins no more of them for others' sake.
 pub(super) const RELAYED_MAX: usize = 1_024;

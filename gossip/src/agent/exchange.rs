@@ -81,7 +81,8 @@ impl Agent {
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
         self.rounds += 1;
         let near = self.on_aggregates_round(now);
-        if let Some(partner) = near.or_else(|| self.partners.next(self.knowledge.members())) {
+        let partner = near.or_else(|| self.partners.next(self.knowledge.members()));
+        for partner in [partner, self.hurried(partner)].into_iter().flatten() {
             let held = self.knowledge.members().of(partner).expect("partners have rows");
             let generation = held.generation;
             let stage = Stage::Own { generation, attempt: 1, helpers: Vec::new() };

@@ -117,6 +117,12 @@ impl Play {
             play.troupe.alive().all(|(_, till)| till.is_ready() && till.up.len() == nodes)
         })
         .await?;
+        self.set_loads();
+        self.until("all nodes have heard of each other's load", |play| {
+            let has_all = |members| members == nodes as u64;
+            play.troupe.alive().all(|(_, till)| till.average.is_some_and(|(_, it)| has_all(it)))
+        })
+        .await?;
         self.begun = Some(Instant::now());
         self.until("half of the orders are done", |play| {
             play.open.len() <= play.script.orders.len() / 2
