@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -134,11 +135,15 @@ pub(crate) fn run(work: impl Future<Output = Result<ExitCode, Failure>>) -> Exit
 
 /// One line of JSON, or what it means in words.
 pub(crate) fn print(json: bool, value: &Value, words: impl FnOnce() -> String) {
-    if json {
-        println!("{value}");
-    } else {
-        println!("{}", words());
-    }
+    // A node goes on when nobody reads what it says any more.
+    let _ = line(&if json { value.to_string() } else { words() });
+}
+
+/// One line, whole. An error if nobody reads any more.
+pub(crate) fn line(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
 }
 
 const MEETING: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use live_objects::{Command, Event, Kind, Listing, Name, ObjectType, Share, Spec}
 use logo::{Node, Object, Replicated, Table, TableUpdate};
 use serde_json::{Value, json};
 
-use crate::join::{self, Cluster, Failure, print};
+use crate::join::{self, Cluster, Failure, line, print};
 use crate::names::heard;
 
 /// What to send.
@@ -104,7 +104,9 @@ impl WatchArgs {
         while left != Some(0)
             && let Some(event) = object.next().await
         {
-            println!("{event}");
+            if line(&event.to_string()).is_err() {
+                break;
+            }
             if event.get("message").or(event.get("estimate")).is_some() {
                 left = left.map(|left| left - 1);
             }

@@ -34,10 +34,12 @@ impl Node {
     fn start(runtime: &Path) -> Self {
         let mut command = logo(runtime, &["node", "--table", "/config", "--json"]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the command runs");
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let holds = |line: Result<String, _>| line.is_ok_and(|line| line.contains("/config"));
-        let mut lines = lines;
-        assert!(lines.any(holds), "it says what it holds");
+        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        while !line.contains("/config") {
+            line.clear();
+            assert!(out.read_line(&mut line).is_ok_and(|len| len > 0), "it says what it holds");
+        }
         Self(child)
     }
 }
