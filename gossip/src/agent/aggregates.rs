@@ -31,8 +31,8 @@
 //! A member is probed as often as before, on average. One that has fewer levels than those around
 //! it gets about half of its share; by reckoning, it is suspected up to a period later.
 //!
-//! A share that is set is news: for three rounds its node starts a second exchange, with any member,
-//! and its leaf is stamped as the next round's at once.
+//! A share that is set is news: for three rounds its node starts a second exchange, with any
+//! member, and its leaf is stamped as the next round's at once.
 //!
 //! Rounds: a node that hears of a later round begins its next one a whole period after that. Else
 //! each could begin one as soon as it hears of another's, and rounds would go by several a period.

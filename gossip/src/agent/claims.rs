@@ -11,6 +11,12 @@
 //! some rounds to settle when they meet; then those whose type loses close their objects. Each side
 //! knew its own holders all along, so nobody closes for having counted too few of them.
 //!
+//! In a large cluster a name that many hold needs some witnesses, not all: a holder that knows of
+//! enough claims of its type keeps its own to itself, and while there are fewer it says it with a
+//! chance that grows by the round (as receivers of multicast keep from all asking at once:
+//! Nonnenmacher and Biersack, "Scalable feedback for large groups", 1999). What is counted then is
+//! witnesses.
+//!
 //! Invariant: nothing is told to an object after it was refused or closed.
 
 use core::cmp::Reverse;
@@ -19,6 +25,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use live_objects::{Closure, Event, Io, Kind, Name, ObjectId, ObjectType, Spec};
+use rand::RngExt;
 use sha2::{Digest, Sha256};
 
 use super::{Agent, Gossip};
@@ -28,6 +35,9 @@ use crate::records::{RECORD_BYTES_MAX, RecordKey};
 pub(super) struct Claims {
     directory: ObjectId,
     own: BTreeMap<ObjectId, Arc<Spec>>,
+    /// Those of them that this node has not said, and for how many rounds they wanted for
+    /// witnesses.
+    unsaid: BTreeMap<ObjectId, i32>,
     doubts: BTreeMap<ObjectId, Doubt>,
     /// Objects that are closed, whose applications had no room to hear it.
     closures: BTreeMap<ObjectId, ObjectType>,
@@ -53,6 +63,7 @@ impl Claims {
         Self {
             directory: claims_name().id(),
             own: BTreeMap::new(),
+            unsaid: BTreeMap::new(),
             doubts: BTreeMap::new(),
             closures: BTreeMap::new(),
         }
@@ -82,18 +93,48 @@ impl Agent {
         if object == self.claims.directory || spec.ty.kind == Kind::Members {
             return;
         }
-        let ty = postcard::to_allocvec(&spec.ty).expect("memory takes every type");
-        let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
+        let (key, ty) = record_of(&spec);
         if key.len() + ty.len() > RECORD_BYTES_MAX {
             io.count("gossip.claim_too_long");
             return;
         }
+        self.claims.own.insert(object, spec);
+        if self.knowledge.members().up_count() <= WITNESSES_ALL_MAX {
+            self.say_claim(object, io);
+        } else {
+            self.claims.unsaid.insert(object, 0);
+        }
+        self.doubt_of(object);
+    }
+
+    fn say_claim(&mut self, object: ObjectId, io: &mut Io<'_>) {
+        self.claims.unsaid.remove(&object);
+        let (key, ty) = record_of(&self.claims.own[&object]);
         let records = &mut self.directories.records;
-        if !records.write(self.claims.directory, key, Some(ty.into()), self.rounds) {
+        if !records.write(self.claims.directory, key, Some(ty), self.rounds) {
             io.count("gossip.records_full");
         }
-        self.claims.own.insert(object, spec);
-        self.doubt_of(object);
+    }
+
+    /// Says claims that want for witnesses, if chance has it.
+    fn say_claims(&mut self, io: &mut Io<'_>) {
+        let up = self.knowledge.members().up_count() as f64;
+        for object in self.claims.unsaid.keys().copied().collect::<Vec<_>>() {
+            let spec = &self.claims.own[&object];
+            let same = self.rivals(&spec.name).remove(&hash(&spec.ty));
+            let witnesses = same.map_or(0, |same| same.holders);
+            let is_doubted = self.claims.doubts.contains_key(&object);
+            let rounds = self.claims.unsaid.get_mut(&object).expect("it was just there");
+            if witnesses >= WITNESSES_MAX || is_doubted {
+                *rounds = 0;
+                continue;
+            }
+            let chance = (1.5_f64.powi(*rounds) / up).min(1.0);
+            *rounds += 1;
+            if self.rng.random_bool(chance) {
+                self.say_claim(object, io);
+            }
+        }
     }
 
     /// Another module of this node has a strong object open no more. A weak one may have its name
@@ -108,7 +149,8 @@ impl Agent {
     pub(super) fn unclaim(&mut self, object: ObjectId) {
         self.claims.doubts.remove(&object);
         self.claims.closures.remove(&object);
-        if let Some(spec) = self.claims.own.remove(&object) {
+        let is_said = self.claims.unsaid.remove(&object).is_none();
+        if let Some(spec) = self.claims.own.remove(&object).filter(|_| is_said) {
             let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
             self.directories.records.withdraw(self.claims.directory, key, self.rounds);
         }
@@ -127,6 +169,7 @@ impl Agent {
 
     /// Settles what was in doubt for long enough.
     pub(super) fn on_round_of_claims(&mut self, io: &mut Io<'_>) {
+        self.say_claims(io);
         let round = self.rounds;
         let is_due = |doubt: &Doubt| {
             round >= doubt.changed + SETTLE_ROUNDS || round >= doubt.since + SETTLE_ROUNDS_MAX
@@ -138,7 +181,8 @@ impl Agent {
             let ours = hash(&spec.ty);
             let mut all = self.rivals(&spec.name);
             let own = Rival { ty: spec.ty.clone(), holders: 0 };
-            all.entry(ours).or_insert(own).holders += 1;
+            let is_said = !self.claims.unsaid.contains_key(&object);
+            all.entry(ours).or_insert(own).holders += usize::from(is_said);
             if all.len() == 1 {
                 self.claims.doubts.remove(&object);
                 continue;
@@ -200,6 +244,12 @@ impl Agent {
     }
 }
 
+/// The key and the value of a claim.
+fn record_of(spec: &Spec) -> (Bytes, Bytes) {
+    let ty = postcard::to_allocvec(&spec.ty).expect("memory takes every type");
+    (Bytes::copy_from_slice(spec.name.as_str().as_bytes()), ty.into())
+}
+
 /// The one that prevails.
 fn strongest(rivals: BTreeMap<u64, Rival>) -> Option<Rival> {
     let order = |hash: u64, rival: &Rival| (rival.ty.is_strong(), rival.holders, Reverse(hash));
@@ -216,6 +266,12 @@ pub(super) fn hash(ty: &ObjectType) -> u64 {
 fn claims_name() -> Name {
     Gossip::CLAIMS.parse().expect("it is a name")
 }
+
+/// In clusters of up to so many nodes every holder says so.
+const WITNESSES_ALL_MAX: usize = 64;
+
+/// How many that say so are enough in larger ones.
+const WITNESSES_MAX: usize = 16;
 
 /// How long claims that met have to settle, in rounds after the last change.
 const SETTLE_ROUNDS: u64 = 5;

@@ -118,7 +118,7 @@ impl Node {
         self.ask(Request::Counts).await
     }
 
-    /// Lets the modules say good-bye, for [`STOP`] at most, then closes all links and ends.
+    /// Lets the modules say good-bye, for ten seconds at most, then closes all links and ends.
     pub async fn stop(mut self) {
         if self.requests.send(Request::Stop).await.is_ok() {
             let ended = (&mut self.task.0).await;
