@@ -166,7 +166,7 @@ impl Agent {
         if let Some(len_max) = len_max(draft.to, io) {
             let mut packet = self.knowledge.packet(draft, len_max);
             // However much news there is, aggregates go on; and so does news of any length.
-            let is_for_rows = !self.aggregates.is_idle() && self.rounds.is_multiple_of(2);
+            let is_for_rows = !self.aggregates.is_idle() && !self.rounds.is_multiple_of(4);
             let for_rows = if is_for_rows { ROWS_RESERVED } else { 0 };
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             self.tell_aggregates(draft, &mut packet, len_max);
@@ -193,5 +193,6 @@ impl Agent {
     }
 }
 
-/// How much of a packet news leaves to aggregates every other round, in bytes: some twenty rows.
-const ROWS_RESERVED: usize = 400;
+/// How much of a packet news leaves to aggregates in three rounds of four, in bytes: some thirty
+/// rows.
+const ROWS_RESERVED: usize = 700;
