@@ -12,6 +12,8 @@ use clap::Args;
 use logo::{Founding, Identity, Node, Options, StartError};
 use serde_json::Value;
 
+use crate::renewal::Renewal;
+
 /// Which cluster.
 #[derive(Args)]
 pub(crate) struct Cluster {
@@ -72,6 +74,12 @@ impl Cluster {
         }
     }
 
+    /// The identity that the node has, as its folder says from now on, if it has one.
+    pub(crate) fn renewal(&self) -> Result<Option<Renewal>, Failure> {
+        let Some(folder) = &self.identity else { return Ok(None) };
+        Ok(Some(Renewal::new(folder.clone(), Identity::load(folder)?)))
+    }
+
     fn options(&self, founding: Founding) -> Result<Option<Options>, Failure> {
         let Some(listen) = self.listen else { return Ok(None) };
         let identity = self.identity.as_deref().map(Identity::load).transpose();
@@ -116,6 +124,7 @@ failures!(
     logo::NodeError,
     logo::DynamicError,
     logo::IdentityError,
+    logo::AuthorityError,
     live_objects::NameError,
     live_objects::RestoreError,
     std::io::Error

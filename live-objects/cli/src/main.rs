@@ -12,6 +12,7 @@ mod join;
 mod names;
 mod node;
 mod objects;
+mod renewal;
 mod sim;
 
 use std::process::ExitCode;
@@ -40,7 +41,8 @@ enum Command {
     /// Run a node until it is interrupted.
     ///
     /// Without more, it is one of this user's nodes on this machine, which find each other. Across
-    /// machines it needs an identity, an address and seeds.
+    /// machines it needs an identity, an address and seeds. When the identity's files change, it
+    /// goes on with what they say, and tells so; if they are broken, with what it has.
     ///
     /// Example: logo node --table /config
     Node(node::NodeArgs),
@@ -77,7 +79,8 @@ enum Command {
     ///
     /// Example: logo members --watch
     Members(node::MembersArgs),
-    /// Make the authority of a cluster across machines, and identities for its nodes.
+    /// Make the authority of a cluster across machines, and identities for its nodes; change its
+    /// key; revoke nodes.
     #[command(subcommand)]
     Cert(cert::CertArgs),
     /// Run protocols in the deterministic simulator and check what they promise.

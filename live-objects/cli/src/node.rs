@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use live_objects::{Departure, Member, MembersEvent};
-use logo::{Agreed, Members, Replicated, Table};
+use logo::{Agreed, Identity, Members, Node, Replicated, Table};
 use serde_json::{Value, json};
 
 use crate::join::{self, Cluster, Failure, Stay, print};
+use crate::renewal;
 
 /// A node that stays.
 #[derive(Args)]
@@ -48,6 +49,7 @@ impl NodeArgs {
     }
 
     async fn work(self) -> Result<ExitCode, Failure> {
+        let mut renewal = self.cluster.renewal()?;
         let node = self.cluster.stay(&self.stay).await?;
         let (id, address) = (node.member().node.to_string(), node.address());
         let started = json!({ "node": id, "address": address.to_string() });
@@ -64,6 +66,7 @@ impl NodeArgs {
                     Some(event) => tell(self.json, &event),
                     None => return Err(Failure::new("the node has stopped")),
                 },
+                seen = renewal::next(&mut renewal) => self.renew(&node, seen).await,
                 asked = tokio::signal::ctrl_c() => {
                     asked?;
                     break;
@@ -74,6 +77,23 @@ impl NodeArgs {
         drop(tables);
         node.stop().await;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Goes on with the identity that is now in the files, if it can be used.
+    async fn renew(&self, node: &Node, seen: Result<Identity, String>) {
+        let renewed = match seen {
+            Ok(identity) => node.renew(identity).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        let id = node.member().node.to_string();
+        match renewed {
+            Ok(()) => print(self.json, &json!({ "renewed": id }), || {
+                "goes on with the identity that its files hold now".to_owned()
+            }),
+            Err(why) => print(self.json, &json!({ "not_renewed": id, "why": why }), || {
+                format!("keeps the identity that it has: {why}")
+            }),
+        }
     }
 }
 

@@ -49,7 +49,9 @@ pub use error::{OpenError, SendError, StartError};
 pub use gossip::Gossip;
 pub use groupcomm::{Founding, Groupcomm};
 pub use live_objects;
-pub use live_objects_net::{Authority, Folder, FolderError, Identity, IdentityError, NodeError};
+pub use live_objects_net::{
+    Authority, AuthorityError, Folder, FolderError, Identity, IdentityError, NodeError, RenewError,
+};
 pub use live_objects_sim as sim;
 pub use members::{Agree, Agreed, Eventual, Members};
 pub use names::Holding;

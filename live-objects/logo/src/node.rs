@@ -11,7 +11,7 @@ use live_objects::{
     Agreement, Command, Cost, Kind, Lack, Listing, Member, Module, Name, NameError, ObjectType,
     Port, Schema, Spec,
 };
-use live_objects_net::{Entry, Folder, Identity, NodeError, Presence};
+use live_objects_net::{Entry, Folder, Identity, NodeError, Presence, RenewError};
 
 use crate::dynamic::{Dynamic, UnknownName};
 use crate::error::{OpenError, StartError};
@@ -185,6 +185,12 @@ impl Node {
     /// What was dropped, refused or mended so far, by name.
     pub async fn counts(&self) -> Result<BTreeMap<&'static str, u64>, NodeError> {
         self.net.counts().await
+    }
+
+    /// Takes another identity of the same node, without a restart: another certificate, other
+    /// authorities, more nodes revoked. Links to peers that it does not accept are closed.
+    pub async fn renew(&self, identity: Identity) -> Result<(), RenewError> {
+        self.net.renew(identity).await
     }
 
     /// Says good-bye to the others, and ends.

@@ -3,73 +3,179 @@
 //! An authority is a key and a certificate that the key signed itself, in the files `ca.key` and
 //! `ca.pem`. Its name is derived from its key, so that the key alone is enough to sign on, and so
 //! that nobody takes one authority for another.
+//!
+//! After [`Authority::rotate`] the first key signs, and what the old ones signed is still trusted,
+//! until [`Authority::drop_old`]. A key that has no certificate in `ca.pem` is of a rotation that
+//! was cut off, and is passed over: so `ca.key` is written before `ca.pem` when a key comes and
+//! after it when one goes, and each state between can be used. `ca.crl` names revoked nodes, and
+//! `issued/` has a copy of what was signed. Who changes an authority's folder does so alone.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use live_objects::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
 };
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use thiserror::Error;
 
 use crate::identity::{
-    CA, Flaw, Identity, IdentityError, Pem, certificates_of_authorities, node_of, read, save,
+    CA, Flaw, Identity, IdentityError, KEY as NODE_KEY, Pem, certificates_of_authorities, node_of,
+    read, read_if_there, save,
 };
+use crate::revocation::{self, CRL, Revocations};
 
 /// A cluster's authority, which decides who is in the cluster.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    /// Its certificate, in PEM.
-    certificate: String,
+    /// The keys whose certificates are trusted: the one that signs, then older ones.
+    issuers: Vec<Issuer<'static, KeyPair>>,
+    /// All certificates that are trusted, in PEM.
+    certificates: String,
+    revoked: Revocations,
+    /// The lists of the revoked, in PEM, if anybody is.
+    lists: Option<String>,
 }
 
 impl Authority {
     /// A new authority, and with it a new cluster.
     pub fn create() -> Self {
-        let key = generate();
-        let params = params_of(&key);
-        let certificate = params.self_signed(&key).expect("what is asked for can be signed").pem();
-        Self { issuer: Issuer::new(params, key), certificate }
+        let issuer = issuer_of(generate());
+        let certificates = certificate_of(&issuer);
+        let revoked = Revocations::default();
+        Self { issuers: vec![issuer], certificates, revoked, lists: None }
     }
 
-    /// Reads `ca.key` and `ca.pem`.
+    /// Reads `ca.key`, `ca.pem` and, if it is there, `ca.crl`.
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
-        let (key, certificate) = (read(&folder.join(KEY))?, read(&folder.join(CA))?);
-        Self::from_pem(&key, certificate).map_err(|flaw| flaw.into_error(folder))
+        let (keys, certificates) = (read(&folder.join(KEY))?, read(&folder.join(CA))?);
+        let lists = read_if_there(&folder.join(CRL))?;
+        Self::from_pem(&keys, certificates, lists).map_err(|flaw| flaw.into_error(folder))
     }
 
-    fn from_pem(key: &str, certificate: String) -> Result<Self, Flaw> {
-        let key = KeyPair::from_pem(key).map_err(|error| Flaw::new(KEY, error))?;
-        let own = NodeId::from_public_key(&key.subject_public_key_info());
-        let certificates = certificates_of_authorities(&certificate)?;
-        if !certificates.iter().any(|each| node_of(each).is_ok_and(|holder| holder == own)) {
-            return Err(Flaw::new(KEY, "no certificate in ca.pem beside it is of this key"));
+    fn from_pem(keys: &str, certificates: String, lists: Option<String>) -> Result<Self, Flaw> {
+        let holders: Vec<_> =
+            certificates_of_authorities(&certificates)?.iter().flat_map(node_of).collect();
+        let mut issuers = Vec::new();
+        for key in PrivateKeyDer::pem_slice_iter(keys.as_bytes()) {
+            let key = key.map_err(|error| Flaw::new(KEY, error))?;
+            let key = KeyPair::try_from(&key).map_err(|error| Flaw::new(KEY, error))?;
+            if holders.contains(&holder_of(&key)) {
+                issuers.push(issuer_of(key));
+            }
         }
-        Ok(Self { issuer: Issuer::new(params_of(&key), key), certificate })
+        if issuers.is_empty() {
+            return Err(Flaw::new(KEY, "no certificate in ca.pem beside it is of a key in it"));
+        }
+        let revoked = lists.as_deref().map(Revocations::from_pem).transpose()?.unwrap_or_default();
+        Ok(Self { issuers, certificates, revoked, lists })
     }
 
-    /// Writes `ca.key` and `ca.pem`, for the owner's eyes only.
+    /// Writes `ca.key`, `ca.pem` and, if anybody is revoked, `ca.crl`, for the owner's eyes only.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
-        save(folder, &[(KEY, &self.issuer.key().serialize_pem()), (CA, &self.certificate)])
+        let (keys, lists) = (keys(&self.issuers), self.lists.as_deref());
+        save(folder, &[(CRL, lists), (KEY, Some(&keys)), (CA, Some(&self.certificates))])
     }
 
-    /// An identity for a new node.
+    /// An identity for a new node, of which no copy is kept.
     pub fn issue(&self) -> Identity {
-        let key = generate();
+        self.certify(&generate())
+    }
+
+    /// An identity for a new node. A copy of its certificate is kept in the authority's folder, so
+    /// that the node can be revoked.
+    pub fn sign(&self, folder: &Path) -> Result<Identity, AuthorityError> {
+        self.keep(folder, self.issue())
+    }
+
+    /// A new identity with the `node.key` in the node's folder, and so for the same node. A copy is
+    /// kept as by [`Authority::sign`]. In the node's folder nothing changes.
+    pub fn sign_again(&self, folder: &Path, of: &Path) -> Result<Identity, AuthorityError> {
+        let key = KeyPair::from_pem(&read(&of.join(NODE_KEY))?);
+        let key = key.map_err(|error| Flaw::new(NODE_KEY, error).into_error(of))?;
+        let node = holder_of(&key);
+        if self.revoked.nodes.contains(&node) {
+            return Err(AuthorityError::Revoked(node));
+        }
+        self.keep(folder, self.certify(&key))
+    }
+
+    /// Takes a new key, which signs from now on. What the old ones signed is trusted by whoever has
+    /// the new `ca.pem`. If this is cut off, the folder has the old authority or the new one.
+    pub fn rotate(&mut self, folder: &Path) -> Result<(), AuthorityError> {
+        let issuer = issuer_of(generate());
+        let certificates = certificate_of(&issuer) + &self.certificates;
+        // Old keys stay as long as their certificates: they sign who is revoked of their nodes.
+        self.issuers.insert(0, issuer);
+        if !self.revoked.nodes.is_empty() {
+            self.lists = Some(revocation::sign(&self.revoked.nodes, &self.issuers));
+        }
+        self.certificates = certificates;
+        // The certificates go last: until then the new key is none of the authority's.
+        Ok(self.save(folder)?)
+    }
+
+    /// Trusts only what the key that signs now has signed. Tells how many old keys it dropped.
+    pub fn drop_old(&mut self, folder: &Path) -> Result<usize, AuthorityError> {
+        let old = certificates_of_authorities(&self.certificates).map_or(0, |all| all.len() - 1);
+        self.issuers.truncate(1);
+        self.certificates = certificate_of(&self.issuers[0]);
+        // The certificates go first: a key without one is none of the authority's.
+        save(folder, &[(CA, Some(&self.certificates))])?;
+        if !self.revoked.nodes.is_empty() {
+            self.lists = Some(revocation::sign(&self.revoked.nodes, &self.issuers));
+        }
+        self.save(folder)?;
+        Ok(old)
+    }
+
+    /// Revokes a node, in `ca.crl`: whoever has the file refuses the node's key from now on. That
+    /// cannot be taken back.
+    pub fn revoke(&mut self, folder: &Path, node: NodeId) -> Result<(), AuthorityError> {
+        let copy = folder.join(ISSUED).join(copy_of(node));
+        if self.revoked.nodes.contains(&node) {
+            return Err(AuthorityError::AlreadyRevoked(node));
+        }
+        match read_if_there(&copy)? {
+            None => return Err(AuthorityError::Unknown { node, copy }),
+            Some(text) if revocation::is_numbered(&text, node) => {}
+            Some(_) => {
+                let why = format!("it is no certificate that was signed here for node {node}");
+                return Err(IdentityError::Unusable { path: copy, why }.into());
+            }
+        }
+        let mut nodes = self.revoked.nodes.clone();
+        nodes.insert(node);
+        let lists = revocation::sign(&nodes, &self.issuers);
+        save(folder, &[(CRL, Some(&lists))])?;
+        self.revoked = Revocations::from_pem(&lists).expect("what was just made is whole");
+        self.lists = Some(lists);
+        Ok(())
+    }
+
+    fn keep(&self, folder: &Path, identity: Identity) -> Result<Identity, AuthorityError> {
+        let copy = copy_of(identity.node());
+        save(&folder.join(ISSUED), &[(&copy, Some(identity.certificate()))])?;
+        Ok(identity)
+    }
+
+    fn certify(&self, key: &KeyPair) -> Identity {
         let mut params = CertificateParams::new([SERVER_NAME.to_owned()])
             .expect("the name that all nodes go by is a name");
+        params.serial_number = Some(revocation::number_of(holder_of(key)));
         params.distinguished_name = named("LO/GO node");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let certificate =
-            params.signed_by(&key, &self.issuer).expect("what is asked for can be signed");
+        let certificate = params.signed_by(key, &self.issuers[0]);
         let pem = Pem {
             key: key.serialize_pem(),
-            certificate: certificate.pem(),
-            authorities: self.certificate.clone(),
+            certificate: certificate.expect("what is asked for can be signed").pem(),
+            authorities: self.certificates.clone(),
+            revoked: self.lists.clone(),
         };
         Identity::from_pem(pem).expect("what was just made is whole")
     }
@@ -86,8 +192,30 @@ fn generate() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).expect("the system gives random numbers")
 }
 
+fn issuer_of(key: KeyPair) -> Issuer<'static, KeyPair> {
+    Issuer::new(params_of(&key), key)
+}
+
+fn certificate_of(issuer: &Issuer<'static, KeyPair>) -> String {
+    let key = issuer.key();
+    params_of(key).self_signed(key).expect("what is asked for can be signed").pem()
+}
+
+fn keys(issuers: &[Issuer<'static, KeyPair>]) -> String {
+    issuers.iter().map(|issuer| issuer.key().serialize_pem()).collect()
+}
+
+/// The file with the copy of a node's certificate.
+fn copy_of(node: NodeId) -> String {
+    format!("{node}.pem")
+}
+
+fn holder_of(key: &KeyPair) -> NodeId {
+    NodeId::from_public_key(&key.subject_public_key_info())
+}
+
 fn params_of(key: &KeyPair) -> CertificateParams {
-    let holder = NodeId::from_public_key(&key.subject_public_key_info());
+    let holder = holder_of(key);
     let mut params = CertificateParams::default();
     params.distinguished_name = named(&format!("LO/GO cluster {holder}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -101,9 +229,37 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
+/// Why an authority did not do as asked. Unless a file was not written, nothing changed.
+#[derive(Debug, Error)]
+pub enum AuthorityError {
+    /// A file was not read or written.
+    #[error(transparent)]
+    File(#[from] IdentityError),
+    /// The node's key gets no certificate any more.
+    #[error("node {0} is revoked, and its key with it: sign a new identity, in another folder")]
+    Revoked(NodeId),
+    /// The node was revoked before.
+    #[error("node {0} is revoked already: nodes that have the authority's ca.crl refuse it")]
+    AlreadyRevoked(NodeId),
+    /// The authority is not known to have issued to the node.
+    #[error(
+        "this authority has signed nothing for node {node}: {} is not there; if the copy was \
+         lost, put the node's node.pem in its place",
+        copy.display()
+    )]
+    Unknown {
+        /// Which node.
+        node: NodeId,
+        /// The copy of its certificate that is missing.
+        copy: PathBuf,
+    },
+}
+
 /// The name in every node's certificate: who a node is, its key says.
 pub(crate) const SERVER_NAME: &str = "node.logo";
 const KEY: &str = "ca.key";
+/// The folder with the copies, in the authority's folder.
+const ISSUED: &str = "issued";
 
 #[cfg(test)]
 mod tests {
@@ -136,5 +292,141 @@ mod tests {
         fs::write(folder.path().join(CA), certificate).unwrap();
         let error = Authority::load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("ca.key cannot be used"), "{error}");
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_copy_is_kept_of_what_is_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create();
+        let identity = authority.sign(folder.path()).unwrap();
+        let node = folder.path().join("node");
+        identity.save(&node).unwrap();
+        // The key is enough.
+        fs::write(node.join("node.pem"), "").unwrap();
+        let again = authority.sign_again(folder.path(), &node).unwrap();
+        assert_eq!(again.node(), identity.node());
+        let issued = folder.path().join(ISSUED);
+        assert_eq!(names(&issued), [copy_of(identity.node())]);
+        let copy = fs::read_to_string(issued.join(copy_of(identity.node()))).unwrap();
+        assert_eq!(copy, again.certificate());
+    }
+
+    #[test]
+    fn a_rotation_outlives_its_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = Authority::create();
+        authority.save(folder.path()).unwrap();
+        let old = authority.issue();
+        authority.rotate(folder.path()).unwrap();
+        let mut loaded = Authority::load(folder.path()).unwrap();
+        let new = loaded.issue();
+        assert_eq!(new.authorities, authority.issue().authorities);
+        assert_eq!(new.authorities.len(), 2);
+        assert_eq!(new.authorities[1], old.authorities[0], "the new one is first");
+        assert_eq!(loaded.drop_old(folder.path()).unwrap(), 1);
+        assert_eq!(loaded.drop_old(folder.path()).unwrap(), 0);
+        let left = Authority::load(folder.path()).unwrap();
+        assert_eq!(left.issuers.len(), 1);
+        assert_eq!(left.issue().authorities, new.authorities[..1]);
+        assert_eq!(names(folder.path()), [KEY, CA]);
+    }
+
+    /// Whichever files a rotation or a drop has written, there is an authority to go on with.
+    #[test]
+    fn a_rotation_that_is_cut_off_leaves_the_old_authority() {
+        let (folder, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut authority = Authority::create();
+        authority.save(folder.path()).unwrap();
+        let node = authority.sign(folder.path()).unwrap().node();
+        authority.revoke(folder.path(), node).unwrap();
+        let before = authority.issue().authorities;
+        authority.rotate(after.path()).unwrap();
+        let move_on = |file: &str| {
+            fs::copy(after.path().join(file), folder.path().join(file)).unwrap();
+            fs::write(folder.path().join(format!("{file}.new")), "half of a dra").unwrap();
+            Authority::load(folder.path()).unwrap()
+        };
+        for file in [CRL, KEY] {
+            let loaded = move_on(file);
+            assert_eq!(loaded.issue().authorities, before, "{file}");
+            assert!(loaded.revoked.nodes.contains(&node), "{file}");
+        }
+        let rotated = move_on(CA).issue().authorities;
+        assert_eq!(rotated, authority.issue().authorities);
+        authority.drop_old(after.path()).unwrap();
+        for file in [CA, KEY, CRL] {
+            let loaded = move_on(file);
+            assert_eq!(loaded.issue().authorities, rotated[..1], "{file}");
+            assert!(loaded.revoked.nodes.contains(&node), "{file}");
+        }
+    }
+
+    #[test]
+    fn who_is_revoked_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = Authority::create();
+        authority.save(folder.path()).unwrap();
+        let [one, other] = [(); 2].map(|()| authority.sign(folder.path()).unwrap());
+        authority.revoke(folder.path(), one.node()).unwrap();
+        let mut authority = Authority::load(folder.path()).unwrap();
+        let error = authority.revoke(folder.path(), one.node()).unwrap_err();
+        assert!(matches!(error, AuthorityError::AlreadyRevoked(node) if node == one.node()));
+        let node = folder.path().join("node");
+        one.save(&node).unwrap();
+        let error = authority.sign_again(folder.path(), &node).unwrap_err();
+        assert!(matches!(error, AuthorityError::Revoked(node) if node == one.node()));
+        authority.revoke(folder.path(), other.node()).unwrap();
+        authority.rotate(folder.path()).unwrap();
+        authority.drop_old(folder.path()).unwrap();
+        let issued = Authority::load(folder.path()).unwrap().issue();
+        assert_eq!(issued.revoked.nodes, [one.node(), other.node()].into());
+        assert_eq!(issued.revoked.lists.len(), 1, "one for each key");
+    }
+
+    #[test]
+    fn an_unknown_node_is_not_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = Authority::create();
+        authority.save(folder.path()).unwrap();
+        let node = authority.issue().node();
+        let error = authority.revoke(folder.path(), node).unwrap_err().to_string();
+        assert!(error.contains(&format!("issued/{node}.pem is not there")), "{error}");
+        let other = authority.sign(folder.path()).unwrap();
+        let issued = folder.path().join(ISSUED);
+        fs::copy(issued.join(copy_of(other.node())), issued.join(copy_of(node))).unwrap();
+        let error = authority.revoke(folder.path(), node).unwrap_err().to_string();
+        assert!(error.contains(&format!("issued/{node}.pem cannot be used")), "{error}");
+        assert_eq!(names(folder.path()), [KEY, CA, ISSUED]);
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = Authority::create();
+        authority.save(folder.path()).unwrap();
+        let node = authority.sign(folder.path()).unwrap().node();
+        authority.revoke(folder.path(), node).unwrap();
+        for file in [KEY, CA, CRL] {
+            let path = folder.path().join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            for broken in ["", &text[..text.len() / 2]] {
+                fs::write(&path, broken).unwrap();
+                let error = Authority::load(folder.path()).unwrap_err().to_string();
+                assert!(error.contains(&format!("{file} cannot be used")), "{error}");
+            }
+            fs::write(&path, text).unwrap();
+        }
+        Authority::load(folder.path()).unwrap();
+        fs::write(folder.path().join(NODE_KEY), "").unwrap();
+        let error = authority.sign_again(folder.path(), folder.path()).unwrap_err().to_string();
+        assert!(error.contains("node.key cannot be used"), "{error}");
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A node's id is the hash of its public key, so it stays the same as long as the key does, and
 //! nobody else can bear it. A cluster is whoever holds a certificate signed by one of the cluster's
-//! authorities. An identity lies in three files: `node.key`, `node.pem` and `ca.pem`, which holds
-//! the certificates of all authorities that the node trusts.
+//! authorities. An identity lies in the files `node.key`, `node.pem`, `ca.pem`, which holds the
+//! certificates of all authorities that the node trusts, and `ca.crl`, which is there if they have
+//! revoked anybody.
 
 use std::fmt;
 use std::fs;
@@ -19,21 +20,26 @@ use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 use crate::private;
+use crate::revocation::{CRL, Revocations};
 
-/// A node's key and certificate, and the authorities whose certificates it accepts.
+/// A node's key and certificate, the authorities whose certificates it accepts, and whom they have
+/// revoked. Two are equal if they would be written to files alike.
 #[derive(Clone)]
 pub struct Identity {
     node: NodeId,
     pem: Arc<Pem>,
     pub(crate) certified: Arc<CertifiedKey>,
     pub(crate) authorities: Vec<CertificateDer<'static>>,
+    pub(crate) revoked: Revocations,
 }
 
 /// An identity as it is written to files.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Pem {
     pub(crate) key: String,
     pub(crate) certificate: String,
     pub(crate) authorities: String,
+    pub(crate) revoked: Option<String>,
 }
 
 impl Identity {
@@ -42,17 +48,28 @@ impl Identity {
         self.node
     }
 
-    /// Reads `node.key`, `node.pem` and `ca.pem`.
+    /// Reads `node.key`, `node.pem`, `ca.pem` and, if it is there, `ca.crl`.
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
         let text = |file: &str| read(&folder.join(file));
-        let pem = Pem { key: text(KEY)?, certificate: text(NODE)?, authorities: text(CA)? };
+        let (key, certificate, authorities) = (text(KEY)?, text(NODE)?, text(CA)?);
+        let revoked = read_if_there(&folder.join(CRL))?;
+        let pem = Pem { key, certificate, authorities, revoked };
         Self::from_pem(pem).map_err(|flaw| flaw.into_error(folder))
     }
 
-    /// Writes `node.key`, `node.pem` and `ca.pem`, for the owner's eyes only.
+    /// Writes `node.key`, `node.pem`, `ca.pem` and, if anybody is revoked, `ca.crl`, for the
+    /// owner's eyes only.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
-        let Pem { key, certificate, authorities } = &*self.pem;
-        save(folder, &[(KEY, key), (NODE, certificate), (CA, authorities)])
+        let Pem { key, certificate, authorities, revoked } = &*self.pem;
+        // A node that looks meanwhile knows the authority before it is shown its certificate.
+        let trusted = [(CA, Some(authorities.as_str())), (CRL, revoked.as_deref())];
+        save(folder, &trusted)?;
+        save(folder, &[(KEY, Some(key)), (NODE, Some(certificate))])
+    }
+
+    /// The certificate, in PEM.
+    pub(crate) fn certificate(&self) -> &str {
+        &self.pem.certificate
     }
 
     pub(crate) fn from_pem(pem: Pem) -> Result<Self, Flaw> {
@@ -60,13 +77,23 @@ impl Identity {
         let key = key.map_err(|error| Flaw::new(KEY, error))?;
         let certificates = certificates(NODE, &pem.certificate)?;
         let authorities = certificates_of_authorities(&pem.authorities)?;
+        let revoked = pem.revoked.as_deref().map(Revocations::from_pem).transpose()?;
         let node = node_of(&certificates[0]).map_err(|error| Flaw::new(NODE, error))?;
         let provider = rustls::crypto::ring::default_provider();
         let certified = CertifiedKey::from_der(certificates, key, &provider);
         let certified = Arc::new(certified.map_err(|error| Flaw::new(KEY, error))?);
-        Ok(Self { node, pem: Arc::new(pem), certified, authorities })
+        let (pem, revoked) = (Arc::new(pem), revoked.unwrap_or_default());
+        Ok(Self { node, pem, certified, authorities, revoked })
     }
 }
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.pem == other.pem
+    }
+}
+
+impl Eq for Identity {}
 
 /// The key is not shown.
 impl fmt::Debug for Identity {
@@ -100,12 +127,26 @@ pub(crate) fn read(path: &Path) -> Result<String, IdentityError> {
     fs::read_to_string(path).map_err(|error| IdentityError::file(path, error))
 }
 
-/// Writes these files into a folder, which is made if it is not there.
-pub(crate) fn save(folder: &Path, files: &[(&str, &str)]) -> Result<(), IdentityError> {
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, IdentityError> {
+    match read(path) {
+        Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        text => text.map(Some),
+    }
+}
+
+/// Writes these files one after another into a folder, which is made if it is not there. A file
+/// without a text is removed.
+pub(crate) fn save(folder: &Path, files: &[(&str, Option<&str>)]) -> Result<(), IdentityError> {
     private::make_folder(folder).map_err(|error| IdentityError::file(folder, error))?;
     for (file, text) in files {
         let path = folder.join(file);
-        private::write(&path, text).map_err(|error| IdentityError::file(&path, error))?;
+        let saved = match text {
+            Some(text) => private::write(&path, text),
+            None => private::remove(&path),
+        };
+        saved.map_err(|error| IdentityError::file(&path, error))?;
     }
     Ok(())
 }
@@ -159,7 +200,8 @@ impl IdentityError {
     }
 }
 
-const KEY: &str = "node.key";
+/// The key of the node.
+pub(crate) const KEY: &str = "node.key";
 const NODE: &str = "node.pem";
 /// The certificates of the authorities that are trusted.
 pub(crate) const CA: &str = "ca.pem";
@@ -204,5 +246,24 @@ mod tests {
         private::write(&folder.path().join(CA), "").unwrap();
         let error = Identity::load(folder.path()).unwrap_err().to_string();
         assert!(error.contains("ca.pem cannot be used: it holds no certificate"), "{error}");
+    }
+
+    #[test]
+    fn the_list_of_the_revoked_goes_with_an_identity() {
+        let (folder, node) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut authority = Authority::create();
+        let bad = authority.sign(folder.path()).unwrap().node();
+        authority.revoke(folder.path(), bad).unwrap();
+        let identity = authority.issue();
+        identity.save(node.path()).unwrap();
+        let loaded = Identity::load(node.path()).unwrap();
+        assert_eq!(loaded, identity);
+        assert_eq!(loaded.revoked.nodes, [bad].into());
+        let path = node.path().join(CRL);
+        private::write(&path, "nothing").unwrap();
+        let error = Identity::load(node.path()).unwrap_err().to_string();
+        assert!(error.contains("ca.crl cannot be used: it holds no revocation list"), "{error}");
+        Authority::create().issue().save(node.path()).unwrap();
+        assert!(!path.exists(), "a list of another cluster does not stay");
     }
 }

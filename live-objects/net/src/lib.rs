@@ -8,7 +8,7 @@
 //! **Guarantees.** Modules see of links what they see in the simulator. Whoever a message is said
 //! to be from has the key that its id is the hash of. The loop never waits for a peer, and every
 //! queue is bounded in bytes: a peer that does not read costs itself. A node without an identity is
-//! not reached from other machines.
+//! not reached from other machines. Keys and certificates change while nodes run ([`Node::renew`]).
 //!
 //! **Not here.** Protocols. Multicast and sealed frames: every datagram goes over its peer's link.
 //!
@@ -31,8 +31,8 @@
 //!
 //! **Reading order.** `node`: the loop. `wire`: what a step sends by. `links`, `peer`: which
 //! connection is the link. `link`, `carry`: one connection, from its dial to its end. `lanes`,
-//! `inbox`: what waits. `framing`: messages on a stream. `tls`, `identity`, `authority`: who may.
-//! `folder`: nodes of one machine.
+//! `inbox`: what waits. `framing`: messages on a stream. `tls`, `identity`, `authority`,
+//! `revocation`: who may. `folder`: nodes of one machine.
 
 mod authority;
 mod carry;
@@ -47,14 +47,15 @@ mod links;
 mod node;
 mod peer;
 mod private;
+mod revocation;
 mod tally;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod wire;
 
-pub use authority::Authority;
+pub use authority::{Authority, AuthorityError};
 pub use folder::{Entry, Folder, FolderError, Presence};
 pub use identity::{Identity, IdentityError};
-pub use node::{Config, Node, NodeError, StartError};
+pub use node::{Config, Node, NodeError, RenewError, StartError};
 pub use tls::CertificateError;

@@ -26,6 +26,7 @@ use crate::identity::node_of;
 use crate::inbox::{Connection, Happening, Outlet};
 use crate::lanes::Lane;
 use crate::tally::Tally;
+use crate::tls::Verifier;
 
 /// A connection to a peer that the handshake made known.
 #[derive(Debug)]
@@ -84,6 +85,8 @@ pub(crate) enum Reason {
     Spare = 1,
     Idle = 2,
     Misbehaved = 3,
+    /// The peer's certificate is accepted no longer.
+    Refused = 4,
 }
 
 impl Reason {
@@ -199,8 +202,21 @@ pub(crate) fn down(error: &ConnectionError) -> Down {
 
 /// Whom the handshake showed at the other end.
 fn peer_of(quic: &quinn::Connection) -> Option<NodeId> {
-    let shown = quic.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    node_of(shown.first()?).ok()
+    node_of(shown(quic)?.first()?).ok()
+}
+
+/// Whether the peer would pass a handshake now. If not, the connection is closed.
+pub(crate) fn is_accepted(quic: &quinn::Connection, verifier: &Verifier) -> bool {
+    let is_accepted = shown(quic).is_some_and(|shown| verifier.verify(&shown).is_ok());
+    if !is_accepted {
+        quic.close(Reason::Refused.code(), b"");
+    }
+    is_accepted
+}
+
+/// The certificates that the peer showed, its own first.
+fn shown(quic: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
+    Some(*quic.peer_identity()?.downcast().ok()?)
 }
 
 fn note_failure(error: &ConnectionError, address: SocketAddr, tally: &Tally) {

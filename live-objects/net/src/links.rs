@@ -5,6 +5,9 @@
 //! the other's claim for the case that its own attempt fails; the node with the higher id gives its
 //! own attempt up. Whatever waits in the lanes goes over the connection that the link gets.
 //!
+//! A node's identity may be renewed while links stand. Those to peers that the new one does not
+//! accept are closed, and a connection whose handshake was made before is looked at when it comes.
+//!
 //! Invariants: a message is handed on only if it came over the connection that is the link. `Up`
 //! and `Down` of a peer are told in turn, but that a failed attempt is a `Down` alone.
 
@@ -19,10 +22,13 @@ use tokio::task::JoinSet;
 
 use crate::carry::carry;
 use crate::framing::Frame;
+use crate::identity::Identity;
 use crate::inbox::{Connection, Dial, Happening, Outlet};
 use crate::lanes::{Lane, Lanes};
-use crate::link::{Claim, Connected, Ready, Reason, claim, dial};
+use crate::link::{Claim, Connected, Ready, Reason, claim, dial, is_accepted};
+use crate::node::RenewError;
 use crate::peer::{Peer, State};
+use crate::tls::{PROTOCOL, Setup, Verifier};
 
 /// The links of one node. Dropping it ends all of them.
 pub(crate) struct Links {
@@ -32,6 +38,7 @@ pub(crate) struct Links {
     dialled: BTreeSet<SocketAddr>,
     attempts: u64,
     endpoint: Endpoint,
+    verifier: Verifier,
     outlet: Outlet,
     /// Tasks that make links, and tasks that carry them.
     makers: JoinSet<()>,
@@ -39,13 +46,14 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(me: Member, endpoint: Endpoint, outlet: Outlet) -> Self {
+    pub(crate) fn new(me: Member, endpoint: Endpoint, verifier: Verifier, outlet: Outlet) -> Self {
         Self {
             me,
             links: BTreeMap::new(),
             dialled: BTreeSet::new(),
             attempts: 0,
             endpoint,
+            verifier,
             outlet,
             makers: JoinSet::new(),
             carriers: JoinSet::new(),
@@ -164,6 +172,38 @@ impl Links {
         }
     }
 
+    /// Shows another certificate of this node from now on, and accepts whom the identity accepts.
+    pub(crate) fn renew(
+        &mut self,
+        now: Time,
+        identity: &Identity,
+        arrivals: &mut Vec<Arrival>,
+    ) -> Result<(), RenewError> {
+        let (own, given) = (self.me.node, identity.node());
+        if own != given {
+            return Err(RenewError::AnotherNode { own, given });
+        }
+        let setup = Setup::new(identity, &[PROTOCOL])?;
+        self.endpoint.set_server_config(Some(setup.server));
+        self.endpoint.set_default_client_config(setup.client);
+        self.verifier = setup.verifier;
+        let mut refused = Vec::new();
+        for (peer, link) in &mut self.links {
+            // A claim that is not accepted is not next either.
+            link.parked.take_if(|claim| !is_accepted(&claim.connected.quic, &self.verifier));
+            if let State::Up(_, quic, _) | State::Claiming(_, quic) = &link.state
+                && !is_accepted(quic, &self.verifier)
+            {
+                refused.push(*peer);
+            }
+        }
+        for peer in refused {
+            self.outlet.tally.add("net.no_longer_accepted");
+            self.fail(now, peer, Down::Closed, arrivals);
+        }
+        Ok(())
+    }
+
     /// Sees that the peers get what was said to them, for so long at most, then closes all links.
     pub(crate) async fn close(mut self, patience: Duration) {
         self.outlet.close();
@@ -189,7 +229,8 @@ impl Links {
         connected: Option<Connected>,
         arrivals: &mut Vec<Arrival>,
     ) {
-        let Some(connected) = connected else {
+        let accepted = connected.filter(|it| is_accepted(&it.quic, &self.verifier));
+        let Some(connected) = accepted else {
             match dial {
                 Dial::Address(address) => {
                     self.dialled.remove(&address);
@@ -232,6 +273,9 @@ impl Links {
     /// A peer wants a connection that it dialled to be the link.
     fn on_claimed(&mut self, now: Time, claim: Claim, arrivals: &mut Vec<Arrival>) {
         let peer = claim.connected.id.peer;
+        if !is_accepted(&claim.connected.quic, &self.verifier) {
+            return;
+        }
         if peer == self.me.node {
             claim.connected.give_up();
             return;

@@ -10,8 +10,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use live_objects::{
-    Cost, Incarnation, Lack, LoadError, Member, Module, ObjectType, OpenError, Port, Rng, Spec,
-    Stack, Start, Time,
+    Cost, Incarnation, Lack, LoadError, Member, Module, NodeId, ObjectType, OpenError, Port, Rng,
+    Spec, Stack, Start, Time,
 };
 use quinn::{Endpoint, TokioRuntime};
 use rand::{RngExt, TryRng, rngs::SysRng};
@@ -24,7 +24,8 @@ use crate::clock::{Clock, unix_ms};
 use crate::identity::Identity;
 use crate::inbox::Outlet;
 use crate::link::receive;
-use crate::tls::{CertificateError, PROTOCOL, Setup};
+use crate::links::Links;
+use crate::tls::{CertificateError, PROTOCOL, Setup, Verifier};
 use crate::wire::Wire;
 
 /// How a node takes part.
@@ -65,7 +66,7 @@ impl Node {
         let incarnation = Incarnation::from_bytes(rng.fork("incarnation").random());
         let member = Member { node: identity.node(), incarnation };
         let mut stack = Stack::new(modules, &rng)?;
-        let (endpoint, address) = bind(listen, &identity)?;
+        let Bound { endpoint, address, verifier } = Bound::at(listen, &identity)?;
         let addresses = if config.advertise.is_empty() { vec![address] } else { config.advertise };
         stack.start(&Start {
             me: member,
@@ -76,7 +77,8 @@ impl Node {
         let (outlet, inbox) = Outlet::new();
         let door = admit(endpoint.clone(), outlet.clone());
         let own = addresses.into_iter().chain([address]).collect();
-        let wire = Wire::new(member, own, endpoint, outlet, inbox);
+        let tally = outlet.tally.clone();
+        let wire = Wire::new(own, Links::new(member, endpoint, verifier, outlet), inbox, tally);
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let turns = Turns { clock: Clock::start(), stack, wire, requests: asked, stop: None };
         let task = Task(tokio::spawn(async move {
@@ -118,6 +120,13 @@ impl Node {
         self.ask(Request::Counts).await
     }
 
+    /// Takes another identity of the same node, without a restart: another certificate, other
+    /// authorities, more nodes revoked. Links to peers that it does not accept are closed.
+    pub async fn renew(&self, identity: Identity) -> Result<(), RenewError> {
+        let renewed = self.ask(|answer| Request::Renew(identity, answer)).await;
+        renewed.unwrap_or(Err(RenewError::Gone))
+    }
+
     /// Lets the modules say good-bye, for ten seconds at most, then closes all links and ends.
     pub async fn stop(mut self) {
         if self.requests.send(Request::Stop).await.is_ok() {
@@ -145,6 +154,7 @@ enum Request {
     Open(Spec, oneshot::Sender<Result<Port, OpenError>>),
     Offers(ObjectType, oneshot::Sender<Vec<(&'static str, Result<Cost, Lack>)>>),
     Counts(oneshot::Sender<BTreeMap<&'static str, u64>>),
+    Renew(Identity, oneshot::Sender<Result<(), RenewError>>),
     Stop,
 }
 
@@ -218,6 +228,9 @@ impl Turns {
             Request::Counts(answer) => {
                 let _ = answer.send(self.wire.counts(self.stack.counts()));
             }
+            Request::Renew(identity, answer) => {
+                let _ = answer.send(self.wire.renew(&identity));
+            }
             Request::Stop => {
                 self.stack.stop();
                 self.stop.get_or_insert(self.clock.now() + STOP);
@@ -246,16 +259,25 @@ async fn admit(endpoint: Endpoint, outlet: Outlet) {
     std::future::pending().await
 }
 
-fn bind(listen: SocketAddr, identity: &Identity) -> Result<(Endpoint, SocketAddr), StartError> {
-    let unbound = |source| StartError::Bind { address: listen, source };
-    let setup = Setup::new(identity, &[PROTOCOL])?;
-    let socket = UdpSocket::bind(listen).map_err(unbound)?;
-    let runtime = Arc::new(TokioRuntime);
-    let endpoint = Endpoint::new(setup.endpoint, Some(setup.server), socket, runtime);
-    let mut endpoint = endpoint.map_err(unbound)?;
-    endpoint.set_default_client_config(setup.client);
-    let address = endpoint.local_addr().map_err(unbound)?;
-    Ok((endpoint, address))
+/// The port of a node, and who is let in there.
+struct Bound {
+    endpoint: Endpoint,
+    address: SocketAddr,
+    verifier: Verifier,
+}
+
+impl Bound {
+    fn at(listen: SocketAddr, identity: &Identity) -> Result<Self, StartError> {
+        let unbound = |source| StartError::Bind { address: listen, source };
+        let setup = Setup::new(identity, &[PROTOCOL])?;
+        let socket = UdpSocket::bind(listen).map_err(unbound)?;
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new(setup.endpoint, Some(setup.server), socket, runtime);
+        let mut endpoint = endpoint.map_err(unbound)?;
+        endpoint.set_default_client_config(setup.client);
+        let address = endpoint.local_addr().map_err(unbound)?;
+        Ok(Self { endpoint, address, verifier: setup.verifier })
+    }
 }
 
 /// The only chance that comes from the system: all else is drawn from it.
@@ -302,6 +324,28 @@ pub enum NodeError {
     /// The object was not opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Gone,
+}
+
+/// Why a node did not take another identity. It goes on with the one that it has.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RenewError {
+    /// The identity is another node's.
+    #[error(
+        "this is node {own} and the identity is of node {given}: a node keeps its key; sign a \
+         certificate for the key that it has"
+    )]
+    AnotherNode {
+        /// Who the node is.
+        own: NodeId,
+        /// Whom the identity is of.
+        given: NodeId,
+    },
+    /// The others would refuse this node.
+    #[error("the new certificate would be refused: {0}")]
+    Certificate(#[from] CertificateError),
     /// The node has stopped.
     #[error("the node has stopped")]
     Gone,

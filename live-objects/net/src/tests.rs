@@ -1,5 +1,7 @@
 //! Nodes with a toy module, on real sockets of this machine.
 
+mod renewal;
+
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! How links are set up: mutual TLS 1.3 under QUIC, one version of the protocol, bounded buffers.
 //!
-//! Both ends show a certificate that an authority of the cluster signed; anything else ends in the
-//! handshake. The version is negotiated there too, as the ALPN protocol: a node that speaks none of
-//! ours is refused before a byte of it is read.
+//! Both ends show a certificate that an authority of the cluster signed and has not revoked;
+//! anything else ends in the handshake. The version is negotiated there too, as the ALPN protocol:
+//! a node that speaks none of ours is refused before a byte of it is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use thiserror::Error;
@@ -23,6 +24,22 @@ pub(crate) struct Setup {
     pub(crate) endpoint: EndpointConfig,
     pub(crate) server: ServerConfig,
     pub(crate) client: ClientConfig,
+    pub(crate) verifier: Verifier,
+}
+
+/// Tells whose certificates a node accepts.
+#[derive(Clone, Debug)]
+pub(crate) struct Verifier(Arc<dyn ClientCertVerifier>);
+
+impl Verifier {
+    /// Whether a peer that shows these, its own first, is accepted now.
+    pub(crate) fn verify(&self, shown: &[CertificateDer<'_>]) -> Result<(), CertificateError> {
+        let [own, between @ ..] = shown else {
+            return Err(CertificateError::new("no certificate is shown"));
+        };
+        let verified = self.0.verify_client_cert(own, between, UnixTime::now());
+        verified.map(|_| ()).map_err(CertificateError::new)
+    }
 }
 
 impl Setup {
@@ -35,15 +52,19 @@ impl Setup {
         }
         let (roots, provider) =
             (Arc::new(roots), Arc::new(rustls::crypto::ring::default_provider()));
+        let lists = &identity.revoked.lists;
+        // An authority that has revoked nobody has no list.
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .with_crls(lists.clone())
+            .allow_unknown_revocation_status()
             .build()
             .map_err(CertificateError::new)?;
         // What this node would refuse of others it does not show them.
-        let [own, between @ ..] = identity.certified.cert.as_slice() else {
-            unreachable!("an identity has a certificate");
-        };
-        clients.verify_client_cert(own, between, UnixTime::now()).map_err(CertificateError::new)?;
+        let verifier = Verifier(clients.clone());
+        verifier.verify(&identity.certified.cert)?;
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .with_crls(lists.clone())
+            .allow_unknown_revocation_status()
             .build()
             .map_err(CertificateError::new)?;
         let shown = Arc::new(SingleCertAndKey::from(identity.certified.clone()));
@@ -78,12 +99,12 @@ impl Setup {
         let mut endpoint = EndpointConfig::default();
         // So that what is not QUIC can share the port: see DESIGN's sealed frames.
         endpoint.grease_quic_bit(false);
-        Ok(Self { endpoint, server, client })
+        Ok(Self { endpoint, server, client, verifier })
     }
 }
 
 /// This node's certificate would be refused by the others.
-#[derive(Debug, Error)]
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("{0}")]
 pub struct CertificateError(String);
 

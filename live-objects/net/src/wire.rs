@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Arrival, Counts, Down, Driver, Envelope, Full, Link, Member, NodeId, Target, Time, Via,
+    Arrival, Counts, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via,
 };
-use quinn::Endpoint;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::framing::Frame;
-use crate::inbox::{Happening, Outlet};
+use crate::identity::Identity;
+use crate::inbox::Happening;
 use crate::lanes::Lane;
 use crate::links::Links;
+use crate::node::RenewError;
 use crate::tally::Tally;
 
 /// A node's side of the network.
@@ -31,27 +32,28 @@ pub(crate) struct Wire {
     waiting: Vec<Happening>,
     /// Peers without an address, to whom something was to be sent.
     unknown: BTreeSet<NodeId>,
+    /// What is to be told in the next step.
+    untold: Vec<Arrival>,
     sweep_at: Time,
     tally: Tally,
 }
 
 impl Wire {
     pub(crate) fn new(
-        me: Member,
         own: Vec<SocketAddr>,
-        endpoint: Endpoint,
-        outlet: Outlet,
+        links: Links,
         inbox: UnboundedReceiver<Happening>,
+        tally: Tally,
     ) -> Self {
-        let tally = outlet.tally.clone();
         Self {
             now: Time::ZERO,
             own,
             addresses: BTreeMap::new(),
-            links: Links::new(me, endpoint, outlet),
+            links,
             inbox,
             waiting: Vec::new(),
             unknown: BTreeSet::new(),
+            untold: Vec::new(),
             sweep_at: Time::ZERO,
             tally,
         }
@@ -68,8 +70,8 @@ impl Wire {
     pub(crate) fn arrivals(&mut self, now: Time) -> Vec<Arrival> {
         self.now = now;
         let no_address = |peer| Arrival::Link { peer, link: Link::Down(Down::NoAddress) };
-        let mut arrivals: Vec<_> =
-            std::mem::take(&mut self.unknown).into_iter().map(no_address).collect();
+        let mut arrivals = std::mem::take(&mut self.untold);
+        arrivals.extend(std::mem::take(&mut self.unknown).into_iter().map(no_address));
         while self.waiting.len() < BATCH_MAX
             && let Ok(happening) = self.inbox.try_recv()
         {
@@ -95,7 +97,8 @@ impl Wire {
 
     /// When it has something to tell, if nothing comes before.
     pub(crate) fn next_wake(&self) -> Option<Time> {
-        if !self.unknown.is_empty() || !self.inbox.is_empty() {
+        let is_news = !self.unknown.is_empty() || !self.untold.is_empty();
+        if is_news || !self.inbox.is_empty() {
             return Some(Time::ZERO);
         }
         (!self.links.is_empty()).then_some(self.sweep_at)
@@ -104,6 +107,11 @@ impl Wire {
     /// These counters and those of the driver.
     pub(crate) fn counts(&self, others: &Counts) -> BTreeMap<&'static str, u64> {
         self.tally.with(others)
+    }
+
+    /// Takes another identity of this node. Links that it does not accept are told as closed.
+    pub(crate) fn renew(&mut self, identity: &Identity) -> Result<(), RenewError> {
+        self.links.renew(self.now, identity, &mut self.untold)
     }
 
     /// Sees that peers get what was said to them, then closes all links.
