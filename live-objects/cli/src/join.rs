@@ -126,7 +126,7 @@ failures!(
     logo::IdentityError,
     logo::AuthorityError,
     live_objects::NameError,
-    live_objects::RestoreError,
+    logo::ReadError,
     std::io::Error
 );
 

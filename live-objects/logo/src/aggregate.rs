@@ -52,13 +52,15 @@ summaries! {
 impl<A: Summarize> Aggregate<A> {
     /// Sets this node's share, in place of what it was.
     pub fn set(&self, share: f64) -> Result<(), SetError> {
+        // If the object was closed meanwhile, that is among what waits.
+        self.get();
         self.channel.try_send(Command::Set(Share::new(share)?))?;
         Ok(())
     }
 
     /// What this node knows now; none before anything is known.
     pub fn get(&self) -> Option<Estimate> {
-        while let Some(event) = self.channel.port().try_next() {
+        while let Some(event) = self.channel.try_next() {
             self.note(&event);
         }
         *self.lock()

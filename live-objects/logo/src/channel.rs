@@ -40,7 +40,20 @@ impl Channel {
 
     /// The next event; none when there are none to come.
     pub(crate) async fn next(&self) -> Option<Event> {
-        poll_fn(|context| self.0.poll_next(context)).await
+        let event = poll_fn(|context| self.0.poll_next(context)).await;
+        event.inspect(|event| self.note(event))
+    }
+
+    /// The next event, if one is there.
+    pub(crate) fn try_next(&self) -> Option<Event> {
+        self.0.try_next().inspect(|event| self.note(event))
+    }
+
+    /// Nothing comes after a closure, and nothing that is said is taken: nobody is to wait for it.
+    fn note(&self, event: &Event) {
+        if let Event::Closed(_) = event {
+            self.0.close();
+        }
     }
 }
 

@@ -12,6 +12,9 @@ pub enum StartError {
     /// The node cannot take part as asked.
     #[error(transparent)]
     Node(#[from] NetError),
+    /// The node stopped at once, or no module of it agrees on views.
+    #[error("the node takes no part in agreed views: {0}")]
+    Seat(#[from] NodeError),
     /// The folder by which nodes of this machine find each other cannot be used.
     #[error("nodes of this user on this machine cannot find each other: {0}")]
     Folder(#[from] FolderError),
@@ -87,6 +90,17 @@ pub enum SendError {
          try again when the node is back"
     )]
     NoPrimary,
+}
+
+/// Why a replicated state was not read.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum ReadError {
+    /// What the others sent of it cannot be taken over, and what was there before is gone.
+    #[error("there is no state: what the others sent of it cannot be restored here: {0}")]
+    Broken(RestoreError),
+    /// That was so, and it is being sent again.
+    #[error("there is no state yet: it is being restored; read it later")]
+    Restoring,
 }
 
 impl From<TrySendError> for SendError {

@@ -45,7 +45,7 @@ mod topic;
 pub use aggregate::{Aggregate, Average, Count, Max, Min, SetError, Sum, Summarize};
 pub use directory::{Directory, Listing};
 pub use dynamic::{Dynamic, DynamicError, UnknownName};
-pub use error::{OpenError, SendError, StartError};
+pub use error::{OpenError, ReadError, SendError, StartError};
 pub use gossip::Gossip;
 pub use groupcomm::{Founding, Groupcomm};
 pub use live_objects;

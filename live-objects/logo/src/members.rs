@@ -56,7 +56,7 @@ impl<A: Agree> Members<A> {
     /// The next change, if one is there.
     pub fn try_next(&mut self) -> Option<MembersEvent> {
         loop {
-            if let Event::Members(event) = self.channel.port().try_next()? {
+            if let Event::Members(event) = self.channel.try_next()? {
                 self.note(&event);
                 return Some(event);
             }

@@ -90,7 +90,7 @@ impl Node {
         if options.is_seated {
             let name = SEAT.parse().expect("it is a name");
             let spec = Spec::new(name, ObjectType::members(Agreement::Views));
-            node._seat = node.net.open(spec).await.ok();
+            node._seat = Some(node.net.open(spec).await?);
         }
         Ok(node)
     }
@@ -147,10 +147,7 @@ impl Node {
         if ty.kind == Kind::Replicated {
             return Err(UnknownName::State(name).into());
         }
-        let schema = match &ty.schema {
-            Some(id) => self.names.schema(&self.net, id).await?,
-            None => None,
-        };
+        let schema = self.schema_of(&ty).await?;
         let port = self.net.open(Spec::new(name.clone(), ty.clone())).await?;
         Ok(Dynamic::new(ty, schema, opened(&name, port).await?))
     }
@@ -163,10 +160,7 @@ impl Node {
         ty: ObjectType,
         key: Option<&str>,
     ) -> Result<(Vec<Listing>, Option<Schema>), OpenError> {
-        let schema = match &ty.schema {
-            Some(id) => self.names.schema(&self.net, id).await?,
-            None => None,
-        };
+        let schema = self.schema_of(&ty).await?;
         let port = self.net.open(Spec::new(name.clone(), ty)).await?;
         let channel = opened(&name, port).await?;
         let key_bytes = Bytes::copy_from_slice(key.unwrap_or_default().as_bytes());
@@ -196,6 +190,12 @@ impl Node {
     /// Says good-bye to the others, and ends.
     pub async fn stop(self) {
         self.net.stop().await;
+    }
+
+    /// What messages of a type are made of, if that is told.
+    async fn schema_of(&self, ty: &ObjectType) -> Result<Option<Schema>, NodeError> {
+        let Some(id) = &ty.schema else { return Ok(None) };
+        self.names.schema(&self.net, id).await
     }
 
     async fn open_name<O: Object>(&self, name: Name) -> Result<O, OpenError> {

@@ -25,11 +25,18 @@ pub trait Object: Sized + Send {
 pub(crate) async fn opened(name: &Name, port: Port) -> Result<Channel, OpenError> {
     let channel = Channel::new(port);
     let name = || name.to_string();
-    match channel.next().await {
-        Some(Event::Opened) => Ok(channel),
-        Some(Event::Refused(refusal)) => Err(OpenError::Refused { name: name(), refusal }),
-        Some(Event::Closed(closure)) => Err(OpenError::Closed { name: name(), closure }),
-        Some(other) => unreachable!("an object that is not open told {other:?}"),
-        None => Err(OpenError::Gone(name())),
+    loop {
+        match channel.next().await {
+            Some(Event::Opened) => return Ok(channel),
+            Some(Event::Refused(refusal)) => {
+                return Err(OpenError::Refused { name: name(), refusal });
+            }
+            Some(Event::Closed(closure)) => {
+                return Err(OpenError::Closed { name: name(), closure });
+            }
+            // A module has nothing to tell of an object that is not open: its fault, not ours.
+            Some(_) => {}
+            None => return Err(OpenError::Gone(name())),
+        }
     }
 }

@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use live_objects::{
-    Closure, Command, Event, Live, Name, ObjectType, Port, Replica, ReplicatedEvent, RestoreError,
-    Schema, State, View,
+    Closure, Command, Event, Live, Name, ObjectType, Port, Replica, ReplicatedEvent, Schema, State,
+    View,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::channel::{Channel, encode};
-use crate::error::{OpenError, SendError};
+use crate::error::{OpenError, ReadError, SendError};
 use crate::object::{Object, opened};
 use crate::topic::Total;
 
@@ -83,7 +83,7 @@ where
     }
 
     /// Reads the state as it is here and now.
-    pub fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, RestoreError> {
+    pub fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, ReadError> {
         self.copy.read(read)
     }
 
@@ -128,11 +128,14 @@ impl<S: State, G> Drop for Replicated<S, G> {
 }
 
 impl<S: State> Copy<S> {
-    fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, RestoreError> {
+    fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, ReadError> {
         let held = self.lock();
-        match held.replica.state() {
-            Some(state) => Ok(Reading { value: read(state), is_stale: held.replica.is_stale() }),
-            None => Err(held.replica.broken().expect("an open state is there, or broken").clone()),
+        match (held.replica.state(), held.replica.broken()) {
+            (Some(state), _) => {
+                Ok(Reading { value: read(state), is_stale: held.replica.is_stale() })
+            }
+            (None, Some(error)) => Err(ReadError::Broken(error.clone())),
+            (None, None) => Err(ReadError::Restoring),
         }
     }
 
@@ -153,6 +156,8 @@ impl<S: State> Copy<S> {
             changes += 1;
             self.progress.send_replace(Progress::Changed(changes));
         }
+        // Nobody is to wait for an answer that does not come.
+        port.close();
         self.lock().waiting.clear();
         self.progress.send_replace(Progress::Closed(closure));
     }

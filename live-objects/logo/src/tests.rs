@@ -1,5 +1,6 @@
 //! Handles on real sockets of this machine.
 
+mod strangers;
 mod weak;
 
 use std::path::Path;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use live_objects::{MembersEvent, NodeId};
+use logo::ReadError;
 use logo::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -144,7 +145,7 @@ impl Till {
         }
     }
 
-    fn standing(&self) -> Result<Standing, RestoreError> {
+    fn standing(&self) -> Result<Standing, ReadError> {
         let hash = self.shop.hash();
         let read = self.shop.read(|shop| {
             let (orders, cost_cents) = shop.orders();
