@@ -46,19 +46,36 @@ pub(crate) struct Stay {
 }
 
 impl Cluster {
-    /// Starts a node that looks at the cluster, and is gone soon.
-    pub(crate) async fn visit(&self) -> Result<Node, Failure> {
-        let node = match self.options(Founding::Wait)? {
-            Some(options) => Node::start(Options { is_seated: false, ..options }).await?,
-            None => Node::visit(&self.cluster).await?,
-        };
-        // Until the others are known there is nothing to see.
+    /// Does some work with a node that looks at the cluster, and says good-bye however that ends:
+    /// else the others would take it for crashed.
+    pub(crate) fn visit(&self, work: impl AsyncFnOnce(&Node) -> Result<(), Failure>) -> ExitCode {
+        run(async {
+            let node = self.enter().await?;
+            let done = match self.meet(&node).await {
+                Ok(()) => work(&node).await,
+                Err(failure) => Err(failure),
+            };
+            node.stop().await;
+            done.map(|()| ExitCode::SUCCESS)
+        })
+    }
+
+    async fn enter(&self) -> Result<Node, Failure> {
+        match self.options(Founding::Wait)? {
+            Some(options) => Ok(Node::start(Options { is_seated: false, ..options }).await?),
+            None => Ok(Node::visit(&self.cluster).await?),
+        }
+    }
+
+    /// Waits until another node is known: there is nothing to see before.
+    async fn meet(&self, node: &Node) -> Result<(), Failure> {
         let mut members: logo::Members = node.open("/.logo/visitors").await?;
         let met = tokio::time::timeout(MEETING, members.wait_for(2)).await;
-        if met.is_err() {
-            return Err(Failure::new("no other node answers: is one up at the seeds?"));
+        match met {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::new("the node has stopped")),
+            Err(_) => Err(Failure::new("no other node answers: is one up at the seeds?")),
         }
-        Ok(node)
     }
 
     /// Starts a node that is here to stay.
@@ -104,6 +121,12 @@ impl Failure {
     pub(crate) fn new(why: impl Display) -> Self {
         Self { why: why.to_string() }
     }
+
+    /// Says so, and with which code the command ends.
+    pub(crate) fn tell(self) -> ExitCode {
+        eprintln!("{}", self.why);
+        ExitCode::FAILURE
+    }
 }
 
 macro_rules! failures {
@@ -136,10 +159,7 @@ pub(crate) fn run(work: impl Future<Output = Result<ExitCode, Failure>>) -> Exit
     let runtime = runtime.expect("the system lets a runtime start");
     let ended = runtime.block_on(work);
     runtime.shutdown_background();
-    ended.unwrap_or_else(|failure| {
-        eprintln!("{}", failure.why);
-        ExitCode::FAILURE
-    })
+    ended.unwrap_or_else(Failure::tell)
 }
 
 /// One line of JSON, or what it means in words.

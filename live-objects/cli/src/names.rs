@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use live_objects::ObjectType;
-use logo::{Holding, Node};
+use live_objects::{Name, ObjectType};
+use logo::{Holding, Node, UnknownName};
 use serde_json::json;
 
-use crate::join::{self, Cluster, Failure, print};
+use crate::join::{Cluster, Failure, line, print};
 
 /// Which objects to list.
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub(crate) struct LsArgs {
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
     /// Its name, such as /shop/prices.
-    name: String,
+    name: Name,
     #[command(flatten)]
     cluster: Cluster,
     /// Tell it as one line of JSON.
@@ -38,13 +38,12 @@ pub(crate) struct ExplainArgs {
 
 impl LsArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        self.cluster.visit(async |node| self.work(node).await)
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let node = self.cluster.visit().await?;
+    async fn work(&self, node: &Node) -> Result<(), Failure> {
         let mut objects: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for holding in heard(&node, &self.prefix).await? {
+        for holding in heard(node, &self.prefix).await? {
             *objects.entry((holding.name.to_string(), holding.ty.to_string())).or_default() += 1;
         }
         for ((name, ty), holders) in &objects {
@@ -52,30 +51,24 @@ impl LsArgs {
             print(self.json, &value, || format!("{name}  {holders} holders  {ty}"));
         }
         if objects.is_empty() && !self.json {
-            println!("nobody has an object open whose name begins with {}", self.prefix);
+            let told = format!("nobody has an object open whose name begins with {}", self.prefix);
+            line(&told)?;
         }
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
 impl ExplainArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        self.cluster.visit(async |node| self.work(node).await)
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let name = self.name.parse()?;
-        let node = self.cluster.visit().await?;
-        heard(&node, &self.name).await?;
-        let Some(ty) = node.type_of(&name).await? else {
-            return Err(Failure::new(format!(
-                "nobody has {name} open: see what there is: logo ls"
-            )));
-        };
-        let (carrier, reasons) = reasons(&node, &ty).await?;
+    async fn work(&self, node: &Node) -> Result<(), Failure> {
+        let name = &self.name;
+        let ty = found(node, name).await?;
+        let (carrier, reasons) = reasons(node, &ty).await?;
         let value = json!({
-            "name": self.name,
+            "name": name.as_str(),
             "type": ty.to_string(),
             "carrier": carrier,
             "modules": reasons,
@@ -86,8 +79,7 @@ impl ExplainArgs {
             let carrier = carrier.as_deref().unwrap_or("no module");
             format!("{name} is a {ty}\ncarried by {carrier}\n{}", told.join("\n"))
         });
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
@@ -112,6 +104,13 @@ async fn reasons(
         reasons.insert(module.to_owned(), why);
     }
     Ok((cheapest.map(|(_, module)| module.to_owned()), reasons))
+}
+
+/// The type that the holders of a name tell.
+pub(crate) async fn found(node: &Node, name: &Name) -> Result<ObjectType, Failure> {
+    heard(node, name.as_str()).await?;
+    let ty = node.type_of(name).await?;
+    ty.ok_or_else(|| Failure::new(UnknownName::Nobody(name.clone())))
 }
 
 /// The objects whose names begin so, once a newcomer has heard of some, or of none for a while.

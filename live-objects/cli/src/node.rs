@@ -99,11 +99,10 @@ impl NodeArgs {
 
 impl MembersArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        self.cluster.visit(async |node| self.work(node).await)
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let node = self.cluster.visit().await?;
+    async fn work(&self, node: &Node) -> Result<(), Failure> {
         if self.agreed {
             let mut members: Members<Agreed> = node.open("/.logo/agreed").await?;
             self.tell_views(&mut members).await?;
@@ -120,8 +119,7 @@ impl MembersArgs {
                 tell(self.json, &event);
             }
         }
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     async fn tell_views(&self, members: &mut Members<Agreed>) -> Result<(), Failure> {

@@ -4,18 +4,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use live_objects::{Command, Event, Kind, Listing, Name, ObjectType, Share, Spec};
+use live_objects::{Command, Kind, Listing, Name, ObjectType, Share, Spec};
 use logo::{Node, Object, Replicated, Table, TableUpdate};
 use serde_json::{Value, json};
 
-use crate::join::{self, Cluster, Failure, line, print};
-use crate::names::heard;
+use crate::join::{Cluster, Failure, line, print};
+use crate::names::{found, heard};
 
 /// What to send.
 #[derive(Args)]
 pub(crate) struct SendArgs {
     /// The topic's name.
-    name: String,
+    name: Name,
     /// The message, as JSON: "text", 3, {"item": "cd", "cents": 1177}.
     message: String,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(crate) struct SendArgs {
 #[derive(Args)]
 pub(crate) struct WatchArgs {
     /// The name of a topic or an aggregate.
-    name: String,
+    name: Name,
     /// End after so many messages or estimates.
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
@@ -44,7 +44,7 @@ pub(crate) struct WatchArgs {
 #[derive(Args)]
 pub(crate) struct GetArgs {
     /// The name of an aggregate, a directory or a table.
-    name: String,
+    name: Name,
     /// A key of the directory or table; all of it without.
     key: Option<String>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(crate) struct GetArgs {
 #[derive(Args)]
 pub(crate) struct SetArgs {
     /// The name of an aggregate or a table.
-    name: String,
+    name: Name,
     /// The key and the text, of a table; the number, of an aggregate.
     #[arg(num_args = 1..=2, required = true, allow_negative_numbers = true)]
     values: Vec<String>,
@@ -74,32 +74,33 @@ pub(crate) struct SetArgs {
 
 impl SendArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        match serde_json::from_str(&self.message) {
+            Ok(message) => self.cluster.visit(async |node| self.work(node, &message).await),
+            Err(error) => {
+                let why = format!("the message is not JSON ({error}): a text stands in quotes");
+                Failure::new(why).tell()
+            }
+        }
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let message: Value = serde_json::from_str(&self.message).map_err(|error| {
-            Failure::new(format!("the message is not JSON ({error}): a text stands in quotes"))
-        })?;
-        let node = self.cluster.visit().await?;
-        heard(&node, &self.name).await?;
-        let topic = node.open_dyn(&self.name).await?;
-        topic.send(&message).await?;
-        print(self.json, &json!({ "sent": self.name }), || format!("sent to {}", self.name));
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+    async fn work(&self, node: &Node, message: &Value) -> Result<(), Failure> {
+        heard(node, self.name.as_str()).await?;
+        let topic = node.open_dyn(self.name.as_str()).await?;
+        topic.send(message).await?;
+        let sent = json!({ "sent": self.name.as_str() });
+        print(self.json, &sent, || format!("sent to {}", self.name));
+        Ok(())
     }
 }
 
 impl WatchArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        self.cluster.visit(async |node| self.work(node).await)
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let node = self.cluster.visit().await?;
-        heard(&node, &self.name).await?;
-        let object = node.open_dyn(&self.name).await?;
+    async fn work(&self, node: &Node) -> Result<(), Failure> {
+        heard(node, self.name.as_str()).await?;
+        let object = node.open_dyn(self.name.as_str()).await?;
         let mut left = self.count;
         while left != Some(0)
             && let Some(event) = object.next().await
@@ -111,56 +112,57 @@ impl WatchArgs {
                 left = left.map(|left| left - 1);
             }
         }
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
 impl GetArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        self.cluster.visit(async |node| self.work(node).await)
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let node = self.cluster.visit().await?;
-        let (name, ty) = found(&node, &self.name).await?;
+    async fn work(&self, node: &Node) -> Result<(), Failure> {
+        let (name, key) = (&self.name, self.key.as_deref());
+        let ty = found(node, name).await?;
         let value = match &ty.kind {
-            Kind::Aggregate(_) => estimate(&node, name, ty).await?,
-            Kind::Directory => listings(&node, name, ty, self.key.as_deref()).await?,
+            Kind::Aggregate(_) => estimate(node, name.as_str()).await?,
+            Kind::Directory => listings(node, name.clone(), ty, key).await?,
             Kind::Replicated if ty == Replicated::<Table>::object_type() => {
-                table(&node, &self.name, self.key.as_deref()).await?
+                table(node, name.as_str(), key).await?
             }
             _ => return Err(Failure::new(format!("{name} is a {ty}: watch it, do not get it"))),
         };
+        if value.is_null() {
+            return Err(Failure::new(format!("{} holds nothing of that", self.name)));
+        }
         print(self.json, &value, || match &value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
-        node.stop().await;
-        Ok(if value.is_null() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(())
     }
 }
 
 impl SetArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        self.cluster.visit(async |node| self.work(node).await)
     }
 
-    async fn work(self) -> Result<ExitCode, Failure> {
-        let node = self.cluster.visit().await?;
-        let (name, ty) = found(&node, &self.name).await?;
+    async fn work(&self, node: &Node) -> Result<(), Failure> {
+        let name = &self.name;
+        let ty = found(node, name).await?;
         match (&ty.kind, &self.values[..]) {
             (Kind::Aggregate(_), [number]) => {
                 let number: f64 = number.parse().map_err(Failure::new)?;
                 let share = Share::new(number).map_err(Failure::new)?;
-                let port = node.open_port(Spec::new(name, ty)).await?;
+                let port = node.open_port(Spec::new(name.clone(), ty)).await?;
                 port.try_send(Command::Set(share)).map_err(Failure::new)?;
                 let told = json!({ "set": number, "seconds": self.seconds });
                 print(self.json, &told, || format!("set for {} seconds", self.seconds));
                 tokio::time::sleep(Duration::from_secs(self.seconds)).await;
             }
             (Kind::Replicated, [key, text]) if ty == Replicated::<Table>::object_type() => {
-                let table: Replicated<Table> = node.open(&self.name).await?;
+                let table: Replicated<Table> = node.open(name.as_str()).await?;
                 let update = TableUpdate::Set { key: key.clone(), text: text.clone() };
                 let before = table.update(&update).await?;
                 print(self.json, &json!({ "set": key, "before": before }), || {
@@ -168,42 +170,24 @@ impl SetArgs {
                 });
             }
             _ => {
-                let why = format!(
-                    "{name} is a {ty}: give a table a key and a text, or an \
-                                   aggregate a number"
-                );
-                return Err(Failure::new(why));
+                let usage = "give a table a key and a text, or an aggregate a number";
+                return Err(Failure::new(format!("{name} is a {ty}: {usage}")));
             }
         }
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
-/// The name, and the type that its holders tell.
-async fn found(node: &Node, name: &str) -> Result<(Name, ObjectType), Failure> {
-    let parsed: Name = name.parse()?;
-    heard(node, name).await?;
-    match node.type_of(&parsed).await? {
-        Some(ty) => Ok((parsed, ty)),
-        None => Err(Failure::new(format!("nobody has {name} open: see what there is: logo ls"))),
-    }
-}
-
-/// What is known of an aggregate once it no longer changes with every word.
-async fn estimate(node: &Node, name: Name, ty: ObjectType) -> Result<Value, Failure> {
-    let port = node.open_port(Spec::new(name, ty)).await?;
-    tokio::time::sleep(ESTIMATING).await;
+/// What is known of an aggregate, once it had time to be known here.
+async fn estimate(node: &Node, name: &str) -> Result<Value, Failure> {
+    let aggregate = node.open_dyn(name).await?;
     let mut known = Value::Null;
-    while let Some(event) = port.try_next() {
-        if let Event::Aggregate(estimate) = event {
-            known = json!({
-                "value": estimate.value,
-                "members": estimate.members,
-                "age_ms": u64::try_from(estimate.age.as_millis()).unwrap_or(u64::MAX),
-            });
+    let listens = async {
+        while let Some(mut event) = aggregate.next().await {
+            known = event["estimate"].take();
         }
-    }
+    };
+    let _ = tokio::time::timeout(ESTIMATING, listens).await;
     Ok(known)
 }
 

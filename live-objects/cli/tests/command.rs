@@ -89,6 +89,7 @@ fn what_cannot_be_done_is_said_before_anything_starts() {
     says(&["node", "--listen", "0.0.0.0:0"], 1, "has no identity");
     says(&["node", "--cluster", "../up"], 1, "does not name a cluster");
     says(&["send", "/words", "hello"], 1, "not JSON");
+    says(&["get", "words"], 2, "does not begin with a slash");
     says(&["demo", "--orders", "/nowhere/orders.txt"], 2, "/nowhere/orders.txt");
     let broken = runtime.join("orders.txt");
     std::fs::write(&broken, "customer_id date\n1 19970101 1 11.77\n1 19970101 one 1.00\n")
