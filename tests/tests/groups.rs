@@ -20,7 +20,9 @@ use live_objects::{
     Agreement, Command, Event, ObjectId, ObjectType, Order, ReplicatedEvent, Spec, Time,
     TopicEvent, TrySendError, View,
 };
-use live_objects_sim::{GroupsChecker, MembersChecker, StatesChecker, ViewsChecker, What, World};
+use live_objects_sim::{GroupsChecker, MembersChecker, StatesChecker, ViewsChecker, World};
+
+use crate::told;
 
 /// The seeds of a story that depends on chance: so many, or the one that is asked for. Each prints
 /// the line that replays it, of which a failure shows the last.
@@ -101,20 +103,6 @@ fn try_say(world: &mut World, node: usize, object: ObjectId, bytes: Bytes) -> bo
 /// Says a message of a number in a feed that has room for it.
 fn say(world: &mut World, node: usize, object: ObjectId, number: u64) {
     assert!(try_say(world, node, object, payload(number, 8)), "the feed of node {node} is full");
-}
-
-/// What a node was told by an object, and when, since the record `since`.
-fn told(
-    world: &World,
-    node: usize,
-    object: ObjectId,
-    since: usize,
-) -> impl Iterator<Item = (Time, &Event)> {
-    let records = world.history()[since..].iter().filter(move |record| record.node == node);
-    records.filter_map(move |record| match &record.what {
-        What::Event(of, event) if *of == object => Some((record.at, event)),
-        _ => None,
-    })
 }
 
 /// A message or an update, as a node heard it.

@@ -12,9 +12,11 @@ use bytes::Bytes;
 use gossip::Gossip;
 use live_objects::{
     Agreement, Command, DirectoryEvent, Event, Listing, MembersEvent, ObjectId, ObjectType, Spec,
-    Time, TopicEvent,
+    TopicEvent,
 };
-use live_objects_sim::{MembersChecker, What, World};
+use live_objects_sim::{MembersChecker, World};
+
+use crate::told;
 
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -63,20 +65,6 @@ fn give(world: &mut World, node: usize, object: ObjectId, command: Command) {
 
 fn say(world: &mut World, node: usize, object: ObjectId, text: impl Into<Bytes>) {
     give(world, node, object, Command::Send(text.into()));
-}
-
-/// What a node was told by an object, and when, since the record `since`.
-fn told(
-    world: &World,
-    node: usize,
-    object: ObjectId,
-    since: usize,
-) -> impl Iterator<Item = (Time, &Event)> {
-    let records = world.history()[since..].iter().filter(move |record| record.node == node);
-    records.filter_map(move |record| match &record.what {
-        What::Event(of, event) if *of == object => Some((record.at, event)),
-        _ => None,
-    })
 }
 
 fn events(world: &World, node: usize, object: ObjectId, since: usize) -> Vec<Event> {

@@ -140,10 +140,11 @@ fn outcome(play: &Play) -> (Outcome, Vec<String>) {
     let finds_all = |found: &Vec<String>| {
         names.len() == found.len() && names.iter().all(|name| found.contains(name))
     };
-    let sum =
-        |part: fn(&troupe::Till) -> u64| -> u64 { alive.iter().map(|(_, till)| part(till)).sum() };
-    let sent = sum(|till| till.notices_sent);
-    let heard = sum(|till| till.notices_heard);
+    let sent: u64 = play.troupe.tills.iter().map(|till| till.notices_sent).sum();
+    // Whoever came later was not to hear all.
+    let listeners = || alive.iter().filter(|(number, _)| *number < play.nodes());
+    let heard: u64 = listeners().map(|(_, till)| till.notices_heard).sum();
+    let to_hear = sent * listeners().count() as u64;
     let outcome = Outcome {
         nodes: play.nodes(),
         orders: play.orders(),
@@ -161,7 +162,7 @@ fn outcome(play: &Play) -> (Outcome, Vec<String>) {
         dealt_again: play.dealt_again,
         tills_found: alive.iter().all(|(_, till)| till.tills_found.as_ref().is_some_and(finds_all)),
         notices_sent: sent,
-        notices_heard_ratio: heard as f64 / (sent.max(1) * alive.len() as u64) as f64,
+        notices_heard_ratio: heard as f64 / to_hear.max(1) as f64,
         orders_per_second: orders as f64 / play.seconds.max(0.001),
         seconds: play.seconds,
     };

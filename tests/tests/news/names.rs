@@ -262,3 +262,43 @@ fn who_does_not_read_is_told_later_that_it_is_closed() {
     world.run(PERIOD);
     assert_eq!(events(&world, 0, object, 0).last(), Some(&closed(&directory)));
 }
+
+/// How many claim the name, as far as a node knows.
+fn witnesses(world: &mut World, node: usize, listed: ObjectId) -> usize {
+    ask(world, node, listed, Command::Find("/name".into())).len()
+}
+
+/// In a large cluster not all who hold a name say so, but some do, also if it is one alone.
+#[test]
+fn a_name_of_many_has_some_witnesses_and_a_name_of_one_has_it() {
+    for (seed, holders) in [(1, 0..100), (2, 50..51)] {
+        let mut world = cluster(seed, 100);
+        let listed = open(&mut world, [0, 99], Gossip::CLAIMS, &ObjectType::directory());
+        open(&mut world, holders.clone(), "/name", &ObjectType::best_effort_topic());
+        world.run(40 * PERIOD);
+        let known = [0, 99].map(|node| witnesses(&mut world, node, listed));
+        assert_eq!(known[0], known[1], "SEED={seed}");
+        let (least, most) = if holders.len() == 1 { (1, 1) } else { (16, 60) };
+        assert!((least..=most).contains(&known[0]), "SEED={seed}: {known:?}");
+    }
+}
+
+/// Nobody with a claim that was kept back stays behind with a type that lost, however close it was.
+#[test]
+fn of_two_types_in_a_large_cluster_one_is_left() {
+    for seed in crate::seeds(20) {
+        let mut world = cluster(seed, 100);
+        let (topic, directory) = (ObjectType::best_effort_topic(), ObjectType::directory());
+        let object = open(&mut world, 0..50, "/name", &topic);
+        open(&mut world, 50..100, "/name", &directory);
+        world.run(80 * PERIOD);
+        let left =
+            [0..50, 50..100].map(|mut nodes| nodes.any(|node| !is_closed(&world, node, object)));
+        assert_ne!(left[0], left[1], "SEED={seed}");
+    }
+}
+
+fn is_closed(world: &World, node: usize, object: ObjectId) -> bool {
+    let is_end = |event: &Event| matches!(event, Event::Closed(_) | Event::Refused(_));
+    told(world, node, object, 0).any(|(_, event)| is_end(event))
+}

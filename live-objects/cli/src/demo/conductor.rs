@@ -3,7 +3,7 @@
 //! It is not a node, and keeps nothing that the shop needs: what it knows of orders serves to judge
 //! what the tills have of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(super) struct Play {
     /// What is to be dealt.
     waiting: VecDeque<Order>,
     /// What is not done.
-    open: std::collections::BTreeSet<u32>,
+    open: BTreeSet<u32>,
     pub(super) dealt_again: usize,
     pub(super) truth: Truth,
     begun: Option<Instant>,
@@ -279,7 +279,7 @@ impl Play {
         self.victim = Some(Victim { node, killed_ms: now_ms(), known_ms: 0, is_known: false });
         self.truth.shake();
         let shares: Vec<f64> = self.troupe.alive().filter_map(|(_, till)| till.load).collect();
-        self.truth.without(&shares);
+        self.truth.change(&shares);
         Ok(())
     }
 

@@ -38,9 +38,12 @@ impl Screen {
 }
 
 fn line(play: &Play) -> String {
+    format!("{}: {}", play.news(), sums(play))
+}
+
+fn sums(play: &Play) -> String {
     format!(
-        "{}: {} of {} orders, {:.0} a second, mean load {:.2} %, error at most {:.3}",
-        play.news(),
+        "{} of {} orders, {:.0} a second, mean load {:.2} %, error at most {:.3}",
         play.done(),
         play.orders(),
         play.rate(),
@@ -50,15 +53,7 @@ fn line(play: &Play) -> String {
 }
 
 fn table(play: &Play) -> String {
-    let mut text = format!(
-        "{}\norders {} of {}, {:.0} a second    mean load {:.2} %, error at most {:.3}\n",
-        play.news(),
-        play.done(),
-        play.orders(),
-        play.rate(),
-        play.truth.mean(),
-        play.truth.error_max,
-    );
+    let mut text = format!("{}\n{}\n", play.news(), sums(play));
     text += "  till  node          view  members  orders done    load   mean as it knows\n";
     for (number, till) in play.troupe.tills.iter().enumerate() {
         let node = till.node.as_deref().map_or("starts", |node| &node[..12]);

@@ -26,7 +26,7 @@ impl Truth {
 
     /// The shares are set, the last of them then.
     pub(super) fn is_set(&mut self, shares: &[f64], at_ms: u64) {
-        self.mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        self.change(shares);
         self.from_ms = Some(at_ms + 5 * PERIOD_MS);
     }
 
@@ -54,8 +54,8 @@ impl Truth {
         }
     }
 
-    /// The mean of the shares of those who live, after one of them died.
-    pub(super) fn without(&mut self, shares: &[f64]) {
+    /// These are the shares of those who live.
+    pub(super) fn change(&mut self, shares: &[f64]) {
         self.mean = shares.iter().sum::<f64>() / shares.len() as f64;
     }
 
@@ -80,7 +80,7 @@ mod tests {
         truth.compare(11_000, 15.5);
         assert_eq!((truth.samples, truth.error_max), (1, 0.5));
         truth.shake();
-        truth.without(&[10.0]);
+        truth.change(&[10.0]);
         truth.compare(11_500, 99.0);
         truth.settle(12_000, 0);
         truth.compare(11_999, 99.0);
