@@ -41,7 +41,7 @@
 //! use gossip::Gossip;
 //! use live_objects::*;
 //!
-//! // A driver that has no network at all: this node stays alone.
+//! // A driver that has no network and no disk: this node stays alone.
 //! struct Nowhere;
 //! impl Driver for Nowhere {
 //!     fn send(&mut self, _: Target<'_>, _: Via, _: Envelope, _: Bytes) -> Result<(), Full> {
@@ -51,6 +51,7 @@
 //!     fn datagram_max(&self, _: NodeId) -> usize { 1_200 }
 //!     fn address(&mut self, _: NodeId, _: &[SocketAddr]) {}
 //!     fn dial(&mut self, _: SocketAddr) {}
+//!     fn disk(&mut self, _: &'static str, _: DiskWork) {}
 //! }
 //!
 //! let mut stack = Stack::new(vec![Box::new(Gossip::default())], &Rng::from_seed([7; 32]))?;

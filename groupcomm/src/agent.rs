@@ -157,8 +157,11 @@ impl Agent {
                 self.leaves_by = Some(now + FAREWELL / 2);
                 self.stops_by = Some(now + FAREWELL);
             }
-            // A lost link loses messages, all of which are said again by the clock.
+            // A lost link loses messages, all of which are said again by the clock. Nothing is kept
+            // on disk and nothing done beside the loop.
             Input::Wake
+            | Input::Done { .. }
+            | Input::DiskFailed { .. }
             | Input::Drained { .. }
             | Input::Frozen { .. }
             | Input::Link { .. }

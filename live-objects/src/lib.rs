@@ -25,7 +25,8 @@
 //! `schema/flat`, `schema/live`, `schema/json`: what messages are made of, how that is sent, which
 //! types know it, and how to do without them. `module`: the contract. `stack`, `stack/round`,
 //! `stack/io`: how inputs find their module, whose turn it is, and what a module may do. `port`,
-//! `feed`, `doorbell`, `budget`: where applications meet the node's loop. `replica`,
+//! `feed`, `doorbell`, `budget`: where applications meet the node's loop. `poster`, `disk`: what a
+//! module has done beside it. `replica`,
 //! `replica/snapshot`, `replica/restore`, `replica/collections`: what an application's replicated
 //! state is, and how one member gets it from another. `aggregate`: numbers summed up over all
 //! nodes. `envelope`: what goes over the wire.
@@ -33,6 +34,7 @@
 mod aggregate;
 mod budget;
 mod count;
+mod disk;
 mod doorbell;
 mod envelope;
 mod event;
@@ -42,6 +44,7 @@ mod name;
 mod node;
 mod object;
 mod port;
+mod poster;
 mod property;
 mod replica;
 mod rng;
@@ -54,6 +57,7 @@ mod view;
 pub use aggregate::{Estimate, NotFinite, Share, Summary};
 pub use budget::Budget;
 pub use count::Counts;
+pub use disk::{Busy, Disk, DiskAct, DiskError, DiskWork};
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
 pub use event::{
     Closure, Command, Departure, DirectoryEvent, Event, Listing, MembersEvent, Refusal,
@@ -65,6 +69,7 @@ pub use name::{Name, NameError, ObjectId};
 pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
 pub use port::{EventsFull, Port, TrySendError};
+pub use poster::{PostError, Poster};
 pub use property::{Agreement, Delivery, Order, Properties};
 pub use replica::{
     Chunk, Frozen, List, Map, Records, Replica, Replicate, RestoreError, Snapshot, State,

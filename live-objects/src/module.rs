@@ -12,7 +12,9 @@
 //! Nothing in a step ever waits. What a module cannot do now it does not take: commands stay in the
 //! object's feed ([`Io::take`]), and the application's `send` waits with them. A peer that takes
 //! nothing shows as no [`Io::room`]; an application that reads nothing shows as a refused
-//! [`Io::emit`]. In both cases an input tells when to go on.
+//! [`Io::emit`]. In both cases an input tells when to go on. What must wait runs beside the loop:
+//! the disk ([`Io::disk`]), or an engine of the module's own ([`Io::poster`]). [`Input::Done`]
+//! tells what came of it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::disk::DiskError;
 use crate::name::ObjectId;
 use crate::node::{Member, NodeId};
 use crate::object::{Kind, ObjectType, Spec};
@@ -116,6 +119,21 @@ pub enum Input {
     },
     /// Another module of this node has something to tell.
     Signal(Signal),
+    /// Something that this module began is done: its engine [posted](crate::Poster) it, or the disk
+    /// did what it was [asked](crate::Disk).
+    Done {
+        /// By what the module knows what it is.
+        tag: u64,
+        /// What came of it.
+        bytes: Bytes,
+    },
+    /// The disk did not do what it was asked, nor will it do anything else.
+    DiskFailed {
+        /// By what the module knows what it asked.
+        tag: u64,
+        /// Why.
+        error: DiskError,
+    },
     /// The moment that [`Module::next_wake`] asked for has come.
     Wake,
     /// The node is to stop: say good-bye, then call [`Io::stopped`]. Modules are stopped one after

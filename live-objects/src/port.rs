@@ -2,9 +2,9 @@
 //!
 //! A port holds the object's feed (commands, from the application to the module) and its event
 //! queue (from the module to the application), both bounded in bytes and drawn from the node's
-//! [`Budget`]. The two sides may run on different threads, so this file and `doorbell.rs` are the
-//! only ones of the crate with a lock; it is held for the few instructions of a push or a pop and
-//! never across a call into a module. Neither side waits for the other:
+//! [`Budget`]. The two sides may run on different threads, so this file, `poster.rs` and
+//! `doorbell.rs` are the only ones of the crate with a lock; it is held for the few instructions of
+//! a push or a pop and never across a call into a module. Neither side waits for the other:
 //!
 //! - an application that finds the feed full is told so, and gets its command back;
 //! - a module that finds the event queue full keeps the event, and hears [`Input::Drained`] when
@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 use thiserror::Error;
 
 use crate::budget::Budget;
-use crate::doorbell::{Doorbell, Ring};
+use crate::doorbell::{Doorbell, Ring, wait};
 use crate::event::{Command, Event};
 use crate::feed::{Feed, Taken};
 use crate::name::ObjectId;
@@ -295,13 +295,6 @@ impl Shared {
     }
 }
 
-/// A task waits, once however often it asked.
-fn wait(waiting: &mut Vec<Waker>, context: &Context<'_>) {
-    if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-        waiting.push(context.waker().clone());
-    }
-}
-
 impl Drop for Shared {
     fn drop(&mut self) {
         self.budget.give(self.feed.bytes() + self.events_bytes);
@@ -363,7 +356,7 @@ mod tests {
         let (port, doorbell) = port(&Budget::new(usize::MAX));
         assert_eq!(port.try_send(command(Port::FEED_BYTES_MAX * 2)), Ok(0), "alone, any size");
         assert_eq!(port.try_send(command(1)), Err(TrySendError::Full(command(1))));
-        assert_eq!(doorbell.answer(), [(port.object(), Ring::Commands)]);
+        assert_eq!(doorbell.answer().rings, [(port.object(), Ring::Commands)]);
         port.take(usize::MAX);
         port.release(0);
         assert_eq!(port.try_send(command(1)), Ok(1));
@@ -420,10 +413,10 @@ mod tests {
         let (port, doorbell) = port(&Budget::new(usize::MAX));
         port.try_send(command(1)).unwrap();
         port.try_send(command(1)).unwrap();
-        assert_eq!(doorbell.answer().len(), 1);
+        assert_eq!(doorbell.answer().rings.len(), 1);
         port.take(9);
         port.try_send(command(1)).unwrap();
-        assert_eq!(doorbell.answer().len(), 0, "one command still waits to be taken");
+        assert_eq!(doorbell.answer().rings.len(), 0, "one command still waits to be taken");
     }
 
     #[test]
@@ -434,7 +427,7 @@ mod tests {
         assert_eq!(port.emit(event(half)), Err(EventsFull));
         assert_eq!(port.try_next(), Some(event(half)));
         assert_eq!(port.try_next(), None);
-        assert_eq!(doorbell.answer(), [(port.object(), Ring::Drained)]);
+        assert_eq!(doorbell.answer().rings, [(port.object(), Ring::Drained)]);
     }
 
     #[test]
@@ -486,7 +479,7 @@ mod tests {
         let read = |cut| port.read_frozen(cut, 0, 99).map(|chunk| chunk.last);
         let cuts = Port::SNAPSHOTS_MAX as u64;
         (0..=cuts).for_each(|cut| port.freeze(cut, snapshot()));
-        assert_eq!(doorbell.answer().last(), Some(&(port.object(), Ring::Frozen)));
+        assert_eq!(doorbell.answer().rings.last(), Some(&(port.object(), Ring::Frozen)));
         assert_eq!([read(0), read(1), read(cuts), read(cuts + 1)], [None, TRUE, TRUE, None]);
         port.thaw(cuts - 1);
         assert_eq!([read(1), read(cuts - 1), read(cuts)], [None, None, TRUE]);

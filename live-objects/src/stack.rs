@@ -26,13 +26,15 @@ pub use self::io::Io;
 use self::round::Round;
 use crate::budget::Budget;
 use crate::count::Counts;
-use crate::doorbell::{Doorbell, Ring};
+use crate::disk::{DiskError, DiskWork, Works};
+use crate::doorbell::{Doorbell, Ring, Rung};
 use crate::envelope::{Envelope, EnvelopeError, ModuleTag};
 use crate::module::{Cost, Full, Input, Lack, Link, Module, Start, Target, Via};
 use crate::name::{Name, ObjectId};
 use crate::node::NodeId;
 use crate::object::{ObjectType, Spec};
 use crate::port::Port;
+use crate::poster::Poster;
 use crate::rng::Rng;
 use crate::time::Time;
 
@@ -60,9 +62,13 @@ pub trait Driver {
 
     /// Makes a link to whoever answers at this address; [`Link::Up`] tells who did.
     fn dial(&mut self, address: SocketAddr);
+
+    /// Begins something on the disk, in the place of this module. What one module asks is done in
+    /// the order asked, and each is told once, by [`Arrival::Disk`].
+    fn disk(&mut self, module: &'static str, work: DiskWork);
 }
 
-/// What comes to a stack from the network.
+/// What comes to a stack from its driver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrival {
     /// A datagram, envelope included.
@@ -91,6 +97,15 @@ pub enum Arrival {
         /// To which peer.
         to: NodeId,
     },
+    /// What the disk did, or failed to do.
+    Disk {
+        /// The module that asked.
+        module: &'static str,
+        /// The tag of its work.
+        tag: u64,
+        /// What was read; nothing, of works that read nothing.
+        result: Result<Bytes, DiskError>,
+    },
 }
 
 /// The modules of a node and the objects that they carry.
@@ -102,14 +117,21 @@ pub struct Stack {
 
 /// A module and what is its own.
 struct Slot {
+    module: Box<dyn Module>,
+    has_input: bool,
+    own: Own,
+}
+
+/// What a module has to itself.
+struct Own {
     name: &'static str,
     tag: ModuleTag,
-    module: Box<dyn Module>,
     rng: Rng,
     /// Objects whose feed holds something to take.
     round: Round,
-    has_input: bool,
     phase: Phase,
+    works: Works,
+    poster: Poster,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,17 +168,6 @@ struct Object {
 impl Stack {
     /// A stack of these modules. All draw their chance from `rng`, each from a fork of its own.
     pub fn new(modules: Vec<Box<dyn Module>>, rng: &Rng) -> Result<Self, LoadError> {
-        let mut slots: Vec<Slot> = Vec::with_capacity(modules.len());
-        for module in modules {
-            let name = module.name();
-            let tag = ModuleTag::of(name);
-            if let Some(other) = slots.iter().find(|slot| slot.tag == tag) {
-                return Err(LoadError { first: other.name, second: name });
-            }
-            let rng = rng.fork(name);
-            let (round, has_input, phase) = (Round::default(), false, Phase::Running);
-            slots.push(Slot { name, tag, module, rng, round, has_input, phase });
-        }
         let desk = Desk {
             objects: BTreeMap::new(),
             inbox: VecDeque::new(),
@@ -166,6 +177,24 @@ impl Stack {
             emitted: Vec::new(),
             me: None,
         };
+        let mut slots: Vec<Slot> = Vec::with_capacity(modules.len());
+        for module in modules {
+            let name = module.name();
+            let tag = ModuleTag::of(name);
+            if let Some(other) = slots.iter().find(|slot| slot.own.tag == tag) {
+                return Err(LoadError { first: other.own.name, second: name });
+            }
+            let own = Own {
+                name,
+                tag,
+                rng: rng.fork(name),
+                round: Round::default(),
+                phase: Phase::Running,
+                works: Works::default(),
+                poster: Poster::new(slots.len(), desk.budget.clone(), desk.doorbell.clone()),
+            };
+            slots.push(Slot { module, has_input: false, own });
+        }
         Ok(Self { slots, desk, is_stopping: false })
     }
 
@@ -218,7 +247,7 @@ impl Stack {
     /// What each module, in the order of loading, would carry an object of this type for, or what
     /// it lacks.
     pub fn offers(&self, ty: &ObjectType) -> Vec<(&'static str, Result<Cost, Lack>)> {
-        self.slots.iter().map(|slot| (slot.name, slot.module.offers(ty))).collect()
+        self.slots.iter().map(|slot| (slot.own.name, slot.module.offers(ty))).collect()
     }
 
     /// Runs one step: what waited from before, then the arrivals, then the wakes that are due.
@@ -231,7 +260,7 @@ impl Stack {
         assert!(self.desk.me.is_some(), "a stack is started before it steps");
         self.desk.emitted.clear();
         for slot in &mut self.slots {
-            slot.round.begin();
+            slot.own.round.begin();
         }
         self.answer_doorbell();
         for (slot, input) in std::mem::take(&mut self.desk.inbox) {
@@ -258,13 +287,13 @@ impl Stack {
         if !self.desk.inbox.is_empty() || self.desk.doorbell.has_rung() {
             return Some(Time::ZERO);
         }
-        let awake = self.slots.iter().filter(|slot| slot.phase != Phase::Stopped);
+        let awake = self.slots.iter().filter(|slot| slot.own.phase != Phase::Stopped);
         awake.filter_map(|slot| slot.module.next_wake()).min()
     }
 
-    /// Whether an application wants something of a module, so that a step is due; if not, the task
-    /// is woken when one does. For a driver that waits.
-    pub fn poll_applications(&self, context: &Context<'_>) -> Poll<()> {
+    /// Whether an application or an engine wants something of a module, so that a step is due; if
+    /// not, the task is woken when one does. For a driver that waits.
+    pub fn poll_doorbell(&self, context: &Context<'_>) -> Poll<()> {
         self.desk.doorbell.poll_rung(context)
     }
 
@@ -278,7 +307,7 @@ impl Stack {
 
     /// Whether every module has said good-bye. One that has gets no more inputs.
     pub fn is_stopped(&self) -> bool {
-        self.is_stopping && self.slots.iter().all(|slot| slot.phase == Phase::Stopped)
+        self.is_stopping && self.slots.iter().all(|slot| slot.own.phase == Phase::Stopped)
     }
 
     /// The objects that the last step told something, in order; one may stand there twice. For a
@@ -293,7 +322,13 @@ impl Stack {
     }
 
     fn answer_doorbell(&mut self) {
-        for (object, ring) in self.desk.doorbell.answer() {
+        let Rung { rings, posted } = self.desk.doorbell.answer();
+        for slot in posted {
+            let posts = self.slots[slot].own.poster.take().into_iter();
+            let done = posts.map(|(tag, bytes)| (slot, Input::Done { tag, bytes }));
+            self.desk.inbox.extend(done);
+        }
+        for (object, ring) in rings {
             let Some(open) = self.desk.objects.get(&object) else { continue };
             let slot = open.slot;
             let input = match ring {
@@ -301,7 +336,7 @@ impl Stack {
                 Ring::Commands => Input::Commands { object },
                 Ring::Frozen => Input::Frozen { object },
                 Ring::Closed => {
-                    self.slots[slot].round.leave(object);
+                    self.slots[slot].own.round.leave(object);
                     self.desk.objects.remove(&object);
                     Input::Close { object }
                 }
@@ -332,6 +367,16 @@ impl Stack {
                     self.handle(slot, now, Input::Room { to }, driver);
                 }
             }
+            Arrival::Disk { module, tag, result } => {
+                let slot = self.slots.iter().position(|slot| slot.own.name == module);
+                let slot = slot.expect("a driver answers a module that asked");
+                self.slots[slot].own.works.end(&self.desk.budget);
+                let input = match result {
+                    Ok(bytes) => Input::Done { tag, bytes },
+                    Err(error) => Input::DiskFailed { tag, error },
+                };
+                self.handle(slot, now, input, driver);
+            }
         }
     }
 
@@ -339,7 +384,7 @@ impl Stack {
     fn addressee(&mut self, from: NodeId, bytes: &mut Bytes) -> Option<usize> {
         let count = match Envelope::open(bytes) {
             Ok(envelope) => {
-                let slot = self.slots.iter().position(|slot| slot.tag == envelope.module);
+                let slot = self.slots.iter().position(|slot| slot.own.tag == envelope.module);
                 if slot.is_some() {
                     return slot;
                 }
@@ -355,7 +400,7 @@ impl Stack {
 
     fn handle(&mut self, slot: usize, now: Time, input: Input, driver: &mut dyn Driver) {
         self.note(slot, &input);
-        if self.slots[slot].phase == Phase::Stopped {
+        if self.slots[slot].own.phase == Phase::Stopped {
             return;
         }
         self.slots[slot].has_input = true;
@@ -370,7 +415,7 @@ impl Stack {
             // The same name may have been closed and opened again since: then this is not it.
             open.is_known |= Arc::ptr_eq(&open.spec, spec);
         } else if open.is_known && !std::mem::replace(&mut open.is_ready, true) {
-            self.slots[slot].round.join(*object);
+            self.slots[slot].own.round.join(*object);
         }
     }
 
@@ -381,26 +426,27 @@ impl Stack {
         step: impl FnOnce(&mut dyn Module, &mut Io<'_>),
     ) {
         let slots = self.slots.len();
-        let Slot { tag, module, rng, round, phase, .. } = &mut self.slots[slot];
+        let Slot { module, own, .. } = &mut self.slots[slot];
         let desk = &mut self.desk;
-        step(module.as_mut(), &mut Io { slot, slots, tag: *tag, rng, round, phase, desk, driver });
+        step(module.as_mut(), &mut Io { slot, slots, own, desk, driver });
     }
 
     /// Tells the next module to stop, once all that were loaded after it have stopped.
     fn stop_next(&mut self) {
-        let last = self.slots.iter().rposition(|slot| slot.phase != Phase::Stopped);
-        if let Some(last) = last.filter(|last| self.slots[*last].phase == Phase::Running)
+        let last = self.slots.iter().rposition(|slot| slot.own.phase != Phase::Stopped);
+        if let Some(last) = last.filter(|last| self.slots[*last].own.phase == Phase::Running)
             && self.is_stopping
         {
-            self.slots[last].phase = Phase::Stopping;
+            self.slots[last].own.phase = Phase::Stopping;
             self.desk.inbox.push_back((last, Input::Stop));
         }
     }
 }
 
-/// Applications hear that their objects are gone.
+/// Applications hear that their objects are gone, and engines that their modules are.
 impl Drop for Stack {
     fn drop(&mut self) {
+        self.slots.iter().for_each(|slot| slot.own.poster.close());
         self.desk.objects.values().for_each(|open| open.port.close());
     }
 }

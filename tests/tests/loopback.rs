@@ -55,6 +55,7 @@ impl Site {
             advertise: Vec::new(),
             seeds: entry.living().to_vec(),
             identity: Some(entry.identity().clone()),
+            disk: None,
         };
         let node = Node::start(config, vec![Box::new(Gossip::default()), Box::new(groupcomm)]);
         let node = node.await.expect("the system gives a port");

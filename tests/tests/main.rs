@@ -1,6 +1,8 @@
 //! What no crate can test alone, in one binary, since each binary more is linked anew.
 
 mod aggregates;
+mod disks;
+mod engines;
 mod founding;
 mod groups;
 mod loopback;

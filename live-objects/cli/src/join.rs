@@ -105,6 +105,7 @@ impl Cluster {
             advertise: self.advertise.clone(),
             seeds: self.seeds.clone(),
             identity: identity.map_err(Failure::new)?,
+            disk: None,
             founding,
             is_seated: true,
             modules: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use gossip::Gossip;
@@ -80,6 +80,7 @@ impl Node {
             advertise: options.advertise,
             seeds: options.seeds,
             identity: options.identity,
+            disk: options.disk,
         };
         let groupcomm = Groupcomm::new(Config { founding: options.founding, ..Config::default() });
         let mut modules: Vec<Box<dyn Module>> =
@@ -219,6 +220,8 @@ pub struct Options {
     pub seeds: Vec<SocketAddr>,
     /// Who it is. Without an identity it is one of a cluster of its own, and binds loopback only.
     pub identity: Option<Identity>,
+    /// The folder in which modules keep files: this node's alone. Without one they keep none.
+    pub disk: Option<PathBuf>,
     /// What it does while there is no cluster.
     pub founding: Founding,
     /// Whether it is a member of agreed views from the start, and not only once it opens a strong
@@ -235,6 +238,7 @@ impl Options {
             advertise: Vec::new(),
             seeds: entry.living().to_vec(),
             identity: Some(entry.identity().clone()),
+            disk: None,
             founding: if entry.is_founder() { Founding::Alone } else { Founding::Wait },
             is_seated: true,
             modules: Vec::new(),

@@ -22,6 +22,7 @@
 //!     advertise: Vec::new(),
 //!     seeds: Vec::new(),
 //!     identity: Some(authority.issue()),
+//!     disk: None,
 //! };
 //! let node = Node::start(config, Vec::new()).await.unwrap();
 //! assert_ne!(node.address().port(), 0);
@@ -32,11 +33,12 @@
 //! **Reading order.** `node`: the loop. `wire`: what a step sends by. `links`, `peer`: which
 //! connection is the link. `link`, `carry`: one connection, from its dial to its end. `lanes`,
 //! `inbox`: what waits. `framing`: messages on a stream. `tls`, `identity`, `authority`,
-//! `revocation`: who may. `folder`: nodes of one machine.
+//! `revocation`: who may. `folder`: nodes of one machine. `disk`: what modules keep.
 
 mod authority;
 mod carry;
 mod clock;
+mod disk;
 mod folder;
 mod framing;
 mod identity;
@@ -55,6 +57,7 @@ mod tls;
 mod wire;
 
 pub use authority::{Authority, AuthorityError};
+pub use disk::DiskFolderError;
 pub use folder::{Entry, Folder, FolderError, Presence};
 pub use identity::{Identity, IdentityError};
 pub use node::{Config, Node, NodeError, RenewError, StartError};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use live_objects::{
@@ -21,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::authority::Authority;
 use crate::clock::{Clock, unix_ms};
+use crate::disk::{Disk, DiskFolderError};
 use crate::identity::Identity;
 use crate::inbox::Outlet;
 use crate::link::receive;
@@ -39,6 +41,8 @@ pub struct Config {
     pub seeds: Vec<SocketAddr>,
     /// Who it is. Without an identity it is one of a cluster of its own, and binds loopback only.
     pub identity: Option<Identity>,
+    /// The folder in which modules keep files: this node's alone. Without one they keep none.
+    pub disk: Option<PathBuf>,
 }
 
 /// A running node. Dropping it ends it at once: its peers see that as a crash.
@@ -66,6 +70,7 @@ impl Node {
         let incarnation = Incarnation::from_bytes(rng.fork("incarnation").random());
         let member = Member { node: identity.node(), incarnation };
         let mut stack = Stack::new(modules, &rng)?;
+        let disk = Disk::open(config.disk.as_deref())?;
         let Bound { endpoint, address, verifier } = Bound::at(listen, &identity)?;
         let addresses = if config.advertise.is_empty() { vec![address] } else { config.advertise };
         stack.start(&Start {
@@ -78,7 +83,8 @@ impl Node {
         let door = admit(endpoint.clone(), outlet.clone());
         let own = addresses.into_iter().chain([address]).collect();
         let tally = outlet.tally.clone();
-        let wire = Wire::new(own, Links::new(member, endpoint, verifier, outlet), inbox, tally);
+        let links = Links::new(member, endpoint, verifier, outlet);
+        let wire = Wire::new(own, links, disk, inbox, tally);
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let turns = Turns { clock: Clock::start(), stack, wire, requests: asked, stop: None };
         let task = Task(tokio::spawn(async move {
@@ -127,7 +133,8 @@ impl Node {
         renewed.unwrap_or(Err(RenewError::Gone))
     }
 
-    /// Lets the modules say good-bye, for ten seconds at most, then closes all links and ends.
+    /// Lets the modules say good-bye, for ten seconds at most, then closes all links, sees
+    /// that the disk did what it was asked, and ends.
     pub async fn stop(mut self) {
         if self.requests.send(Request::Stop).await.is_ok() {
             let ended = (&mut self.task.0).await;
@@ -205,7 +212,7 @@ impl Turns {
         let Self { clock, stack, wire, requests, .. } = self;
         let request = tokio::select! {
             () = wire.wait() => None,
-            () = poll_fn(move |context| stack.poll_applications(context)) => None,
+            () = poll_fn(move |context| stack.poll_doorbell(context)) => None,
             () = tokio::time::sleep_until(clock.instant(wake.unwrap_or(Time::MAX))) => None,
             Some(request) = requests.recv() => Some(request),
         };
@@ -307,6 +314,9 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Files cannot be kept there.
+    #[error("no disk for the node: {0}")]
+    Disk(#[from] DiskFolderError),
     /// Two of the modules cannot be told apart.
     #[error(transparent)]
     Load(#[from] LoadError),

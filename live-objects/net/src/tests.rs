@@ -93,7 +93,13 @@ impl Player {
         let (orders, ordered) = mpsc::channel();
         let (told, heard) = unbounded_channel();
         let toy = Toy { orders: ordered, heard: told, bulk: None };
-        let config = Config { listen, advertise: vec![], seeds: vec![], identity: Some(identity) };
+        let config = Config {
+            listen,
+            advertise: vec![],
+            seeds: vec![],
+            identity: Some(identity),
+            disk: None,
+        };
         let node = Node::start(config, vec![Box::new(toy)]).await.unwrap();
         let ty = ObjectType::custom("toy", Agreement::Eventual);
         let port = node.open(Spec::new("/toy".parse().unwrap(), ty)).await.unwrap();
@@ -357,7 +363,7 @@ async fn another_version_is_refused() {
 }
 
 fn alone(listen: SocketAddr) -> Config {
-    Config { listen, advertise: vec![], seeds: vec![], identity: None }
+    Config { listen, advertise: vec![], seeds: vec![], identity: None, disk: None }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The real [`Driver`]: what a node's stack sends by, its address book and its inbox.
+//! The real [`Driver`]: what a node's stack sends by, its address book, its inbox and its disk.
 //!
 //! None of the calls of a step waits: a message goes into a lane or is refused, a datagram goes out
 //! or is dropped and counted. What came meanwhile is handed on, as a batch, in the next step.
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Arrival, Counts, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via,
+    Arrival, Counts, DiskWork, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::disk::Disk;
 use crate::framing::Frame;
 use crate::identity::Identity;
 use crate::inbox::Happening;
@@ -28,6 +29,7 @@ pub(crate) struct Wire {
     own: Vec<SocketAddr>,
     addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
     links: Links,
+    disk: Disk,
     inbox: UnboundedReceiver<Happening>,
     waiting: Vec<Happening>,
     /// Peers without an address, to whom something was to be sent.
@@ -42,6 +44,7 @@ impl Wire {
     pub(crate) fn new(
         own: Vec<SocketAddr>,
         links: Links,
+        disk: Disk,
         inbox: UnboundedReceiver<Happening>,
         tally: Tally,
     ) -> Self {
@@ -50,6 +53,7 @@ impl Wire {
             own,
             addresses: BTreeMap::new(),
             links,
+            disk,
             inbox,
             waiting: Vec::new(),
             unknown: BTreeSet::new(),
@@ -62,7 +66,10 @@ impl Wire {
     /// Waits until something has come for the next step.
     pub(crate) async fn wait(&mut self) {
         if self.waiting.is_empty() {
-            self.inbox.recv_many(&mut self.waiting, BATCH_MAX).await;
+            tokio::select! {
+                _ = self.inbox.recv_many(&mut self.waiting, BATCH_MAX) => {}
+                () = self.disk.wait() => {}
+            }
         }
     }
 
@@ -72,6 +79,7 @@ impl Wire {
         let no_address = |peer| Arrival::Link { peer, link: Link::Down(Down::NoAddress) };
         let mut arrivals = std::mem::take(&mut self.untold);
         arrivals.extend(std::mem::take(&mut self.unknown).into_iter().map(no_address));
+        self.disk.tell(&mut arrivals);
         while self.waiting.len() < BATCH_MAX
             && let Ok(happening) = self.inbox.try_recv()
         {
@@ -98,7 +106,7 @@ impl Wire {
     /// When it has something to tell, if nothing comes before.
     pub(crate) fn next_wake(&self) -> Option<Time> {
         let is_news = !self.unknown.is_empty() || !self.untold.is_empty();
-        if is_news || !self.inbox.is_empty() {
+        if is_news || !self.inbox.is_empty() || self.disk.is_waiting() {
             return Some(Time::ZERO);
         }
         (!self.links.is_empty()).then_some(self.sweep_at)
@@ -114,9 +122,9 @@ impl Wire {
         self.links.renew(self.now, identity, &mut self.untold)
     }
 
-    /// Sees that peers get what was said to them, then closes all links.
+    /// Sees that peers get what was said to them and the disk what it was asked, then closes all.
     pub(crate) async fn close(self) {
-        self.links.close(CLOSE).await;
+        tokio::join!(self.links.close(CLOSE), self.disk.close());
     }
 
     /// Whether there is a link to this peer, or an attempt at one, made now if need be.
@@ -195,6 +203,10 @@ impl Driver for Wire {
         if !self.own.contains(&address) {
             self.links.dial(address);
         }
+    }
+
+    fn disk(&mut self, module: &'static str, work: DiskWork) {
+        self.disk.ask(module, work);
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Fault {
     Slow(usize, Duration),
     /// From now on a node's clock gains so many parts per million (loses, if negative).
     Skew(usize, i32),
+    /// From now on a node's disk is full: what is appended fails. Or it is no more.
+    DiskFull(usize, bool),
     /// Nothing gets from any of the first to any of the second any more, but still the other way.
     CutOneWay(Vec<usize>, Vec<usize>),
     /// Nothing gets from any of the first to any of the second any more, nor back.

@@ -16,6 +16,7 @@ use live_objects::{
 use rand::RngExt;
 
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::history::{Record, What};
 use crate::network::{Cuts, Network};
 use crate::replica::Hosted;
@@ -68,6 +69,8 @@ pub(crate) struct Host {
     rng: Rng,
     lives: u64,
     life: Option<Life>,
+    /// While the host does not run.
+    disk: Option<Disk>,
     queue: BinaryHeap<Reverse<Flight>>,
     /// Until then the host does nothing: it is paused, or busy with its last step.
     busy_until: Time,
@@ -109,12 +112,14 @@ impl Host {
     pub(crate) fn new(index: usize, world: &Rng) -> Self {
         let rng = world.fork(&format!("host {index}"));
         let start = rng.fork("clock").random_range(0..1_000_000_000_000);
+        let disk = Some(Disk::new(rng.fork("disk")));
         Self {
             index,
             clock: Clock::new(Time::from_nanos(start)),
             rng,
             lives: 0,
             life: None,
+            disk,
             queue: BinaryHeap::new(),
             busy_until: Time::ZERO,
             step_cost: Duration::ZERO,
@@ -155,7 +160,8 @@ impl Host {
             addresses: vec![Site::address(self.index)],
             seeds: seeds.iter().map(|&seed| Site::address(seed)).collect(),
         });
-        let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow);
+        let disk = self.disk.take().expect("the node does not run");
+        let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow, disk);
         self.life = Some(Life {
             member,
             stack,
@@ -174,13 +180,23 @@ impl Host {
 
     /// The process is gone, with all it knew.
     pub(crate) fn crash(&mut self, now: Time) {
-        assert!(self.life.take().is_some(), "node {} does not run", self.index);
+        let life = self.life.take();
+        let life = life.unwrap_or_else(|| panic!("node {} does not run", self.index));
+        let mut disk = life.wire.disk;
+        disk.crash(now);
+        self.disk = Some(disk);
         self.record(now, What::Crashed);
     }
 
     /// The modules say good-bye, then the process ends.
     pub(crate) fn stop(&mut self) {
         self.life_mut().stack.stop();
+    }
+
+    pub(crate) fn set_disk_full(&mut self, is_full: bool) {
+        let running = self.life.as_mut().map(|life| &mut life.wire.disk);
+        let disk = running.or(self.disk.as_mut()).expect("a node has a disk, running or not");
+        disk.is_full = is_full;
     }
 
     pub(crate) fn pause(&mut self, until: Time) {
@@ -322,6 +338,7 @@ impl Host {
             life.wire.on_packet(now, flight.from, flight.packet, &mut arrivals);
         }
         life.wire.on_timer(now, &mut arrivals);
+        life.wire.disk.on_timer(now, &mut self.trace, &mut arrivals);
         arrivals
     }
 
@@ -397,6 +414,8 @@ impl Host {
         for (to, packet) in life.wire.packets {
             self.send(now, to, packet, scene);
         }
+        life.wire.disk.end();
+        self.disk = Some(life.wire.disk);
         self.record(now, What::Stopped);
     }
 

@@ -98,15 +98,18 @@
 //! same on every run and on any number of threads. Every byte passes through the codecs. Modules
 //! see what they would see on sockets: their own clock, their own part of the truth.
 //!
-//! **Not here.** Bandwidth of the network (links have a bounded buffer, datagrams have not), disks,
-//! and how long things take on a real processor.
+//! Disks forget at a crash what was not synced, and tear what they half remember.
+//!
+//! **Not here.** Bandwidth of the network (links have a bounded buffer, datagrams have not), and
+//! how long things take on a real processor.
 //!
 //! **Reading order.** `world`: the story's words and how time passes. `fault`, `history`,
 //! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `replica`, `wire`, `link`,
-//! `network`, `clock`: a node and its network.
+//! `network`, `clock`, `disk`: a node, its network and its disk.
 
 mod checker;
 mod clock;
+mod disk;
 mod fault;
 mod history;
 mod host;

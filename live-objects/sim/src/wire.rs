@@ -1,4 +1,4 @@
-//! The simulated [`Driver`]: what a host's stack sends by, its links and its address book.
+//! The simulated [`Driver`]: what a host's stack sends by, its links, its address book, its disk.
 //!
 //! As the real driver does, it dials whom it has an address for, knows who a peer is before it
 //! hands on a byte of theirs, and never waits.
@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use live_objects::{Arrival, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via};
+use live_objects::{
+    Arrival, DiskWork, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via,
+};
 
+use crate::disk::Disk;
 use crate::link::{BULK, CONTROL, Conn, Happening, LinkEnd, Patience, Segment};
 use crate::site::Site;
 use crate::trace::Trace;
@@ -42,7 +45,7 @@ impl Packet {
     }
 }
 
-/// A host's side of the network.
+/// A host's side of the network, and its disk while it runs.
 pub(crate) struct Wire {
     me: usize,
     site: Site,
@@ -56,10 +59,11 @@ pub(crate) struct Wire {
     /// What the step sent, and what it is to hear in the next.
     pub(crate) packets: Vec<(usize, Packet)>,
     refused: Vec<NodeId>,
+    pub(crate) disk: Disk,
 }
 
 impl Wire {
-    pub(crate) fn new(me: usize, site: Site, slowest: Duration) -> Self {
+    pub(crate) fn new(me: usize, site: Site, slowest: Duration, disk: Disk) -> Self {
         Self {
             me,
             site,
@@ -70,6 +74,7 @@ impl Wire {
             floors: BTreeMap::new(),
             packets: Vec::new(),
             refused: Vec::new(),
+            disk,
         }
     }
 
@@ -107,7 +112,8 @@ impl Wire {
         if !self.refused.is_empty() {
             return Some(self.now);
         }
-        self.links.values().map(LinkEnd::next_timer).min()
+        let links = self.links.values().map(LinkEnd::next_timer);
+        links.chain(self.disk.next_timer()).min()
     }
 
     pub(crate) fn close_all(&mut self) {
@@ -286,6 +292,10 @@ impl Driver for Wire {
         if let Some(peer) = peer.filter(|peer| !self.links.contains_key(peer)) {
             self.open(peer);
         }
+    }
+
+    fn disk(&mut self, module: &'static str, work: DiskWork) {
+        self.disk.ask(self.now, module, work);
     }
 }
 

@@ -162,6 +162,10 @@ impl World {
                 node = *index;
                 self.touch(node, |host, _| host.clock.skew(now, *ppm));
             }
+            Fault::DiskFull(index, is_full) => {
+                node = *index;
+                self.touch(node, |host, _| host.set_disk_full(*is_full));
+            }
             Fault::CutOneWay(from, to) => self.cuts.add(self.hosts.len(), from, to),
             Fault::Cut(from, to) => {
                 self.cuts.add(self.hosts.len(), from, to);

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::round::Round;
-use super::{Desk, Driver, Object, Phase};
-use crate::envelope::{Envelope, ModuleTag};
+use super::{Desk, Driver, Object, Own, Phase};
+use crate::disk::Disk;
+use crate::envelope::Envelope;
 use crate::event::Event;
 use crate::feed::Taken;
 use crate::module::{Full, Input, Target, Via};
 use crate::name::ObjectId;
 use crate::node::NodeId;
 use crate::port::EventsFull;
+use crate::poster::Poster;
 use crate::replica::Chunk;
 use crate::rng::Rng;
 use crate::signal::Signal;
@@ -21,10 +22,7 @@ use crate::signal::Signal;
 pub struct Io<'a> {
     pub(super) slot: usize,
     pub(super) slots: usize,
-    pub(super) tag: ModuleTag,
-    pub(super) rng: &'a mut Rng,
-    pub(super) round: &'a mut Round,
-    pub(super) phase: &'a mut Phase,
+    pub(super) own: &'a mut Own,
     pub(super) desk: &'a mut Desk,
     pub(super) driver: &'a mut dyn Driver,
 }
@@ -33,10 +31,10 @@ impl Io<'_> {
     /// An object with commands to take, round robin; each at most once a step. An object whose
     /// commands are left in its feed is yielded again in the next step that this module has.
     pub fn waiting(&mut self) -> Option<ObjectId> {
-        while let Some(object) = self.round.next() {
+        while let Some(object) = self.own.round.next() {
             let open = self.desk.objects.get_mut(&object).expect("a closed object is not ready");
             if open.port.has_commands() {
-                self.round.rejoin(object);
+                self.own.round.rejoin(object);
                 return Some(object);
             }
             open.is_ready = false;
@@ -47,13 +45,13 @@ impl Io<'_> {
     /// Takes the next command of an object, or the next slice of it of at most `bytes_max` bytes
     /// (at least 1). The feed keeps the command until it is released.
     pub fn take(&mut self, object: ObjectId, bytes_max: usize) -> Option<Taken> {
-        self.own(object)?.port.take(bytes_max)
+        self.open(object)?.port.take(bytes_max)
     }
 
     /// The commands up to and with `message`, all of which were wholly taken, are done with:
     /// nothing can make it necessary to say them again.
     pub fn release(&mut self, object: ObjectId, message: u64) {
-        if let Some(open) = self.own(object) {
+        if let Some(open) = self.open(object) {
             open.port.release(message);
         }
     }
@@ -61,10 +59,10 @@ impl Io<'_> {
     /// The command `message` and all after it, none of which was released, are to be taken again.
     /// The object is yielded by [`Io::waiting`] in this same step, unless it was before.
     pub fn rewind(&mut self, object: ObjectId, message: u64) {
-        let Some(open) = self.own(object) else { return };
+        let Some(open) = self.open(object) else { return };
         open.port.rewind(message);
         if open.port.has_commands() && !std::mem::replace(&mut open.is_ready, true) {
-            self.round.join(object);
+            self.own.round.join(object);
         }
     }
 
@@ -87,7 +85,7 @@ impl Io<'_> {
                 assert!(body.len() <= max, "a datagram of {} bytes, {max} at most", body.len());
             }
         }
-        self.driver.send(to, via, Envelope { module: self.tag }, body)
+        self.driver.send(to, via, Envelope { module: self.own.tag }, body)
     }
 
     /// How many bytes of bulk messages to a node are taken now. After a 0, [`Input::Room`] follows.
@@ -115,7 +113,7 @@ impl Io<'_> {
     /// Tells the application. If its queue is full the event is not queued, and [`Input::Drained`]
     /// follows when the application has read on. Events of an object that was closed go nowhere.
     pub fn emit(&mut self, object: ObjectId, event: Event) -> Result<(), EventsFull> {
-        let Some(open) = self.own(object) else { return Ok(()) };
+        let Some(open) = self.open(object) else { return Ok(()) };
         open.port.emit(event)?;
         if self.desk.emitted.last() != Some(&object) {
             self.desk.emitted.push(object);
@@ -134,12 +132,12 @@ impl Io<'_> {
         offset: u64,
         bytes_max: usize,
     ) -> Option<Chunk> {
-        self.own(object)?.port.read_frozen(cut, offset, bytes_max)
+        self.open(object)?.port.read_frozen(cut, offset, bytes_max)
     }
 
     /// The snapshots of an object for this cut and those before are done with.
     pub fn thaw(&mut self, object: ObjectId, cut: u64) {
-        if let Some(open) = self.own(object) {
+        if let Some(open) = self.open(object) {
             open.port.thaw(cut);
         }
     }
@@ -150,9 +148,24 @@ impl Io<'_> {
         self.desk.inbox.extend(others.map(|slot| (slot, Input::Signal(signal.clone()))));
     }
 
+    /// What this module keeps on disk.
+    pub fn disk(&mut self) -> Disk<'_> {
+        Disk {
+            module: self.own.name,
+            works: &mut self.own.works,
+            budget: &self.desk.budget,
+            driver: self.driver,
+        }
+    }
+
+    /// By which tasks and threads of this module's own, its *engine*, tell it what they did.
+    pub fn poster(&self) -> Poster {
+        self.own.poster.clone()
+    }
+
     /// This module's chance.
     pub fn rng(&mut self) -> &mut Rng {
-        self.rng
+        &mut self.own.rng
     }
 
     /// Counts something that was dropped, refused or mended.
@@ -165,12 +178,12 @@ impl Io<'_> {
     /// # Panics
     /// If it was not asked to stop.
     pub fn stopped(&mut self) {
-        assert_ne!(*self.phase, Phase::Running, "a module stops when it is told to");
-        *self.phase = Phase::Stopped;
+        assert_ne!(self.own.phase, Phase::Running, "a module stops when it is told to");
+        self.own.phase = Phase::Stopped;
     }
 
     /// The object, unless it was closed, or closed and opened again, and the module is yet to hear.
-    fn own(&mut self, object: ObjectId) -> Option<&mut Object> {
+    fn open(&mut self, object: ObjectId) -> Option<&mut Object> {
         let open = self.desk.objects.get_mut(&object).filter(|open| open.is_known)?;
         assert_eq!(open.slot, self.slot, "a module has no business with another's objects");
         Some(open)

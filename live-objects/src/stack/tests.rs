@@ -1,5 +1,7 @@
 //! The stack under scripted modules and a driver that only records.
 
+mod beside;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -96,10 +98,11 @@ impl Module for Scripted {
     }
 }
 
-/// What a stack sent, to the last byte.
+/// What a stack sent, to the last byte, and what it asked of the disk.
 #[derive(Default)]
 struct Recorder {
     sent: Vec<(Vec<NodeId>, Via, Vec<u8>)>,
+    asked: Vec<(&'static str, DiskWork)>,
 }
 
 const DATAGRAM_MAX: usize = 100;
@@ -122,6 +125,10 @@ impl Driver for Recorder {
     fn address(&mut self, _: NodeId, _: &[SocketAddr]) {}
 
     fn dial(&mut self, _: SocketAddr) {}
+
+    fn disk(&mut self, module: &'static str, work: DiskWork) {
+        self.asked.push((module, work));
+    }
 }
 
 struct Rig {

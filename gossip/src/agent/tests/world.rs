@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use live_objects::{
-    Agreement, Arrival, Down, Driver, Envelope, Event, Full, Incarnation, Link, Member,
+    Agreement, Arrival, DiskWork, Down, Driver, Envelope, Event, Full, Incarnation, Link, Member,
     MembersEvent, ModuleTag, NodeId, ObjectType, Port, Rng, Spec, Stack, Start, Target, Time, Via,
 };
 use rand::RngExt;
@@ -325,6 +325,10 @@ impl Driver for Hands<'_> {
     fn dial(&mut self, seed: SocketAddr) {
         let to = usize::from(seed.port() - 7_000);
         self.wire.link(self.now, self.from, to);
+    }
+
+    fn disk(&mut self, module: &'static str, _: DiskWork) {
+        panic!("{module} keeps nothing on disk");
     }
 }
 
