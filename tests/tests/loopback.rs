@@ -1,4 +1,4 @@
-//! A cluster of three nodes on real sockets of this machine, found by its folder.
+//! Clusters of a few nodes on real sockets of this machine, found by their folder.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -12,7 +12,7 @@ use live_objects::{
     Agreement, Command, Event, Frozen, List, Member, MembersEvent, ObjectType, Order, Port,
     Replica, RestoreError, Spec, State, TopicEvent, View,
 };
-use live_objects_net::{Folder, Node, Presence};
+use live_objects_net::{Authority, Folder, Identity, Node, Presence};
 
 /// What everybody noted, in order.
 #[derive(Default)]
@@ -38,6 +38,7 @@ impl State for Notes {
 /// A node, and the objects that it has open.
 struct Site {
     node: Node,
+    identity: Identity,
     _presence: Presence,
     members: Port,
     topic: Port,
@@ -50,11 +51,14 @@ impl Site {
         let entry = Folder::at(folder).expect("a folder of this user").enter().expect("its turn");
         let founding = if entry.is_founder() { Founding::Alone } else { Founding::Wait };
         let groupcomm = Groupcomm::new(Config { founding, ..Config::default() });
+        // One that can be revoked, other than those that a folder gives.
+        let authority = Authority::load(folder).expect("the first to enter made one");
+        let identity = authority.sign(folder).expect("the folder can be written");
         let config = live_objects_net::Config {
             listen: "127.0.0.1:0".parse().expect("an address"),
             advertise: Vec::new(),
             seeds: entry.living().to_vec(),
-            identity: Some(entry.identity().clone()),
+            identity: Some(identity.clone()),
             disk: None,
         };
         let node = Node::start(config, vec![Box::new(Gossip::default()), Box::new(groupcomm)]);
@@ -64,7 +68,7 @@ impl Site {
         let topic = open(&node, "/topic", ObjectType::topic(Order::Total)).await;
         let notes_port = open(&node, "/notes", ObjectType::replicated()).await;
         let notes = Replica::new(notes_port.clone(), Notes::default);
-        Self { node, _presence: presence, members, topic, notes, notes_port }
+        Self { node, identity, _presence: presence, members, topic, notes, notes_port }
     }
 
     /// Waits for a view of so many members, of the cluster and of the topic.
@@ -165,6 +169,47 @@ async fn three_nodes_agree_and_two_go_on() {
     for site in &mut sites {
         assert_eq!(site.hear_messages(1).await, ["after"]);
         assert_eq!(site.hear_notes(all.len() + 1).await.last().map(String::as_str), Some("after"));
+    }
+    for site in sites {
+        site.node.stop().await;
+    }
+}
+
+/// The identity, with whom the authority in this folder has revoked.
+fn informed(identity: &Identity, cluster: &Path) -> Identity {
+    let folder = tempfile::tempdir().expect("a folder");
+    identity.save(folder.path()).expect("it can be written");
+    std::fs::copy(cluster.join("ca.crl"), folder.path().join("ca.crl")).expect("somebody was");
+    Identity::load(folder.path()).expect("it was just saved")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_node_is_in_no_later_view() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().join("cluster");
+    let mut sites = Vec::new();
+    for _ in 0..4 {
+        sites.push(Site::start(&folder).await);
+    }
+    for site in &sites {
+        site.hear_views(4).await;
+    }
+    let revoked = sites.remove(1);
+    let mut authority = Authority::load(&folder).expect("the cluster has one");
+    authority.revoke(&folder, revoked.node.member().node).expect("it is a node");
+    for site in &sites {
+        let identity = informed(&site.identity, &folder);
+        site.node.renew(identity).await.expect("it is the same node's");
+    }
+    for site in &sites {
+        let views = site.hear_views(3).await;
+        assert!(views.iter().all(|view| !view.has(revoked.node.member())), "{views:?}");
+    }
+    for said in ["one", "two"] {
+        sites[0].say(said);
+        for site in &sites {
+            assert_eq!(site.hear_messages(1).await, [said]);
+        }
     }
     for site in sites {
         site.node.stop().await;

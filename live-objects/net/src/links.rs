@@ -319,17 +319,12 @@ impl Links {
 
     /// The link gets its connection. What waited in its lanes goes over it.
     fn bring_up(&mut self, now: Time, ready: Ready, arrivals: &mut Vec<Arrival>) {
-        let Connected { id, quic } = &ready.connected;
-        let (id, up) = (*id, State::Up(*id, quic.clone(), ready.incarnation));
-        let link = self.links.entry(id.peer).or_insert_with(|| Peer::new(State::Dialling(0), now));
-        link.state = up;
-        link.used = now;
-        for bytes in std::mem::take(&mut link.early) {
-            link.send_datagram(bytes);
-        }
+        let peer = ready.connected.id.peer;
+        let link = self.links.entry(peer).or_insert_with(|| Peer::new(State::Dialling(0), now));
+        link.bring_up(now, &ready.connected, ready.incarnation);
         let carried = carry(ready, self.me.incarnation, link.lanes.clone(), self.outlet.clone());
         self.carriers.spawn(carried);
-        arrivals.push(Arrival::Link { peer: id.peer, link: Link::Up });
+        arrivals.push(Arrival::Link { peer, link: Link::Up });
     }
 
     /// The link's connection, or the attempt at one, is gone. If the peer has claimed another, that

@@ -9,15 +9,16 @@ use live_objects::{Incarnation, Time};
 
 use crate::inbox::Connection;
 use crate::lanes::Lanes;
-use crate::link::Claim;
-use crate::tls::DATAGRAMS_BYTES_MAX;
+use crate::link::{Claim, Connected};
 
 /// A link to one peer, attempted or up.
 pub(crate) struct Peer {
     pub(crate) state: State,
     pub(crate) lanes: Arc<Lanes>,
     /// Datagrams that wait for the link to come up.
-    pub(crate) early: VecDeque<Bytes>,
+    early: VecDeque<Bytes>,
+    /// What QUIC takes of datagrams when none waits, in bytes.
+    room: usize,
     /// The peer's claim, for when this end's own connection fails.
     pub(crate) parked: Option<Claim>,
     /// When something was last sent or came.
@@ -36,7 +37,7 @@ pub(crate) enum State {
 impl Peer {
     pub(crate) fn new(state: State, now: Time) -> Self {
         let (lanes, early) = (Arc::default(), VecDeque::new());
-        Self { state, lanes, early, parked: None, used: now }
+        Self { state, lanes, early, room: 0, parked: None, used: now }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -45,6 +46,16 @@ impl Peer {
 
     pub(crate) fn is_dialling(&self, attempt: u64) -> bool {
         matches!(self.state, State::Dialling(number) if number == attempt)
+    }
+
+    /// The link gets a connection, over which nothing was sent yet.
+    pub(crate) fn bring_up(&mut self, now: Time, by: &Connected, incarnation: Incarnation) {
+        self.room = by.quic.datagram_send_buffer_space();
+        self.state = State::Up(by.id, by.quic.clone(), incarnation);
+        self.used = now;
+        for bytes in std::mem::take(&mut self.early) {
+            self.send_datagram(bytes);
+        }
     }
 
     /// Keeps the peer's latest claim.
@@ -72,9 +83,7 @@ impl Peer {
     /// Waits until QUIC has taken all datagrams.
     pub(crate) async fn drain(&self) {
         let State::Up(_, quic, _) = &self.state else { return };
-        while quic.datagram_send_buffer_space() < DATAGRAMS_BYTES_MAX
-            && quic.close_reason().is_none()
-        {
+        while quic.datagram_send_buffer_space() < self.room && quic.close_reason().is_none() {
             tokio::time::sleep(DRAIN).await;
         }
     }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::authority::SERVER_NAME;
 use crate::framing::MESSAGE_BYTES_MAX;
 use crate::link::{self, Reason, dial};
+use crate::peer::{Peer, State};
 use crate::tally::Tally;
 use crate::tls::{PROTOCOL, Setup};
 use crate::{Authority, Config, Identity, Node, StartError};
@@ -329,6 +330,23 @@ fn rogue(identity: &Identity, protocol: &[u8]) -> Endpoint {
     let mut endpoint = Endpoint::new(setup.endpoint, None, socket, runtime).unwrap();
     endpoint.set_default_client_config(setup.client);
     endpoint
+}
+
+/// A node that stops waits for the last datagrams, and for nothing once they are out.
+#[tokio::test]
+async fn a_link_is_drained_when_its_datagrams_are_out() {
+    let authority = Authority::create();
+    let one = Player::start(localhost(), authority.issue()).await;
+    let rogue = rogue(&authority.issue(), PROTOCOL);
+    let connected = dial(&rogue, &[one.node.address()], None, &Tally::default()).await.unwrap();
+    let mut link = Peer::new(State::Dialling(0), Time::ZERO);
+    assert!(link.send_datagram(Bytes::from_static(b"early")));
+    link.bring_up(Time::ZERO, &connected, Incarnation::from_bytes([1; 16]));
+    for _ in 0..50 {
+        assert!(link.send_datagram(vec![7; 1_000].into()));
+    }
+    timeout(PATIENCE, link.drain()).await.expect("it is drained");
+    assert_eq!(connected.quic.stats().frame_tx.datagram, 51);
 }
 
 #[tokio::test]

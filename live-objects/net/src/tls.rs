@@ -139,4 +139,4 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// What a stream holds that was sent and not read.
 const STREAM_BYTES_MAX: u32 = 1 << 20;
 /// What a connection holds of datagrams, in each direction.
-pub(crate) const DATAGRAMS_BYTES_MAX: usize = 256 << 10;
+const DATAGRAMS_BYTES_MAX: usize = 256 << 10;
