@@ -4,7 +4,7 @@
 //! and the schema that the type has. JSON is then transcoded to the very bytes that a Rust program
 //! would have sent, and back.
 
-use live_objects::{Command, Event, Kind, Name, ObjectType, Schema, TopicEvent};
+use live_objects::{Command, Event, Kind, ObjectType, Schema, TopicEvent};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -88,15 +88,4 @@ pub enum DynamicError {
     /// The object does not take it.
     #[error(transparent)]
     Send(#[from] SendError),
-}
-
-/// Why an object was not opened by its name alone.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum UnknownName {
-    /// Nobody that this node has heard of has it open.
-    #[error("nobody has {0} open: see what there is with `ls`")]
-    Nobody(Name),
-    /// It is a state whose code this program does not have.
-    #[error("{0} is a replicated state: only a program with its code can hold a copy of it")]
-    State(Name),
 }

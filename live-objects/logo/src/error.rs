@@ -1,10 +1,8 @@
 //! What can go wrong for an application, and whose fault it is.
 
-use live_objects::{Closure, Command, NameError, Refusal, RestoreError, TrySendError};
+use live_objects::{Closure, Command, Name, NameError, Refusal, RestoreError, TrySendError};
 use live_objects_net::{FolderError, NodeError, StartError as NetError};
 use thiserror::Error;
-
-use crate::dynamic::UnknownName;
 
 /// Why a node did not start. Nothing runs.
 #[derive(Debug, Error)]
@@ -62,6 +60,17 @@ pub enum OpenError {
     /// The node stopped meanwhile.
     #[error("{0}: the node has stopped")]
     Gone(String),
+}
+
+/// Why an object was not opened by its name alone.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum UnknownName {
+    /// Nobody that this node has heard of has it open.
+    #[error("nobody has {0} open: see what there is with `ls`")]
+    Nobody(Name),
+    /// It is a state whose code this program does not have.
+    #[error("{0} is a replicated state: only a program with its code can hold a copy of it")]
+    State(Name),
 }
 
 /// Why something was not said to an object. Nothing was sent.

@@ -44,8 +44,8 @@ mod topic;
 
 pub use aggregate::{Aggregate, Average, Count, Max, Min, SetError, Sum, Summarize};
 pub use directory::{Directory, Listing};
-pub use dynamic::{Dynamic, DynamicError, UnknownName};
-pub use error::{OpenError, ReadError, SendError, StartError};
+pub use dynamic::{Dynamic, DynamicError};
+pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};
 pub use gossip::Gossip;
 pub use groupcomm::{Founding, Groupcomm};
 pub use live_objects;

@@ -13,8 +13,8 @@ use live_objects::{
 };
 use live_objects_net::{Entry, Folder, Identity, NodeError, Presence, RenewError};
 
-use crate::dynamic::{Dynamic, UnknownName};
-use crate::error::{OpenError, StartError};
+use crate::dynamic::Dynamic;
+use crate::error::{OpenError, StartError, UnknownName};
 use crate::names::{Holding, Names, ask};
 use crate::object::{Object, opened};
 

@@ -60,5 +60,6 @@ pub use authority::{Authority, AuthorityError};
 pub use disk::DiskFolderError;
 pub use folder::{Entry, Folder, FolderError, Presence};
 pub use identity::{Identity, IdentityError};
-pub use node::{Config, Node, NodeError, RenewError, StartError};
+pub use links::RenewError;
+pub use node::{Config, Node, NodeError, StartError};
 pub use tls::CertificateError;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use live_objects::{Arrival, Down, Link, Member, NodeId, Time};
 use quinn::Endpoint;
+use thiserror::Error;
 use tokio::task::JoinSet;
 
 use crate::carry::carry;
@@ -26,9 +27,8 @@ use crate::identity::Identity;
 use crate::inbox::{Connection, Dial, Happening, Outlet};
 use crate::lanes::{Lane, Lanes};
 use crate::link::{Claim, Connected, Ready, Reason, claim, dial, is_accepted};
-use crate::node::RenewError;
 use crate::peer::{Peer, State};
-use crate::tls::{PROTOCOL, Setup, Verifier};
+use crate::tls::{CertificateError, PROTOCOL, Setup, Verifier};
 
 /// The links of one node. Dropping it ends all of them.
 pub(crate) struct Links {
@@ -364,6 +364,28 @@ impl Links {
             outlet.tell(Happening::Dialled(whom, connected));
         });
     }
+}
+
+/// Why a node did not take another identity. It goes on with the one that it has.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum RenewError {
+    /// The identity is another node's.
+    #[error(
+        "this is node {own} and the identity is of node {given}: a node keeps its key; sign a \
+         certificate for the key that it has"
+    )]
+    AnotherNode {
+        /// Who the node is.
+        own: NodeId,
+        /// Whom the identity is of.
+        given: NodeId,
+    },
+    /// The others would refuse this node.
+    #[error("the new certificate would be refused: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Gone,
 }
 
 /// A link that nobody used for so long is closed.

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use live_objects::{
-    Cost, Incarnation, Lack, LoadError, Member, Module, NodeId, ObjectType, OpenError, Port, Rng,
-    Spec, Stack, Start, Time,
+    Cost, Incarnation, Lack, LoadError, Member, Module, ObjectType, OpenError, Port, Rng, Spec,
+    Stack, Start, Time,
 };
 use quinn::{Endpoint, TokioRuntime};
 use rand::{RngExt, TryRng, rngs::SysRng};
@@ -26,7 +26,7 @@ use crate::disk::{Disk, DiskFolderError};
 use crate::identity::Identity;
 use crate::inbox::Outlet;
 use crate::link::receive;
-use crate::links::Links;
+use crate::links::{Links, RenewError};
 use crate::tls::{CertificateError, PROTOCOL, Setup, Verifier};
 use crate::wire::Wire;
 
@@ -334,28 +334,6 @@ pub enum NodeError {
     /// The object was not opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The node has stopped.
-    #[error("the node has stopped")]
-    Gone,
-}
-
-/// Why a node did not take another identity. It goes on with the one that it has.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-pub enum RenewError {
-    /// The identity is another node's.
-    #[error(
-        "this is node {own} and the identity is of node {given}: a node keeps its key; sign a \
-         certificate for the key that it has"
-    )]
-    AnotherNode {
-        /// Who the node is.
-        own: NodeId,
-        /// Whom the identity is of.
-        given: NodeId,
-    },
-    /// The others would refuse this node.
-    #[error("the new certificate would be refused: {0}")]
-    Certificate(#[from] CertificateError),
     /// The node has stopped.
     #[error("the node has stopped")]
     Gone,

@@ -18,8 +18,7 @@ use crate::framing::Frame;
 use crate::identity::Identity;
 use crate::inbox::Happening;
 use crate::lanes::Lane;
-use crate::links::Links;
-use crate::node::RenewError;
+use crate::links::{Links, RenewError};
 use crate::tally::Tally;
 
 /// A node's side of the network.
