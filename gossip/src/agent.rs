@@ -39,7 +39,7 @@ use self::topics::Topics;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::entry::{Addresses, Entry, Generation, Standing};
-use crate::knowledge::{Knowledge, Source};
+use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
 use crate::news::{FANOUT, MESSAGE_BYTES_MAX};
 use crate::probe::{Partners, Probes};
@@ -293,6 +293,11 @@ impl Agent {
     /// Takes in what was heard. Says whether it made this node object.
     fn hear(&mut self, now: Time, entry: Entry, source: Source, io: &mut Io<'_>) -> bool {
         let heard = self.knowledge.hear(entry, source);
+        self.on_heard(now, heard, io)
+    }
+
+    /// What it comes to. Says whether this node objects.
+    fn on_heard(&mut self, now: Time, heard: Heard, io: &mut Io<'_>) -> bool {
         if heard.gave_way {
             io.count("gossip.rumors_full");
         }

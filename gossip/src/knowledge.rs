@@ -8,9 +8,12 @@
 //! (anti-entropy: Demers et al., PODC 1987, sections 1.3 and 1.4 on why both). Who asks, learns:
 //! each asks in its own exchanges.
 //!
-//! A verdict found in another's table is heard as a *suspicion*, if the member is up here. Two
-//! parts of a cluster that were cut off from each other have each buried the other; when they meet,
-//! nobody dies of it, everyone just has to object. (memberlist does so when it merges states.)
+//! Another's verdict is heard as a *suspicion*, if the member is up here. Two parts of a cluster
+//! that were cut off from each other have each buried the other; when they meet, nobody dies of it,
+//! everyone just has to object. (memberlist does so when it merges states. A packet can bring the
+//! same: what a node concluded while it was cut off is news that it had nobody to tell.) A death is
+//! known hardly later, since the suspicion before it spread as fast as the verdict would, and since
+//! no span begins anew: a verdict on a suspect changes nothing.
 
 use live_objects::{NodeId, Rng};
 use rand::RngExt;
@@ -34,7 +37,7 @@ pub(crate) struct Knowledge {
 /// How something was heard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
-    /// As news, or by this node's own eyes.
+    /// As news.
     News,
     /// From the table of a node that knew otherwise. That is news to those around this node.
     Table,
@@ -90,19 +93,28 @@ impl Knowledge {
     pub(crate) fn hear(&mut self, mut entry: Entry, source: Source) -> Heard {
         let member = entry.member;
         let is_up_here = |held: Entry| held.standing.is_up() && held.member == member;
-        if source != Source::News
-            && entry.standing == Standing::Faulty
+        if entry.standing == Standing::Faulty
             && self.members.of(member.node).is_some_and(is_up_here)
         {
             entry.standing = Standing::Suspect;
         }
+        self.take_in(entry, source)
+    }
+
+    /// Takes in what this node saw for itself: that somebody did not answer, or did not object.
+    pub(crate) fn conclude(&mut self, entry: Entry) -> Heard {
+        self.take_in(entry, Source::News)
+    }
+
+    fn take_in(&mut self, entry: Entry, source: Source) -> Heard {
+        let node = entry.member.node;
         let merged = self.members.merge(entry);
         let gave_way = match merged {
             Merged::Changed(_) if source == Source::Newcomer => false,
-            Merged::Changed(_) => self.rumors.add(member.node),
-            Merged::Refuted | Merged::Outbid => self.rumors.add_first(member.node),
+            Merged::Changed(_) => self.rumors.add(node),
+            Merged::Refuted | Merged::Outbid => self.rumors.add_first(node),
             Merged::Known => {
-                self.rumors.known(member.node);
+                self.rumors.known(node);
                 false
             }
             Merged::Stale | Merged::Refused => false,
@@ -226,8 +238,10 @@ impl Knowledge {
 mod tests {
     use super::*;
     use crate::entry::tests::entry;
+    use crate::members::Change;
     use crate::wire::{PACKET_LEN_MAX, PACKET_LEN_MIN};
     use Source::{Newcomer, News, Table};
+    use live_objects::Incarnation;
 
     fn knowledge(node: u8) -> Knowledge {
         let mut knowledge =
@@ -346,16 +360,31 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_from_another_table_is_a_suspicion() {
-        let standing_after = |source| {
+    fn a_verdict_of_another_is_a_suspicion_and_begins_none_anew() {
+        let faulty = entry(2, 1).as_standing(Standing::Faulty);
+        for source in [News, Table, Newcomer] {
             let mut a = knowledge(1);
             a.hear(entry(2, 1), News);
-            a.hear(entry(2, 1).as_standing(Standing::Faulty), source);
-            a.members.standing(entry(2, 1).member.node)
-        };
-        assert_eq!(standing_after(News), Some(Standing::Faulty));
-        assert_eq!(standing_after(Table), Some(Standing::Suspect));
-        assert_eq!(standing_after(Newcomer), Some(Standing::Suspect));
+            let first = a.hear(faulty.clone(), source).merged;
+            assert!(matches!(first, Merged::Changed(Change { after, .. })
+                if after.standing == Standing::Suspect));
+            assert_eq!(a.hear(faulty.clone(), source).merged, Merged::Known);
+            a.conclude(faulty.clone());
+            assert_eq!(a.members.standing(faulty.member.node), Some(Standing::Faulty));
+        }
+    }
+
+    #[test]
+    fn a_verdict_on_a_stranger_or_a_former_life_is_believed() {
+        let mut a = knowledge(1);
+        let faulty = entry(2, 1).as_standing(Standing::Faulty);
+        a.hear(faulty.clone(), News);
+        assert_eq!(a.members.of(faulty.member.node), Some(faulty));
+        a.hear(entry(3, 1), News);
+        let mut later = entry(3, 2).as_standing(Standing::Faulty);
+        later.member.incarnation = Incarnation::from_bytes([9; Incarnation::LEN]);
+        a.hear(later.clone(), News);
+        assert_eq!(a.members.of(later.member.node), Some(later));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! SWIM (DSN 2002, section 4.2): a member that does not answer is suspected first, and declared
 //! faulty only if it does not object within a span. Every node that hears of a suspicion lets the
-//! span run for itself, so a verdict needs no node in particular to stay alive.
+//! span run for itself, so a verdict needs no node in particular to stay alive. Unlike in SWIM it
+//! goes by no other's verdict: that one may come from beyond a partition (`knowledge`).
 //!
 //! Invariant: a node has at most one suspicion, so there are no more than members.
 

@@ -31,7 +31,7 @@ impl Agent {
         while let Some(node) = self.suspicions.due(now) {
             let suspect = self.knowledge.members().of(node).expect("who is suspected has a row");
             assert_eq!(suspect.standing, Standing::Suspect, "a suspicion that was not cleared");
-            self.hear(now, Entry { standing: Standing::Faulty, ..suspect }, Source::News, io);
+            self.conclude(now, Entry { standing: Standing::Faulty, ..suspect }, io);
         }
         if self.round_at <= now {
             let next = self.round_at + self.config.period;
@@ -126,9 +126,14 @@ impl Agent {
             |held: &Entry| held.generation == generation && held.standing == Standing::Alive;
         if let Some(silent) = held.filter(is_still) {
             trace!(member = ?silent.member, "does not answer");
-            let suspect = Entry { standing: Standing::Suspect, ..silent };
-            self.hear(now, suspect, Source::News, io);
+            self.conclude(now, Entry { standing: Standing::Suspect, ..silent }, io);
         }
+    }
+
+    /// By this node's own eyes, a member of this generation did not answer, or did not object.
+    fn conclude(&mut self, now: Time, entry: Entry, io: &mut Io<'_>) {
+        let concluded = self.knowledge.conclude(entry);
+        self.on_heard(now, concluded, io);
     }
 
     /// An answer. If it is to none of our questions it came too late, or was not the first: what it
