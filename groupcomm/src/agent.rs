@@ -160,8 +160,8 @@ impl Agent {
             // A lost link loses messages, all of which are said again by the clock. Nothing is kept
             // on disk and nothing done beside the loop.
             Input::Wake
+            | Input::Posted
             | Input::Done { .. }
-            | Input::DiskFailed { .. }
             | Input::Drained { .. }
             | Input::Frozen { .. }
             | Input::Link { .. }

@@ -1,4 +1,5 @@
-//! The byte budget of a node: what all its feeds and event queues may hold together.
+//! The byte budget of a node: what all its feeds and queues may hold together, those of events, of
+//! posts and of works of the disk.
 //!
 //! Queues are bounded in bytes and not in messages: a bound of a thousand messages is a hundred
 //! kilobytes or a gigabyte, whichever comes. Each queue has a limit of its own; the budget bounds

@@ -8,17 +8,18 @@
 //! **Guarantees.** What was appended before a sync that is done is read after any crash, as it was.
 //! What was appended since may be there wholly, in part, or changed: a module that cares writes
 //! checksums, reads up to the first that is wrong, and goes on in another file. What it read so
-//! may still be lost in the next crash, until the file is synced again. Whatever fails is told by
-//! [`Input::DiskFailed`], and all that is asked after it in that life of the node fails too: what
-//! the disk holds is not known until it is read anew (after a failed sync the system may take for
-//! written what it has dropped; Rebello et al., *Can applications recover from fsync failures?*,
-//! 2020, §3).
+//! may still be lost in the next crash, until the file is synced again.
+//!
+//! Once something failed, all that the module asks after it in that life of the node fails too, and
+//! a failed append may be there in part. A failed sync reaches further: the system may take for
+//! written what it has dropped, show it to whoever reads it, and call a later sync of it done
+//! (Rebello et al., *Can applications recover from fsync failures?*, USENIX ATC 2020, §3). What was
+//! not synced then is safe only when it is written again, in another file.
 //!
 //! **Not here.** Records, checksums, segments, removal: they come with the log of the first module
 //! that makes updates durable.
 //!
 //! [`Input::Done`]: crate::Input::Done
-//! [`Input::DiskFailed`]: crate::Input::DiskFailed
 
 use std::collections::VecDeque;
 
@@ -36,8 +37,12 @@ pub struct DiskWork {
     /// What to do with it.
     pub act: DiskAct,
     /// By what the module knows the answer.
-    pub tag: u64,
+    pub tag: Tag,
 }
+
+/// By what a module knows what it asked: a number of its own choice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Tag(pub u64);
 
 /// What can be done with a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,26 +85,37 @@ impl Disk<'_> {
     pub const BYTES_MAX: usize = 8 << 20;
 
     /// Writes at the end of a file. [`Input::Done`](crate::Input::Done) without bytes follows; the
-    /// bytes are safe once a later [`Disk::sync`] is done.
-    pub fn append(&mut self, file: u64, bytes: Bytes, tag: u64) -> Result<(), Busy> {
+    /// bytes are safe once a later [`Disk::sync`] of this file is done.
+    pub fn append(&mut self, file: u64, bytes: Bytes, tag: Tag) -> Result<(), DiskBusy> {
         self.ask(DiskWork { file, act: DiskAct::Append(bytes), tag })
     }
 
     /// Makes safe what was appended to a file. [`Input::Done`](crate::Input::Done) without bytes
     /// follows.
-    pub fn sync(&mut self, file: u64, tag: u64) -> Result<(), Busy> {
+    pub fn sync(&mut self, file: u64, tag: Tag) -> Result<(), DiskBusy> {
         self.ask(DiskWork { file, act: DiskAct::Sync, tag })
     }
 
     /// Reads from `offset` on. [`Input::Done`](crate::Input::Done) follows with `bytes_max` bytes,
     /// or fewer if the file ends before.
-    pub fn read(&mut self, file: u64, offset: u64, bytes_max: usize, tag: u64) -> Result<(), Busy> {
+    ///
+    /// # Panics
+    /// If more than [`Disk::BYTES_MAX`] are wanted: room is kept for all of them.
+    pub fn read(
+        &mut self,
+        file: u64,
+        offset: u64,
+        bytes_max: usize,
+        tag: Tag,
+    ) -> Result<(), DiskBusy> {
+        let most = Self::BYTES_MAX;
+        assert!(bytes_max <= most, "a read of {bytes_max} bytes, {most} at most: read on after it");
         self.ask(DiskWork { file, act: DiskAct::Read { offset, bytes_max }, tag })
     }
 
-    fn ask(&mut self, work: DiskWork) -> Result<(), Busy> {
+    fn ask(&mut self, work: DiskWork) -> Result<(), DiskBusy> {
         if !self.works.begin(work.cost(), self.budget) {
-            return Err(Busy);
+            return Err(DiskBusy);
         }
         self.driver.disk(self.module, work);
         Ok(())
@@ -134,17 +150,21 @@ impl Works {
     }
 }
 
-/// The disk has enough to do for this module. Ask again when something is done.
+/// The disk has enough to do for this module: nothing was asked. Ask again when something is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error("the disk has enough to do: ask again when something is done")]
-pub struct Busy;
+pub struct DiskBusy;
 
-/// Why the disk did not do what it was asked, nor does anything else in this life of the node.
+/// Why the disk did not do what it was asked, nor does anything else of this module in this life of
+/// the node. What was to be appended may be there in part.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum DiskError {
     /// The node was not given a place for files.
     #[error("this node keeps nothing on disk: give it a folder of its own")]
     NoFolder,
+    /// There was no room for something, now or before.
+    #[error("the disk is full: make room, then start the node anew: {0}")]
+    Full(String),
     /// Something failed, now or before.
     #[error("the disk failed, and nothing more is asked of it until the node starts anew: {0}")]
     Failed(String),

@@ -19,18 +19,11 @@ pub(crate) struct Doorbell {
 
 #[derive(Default)]
 struct Shared {
-    rung: Rung,
+    rings: Vec<(ObjectId, Ring)>,
+    /// The slots of the modules that something was posted to.
+    posted: Vec<usize>,
     /// The node's loop, when it waits.
     waker: Option<Waker>,
-}
-
-/// Everything that rang since it was last answered.
-#[derive(Default)]
-pub(crate) struct Rung {
-    /// What ports rang for, in order.
-    pub(crate) rings: Vec<(ObjectId, Ring)>,
-    /// The slots of the modules that something was posted to.
-    pub(crate) posted: Vec<usize>,
 }
 
 /// What a port rang for.
@@ -48,17 +41,17 @@ pub(crate) enum Ring {
 
 impl Doorbell {
     pub(crate) fn ring(&self, object: ObjectId, ring: Ring) {
-        self.note(|rung| rung.rings.push((object, ring)));
+        self.note(|shared| shared.rings.push((object, ring)));
     }
 
     /// The queue of posts to the module of this slot went from empty to not empty.
     pub(crate) fn ring_posted(&self, slot: usize) {
-        self.note(|rung| rung.posted.push(slot));
+        self.note(|shared| shared.posted.push(slot));
     }
 
-    fn note(&self, note: impl FnOnce(&mut Rung)) {
+    fn note(&self, note: impl FnOnce(&mut Shared)) {
         let mut shared = self.lock();
-        note(&mut shared.rung);
+        note(&mut shared);
         let waker = shared.waker.take();
         drop(shared);
         if let Some(waker) = waker {
@@ -67,21 +60,27 @@ impl Doorbell {
     }
 
     pub(crate) fn has_rung(&self) -> bool {
-        self.lock().rung.is_some()
+        self.lock().has_rung()
     }
 
     /// Whether it has rung; if not, the task is woken when it does.
     pub(crate) fn poll_rung(&self, context: &Context<'_>) -> Poll<()> {
         let mut shared = self.lock();
-        if shared.rung.is_some() {
+        if shared.has_rung() {
             return Poll::Ready(());
         }
         shared.waker = Some(context.waker().clone());
         Poll::Pending
     }
 
-    pub(crate) fn answer(&self) -> Rung {
-        std::mem::take(&mut self.lock().rung)
+    /// What ports rang for since this was last asked, in order.
+    pub(crate) fn rings(&self) -> Vec<(ObjectId, Ring)> {
+        std::mem::take(&mut self.lock().rings)
+    }
+
+    /// The slots of the modules that something was posted to since this was last asked.
+    pub(crate) fn posted(&self) -> Vec<usize> {
+        std::mem::take(&mut self.lock().posted)
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -89,8 +88,8 @@ impl Doorbell {
     }
 }
 
-impl Rung {
-    fn is_some(&self) -> bool {
+impl Shared {
+    fn has_rung(&self) -> bool {
         !self.rings.is_empty() || !self.posted.is_empty()
     }
 }

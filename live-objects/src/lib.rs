@@ -57,7 +57,7 @@ mod view;
 pub use aggregate::{Estimate, NotFinite, Share, Summary};
 pub use budget::Budget;
 pub use count::Counts;
-pub use disk::{Busy, Disk, DiskAct, DiskError, DiskWork};
+pub use disk::{Disk, DiskAct, DiskBusy, DiskError, DiskWork, Tag};
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
 pub use event::{
     Closure, Command, Departure, DirectoryEvent, Event, Listing, MembersEvent, Refusal,

@@ -13,8 +13,7 @@
 //! object's feed ([`Io::take`]), and the application's `send` waits with them. A peer that takes
 //! nothing shows as no [`Io::room`]; an application that reads nothing shows as a refused
 //! [`Io::emit`]. In both cases an input tells when to go on. What must wait runs beside the loop:
-//! the disk ([`Io::disk`]), or an engine of the module's own ([`Io::poster`]). [`Input::Done`]
-//! tells what came of it.
+//! the disk ([`Io::disk`]), or an engine of the module's own ([`Io::poster`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::disk::DiskError;
+use crate::disk::{DiskError, Tag};
 use crate::name::ObjectId;
 use crate::node::{Member, NodeId};
 use crate::object::{Kind, ObjectType, Spec};
@@ -34,7 +33,8 @@ use crate::time::Time;
 
 /// A protocol that keeps the promises of some types of objects.
 pub trait Module: Send {
-    /// Its name: lower-case, the same at every node, since peers find it by a hash of this name.
+    /// Its name: letters a to z, digits and hyphens. The same at every node, since peers find it by
+    /// a hash of this name, and in every life, since what it keeps on disk is found by it too.
     fn name(&self) -> &'static str;
 
     /// Whether it keeps all that this type promises and, if so, how dear it is. Of several modules
@@ -119,20 +119,15 @@ pub enum Input {
     },
     /// Another module of this node has something to tell.
     Signal(Signal),
-    /// Something that this module began is done: its engine [posted](crate::Poster) it, or the disk
-    /// did what it was [asked](crate::Disk).
+    /// What engines of this module posted went from nothing to something: [`Io::next_post`] takes
+    /// it. Said at the edge only.
+    Posted,
+    /// The disk did what it was [asked](crate::Disk), or failed.
     Done {
-        /// By what the module knows what it is.
-        tag: u64,
-        /// What came of it.
-        bytes: Bytes,
-    },
-    /// The disk did not do what it was asked, nor will it do anything else.
-    DiskFailed {
         /// By what the module knows what it asked.
-        tag: u64,
-        /// Why.
-        error: DiskError,
+        tag: Tag,
+        /// What was read; nothing, of what reads nothing.
+        result: Result<Bytes, DiskError>,
     },
     /// The moment that [`Module::next_wake`] asked for has come.
     Wake,

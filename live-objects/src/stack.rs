@@ -26,8 +26,8 @@ pub use self::io::Io;
 use self::round::Round;
 use crate::budget::Budget;
 use crate::count::Counts;
-use crate::disk::{DiskError, DiskWork, Works};
-use crate::doorbell::{Doorbell, Ring, Rung};
+use crate::disk::{DiskError, DiskWork, Tag, Works};
+use crate::doorbell::{Doorbell, Ring};
 use crate::envelope::{Envelope, EnvelopeError, ModuleTag};
 use crate::module::{Cost, Full, Input, Lack, Link, Module, Start, Target, Via};
 use crate::name::{Name, ObjectId};
@@ -63,8 +63,8 @@ pub trait Driver {
     /// Makes a link to whoever answers at this address; [`Link::Up`] tells who did.
     fn dial(&mut self, address: SocketAddr);
 
-    /// Begins something on the disk, in the place of this module. What one module asks is done in
-    /// the order asked, and each is told once, by [`Arrival::Disk`].
+    /// Begins something on the disk, in the place of this module. What one module asks is done, and
+    /// told once each by [`Arrival::Disk`], in the order asked.
     fn disk(&mut self, module: &'static str, work: DiskWork);
 }
 
@@ -102,7 +102,7 @@ pub enum Arrival {
         /// The module that asked.
         module: &'static str,
         /// The tag of its work.
-        tag: u64,
+        tag: Tag,
         /// What was read; nothing, of works that read nothing.
         result: Result<Bytes, DiskError>,
     },
@@ -180,9 +180,13 @@ impl Stack {
         let mut slots: Vec<Slot> = Vec::with_capacity(modules.len());
         for module in modules {
             let name = module.name();
+            let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+            if name.is_empty() || !name.bytes().all(is_plain) {
+                return Err(LoadError::Name(name));
+            }
             let tag = ModuleTag::of(name);
             if let Some(other) = slots.iter().find(|slot| slot.own.tag == tag) {
-                return Err(LoadError { first: other.own.name, second: name });
+                return Err(LoadError::SameTag { first: other.own.name, second: name });
             }
             let own = Own {
                 name,
@@ -322,13 +326,9 @@ impl Stack {
     }
 
     fn answer_doorbell(&mut self) {
-        let Rung { rings, posted } = self.desk.doorbell.answer();
-        for slot in posted {
-            let posts = self.slots[slot].own.poster.take().into_iter();
-            let done = posts.map(|(tag, bytes)| (slot, Input::Done { tag, bytes }));
-            self.desk.inbox.extend(done);
-        }
-        for (object, ring) in rings {
+        let posted = self.desk.doorbell.posted();
+        self.desk.inbox.extend(posted.into_iter().map(|slot| (slot, Input::Posted)));
+        for (object, ring) in self.desk.doorbell.rings() {
             let Some(open) = self.desk.objects.get(&object) else { continue };
             let slot = open.slot;
             let input = match ring {
@@ -371,11 +371,7 @@ impl Stack {
                 let slot = self.slots.iter().position(|slot| slot.own.name == module);
                 let slot = slot.expect("a driver answers a module that asked");
                 self.slots[slot].own.works.end(&self.desk.budget);
-                let input = match result {
-                    Ok(bytes) => Input::Done { tag, bytes },
-                    Err(error) => Input::DiskFailed { tag, error },
-                };
-                self.handle(slot, now, input, driver);
+                self.handle(slot, now, Input::Done { tag, result }, driver);
             }
         }
     }
@@ -451,12 +447,22 @@ impl Drop for Stack {
     }
 }
 
-/// Two modules cannot be told apart on the wire.
+/// Why modules make no stack. The fault is theirs, not of what they are loaded into.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("the modules {first:?} and {second:?} have the same tag on the wire: rename one of them")]
-pub struct LoadError {
-    first: &'static str,
-    second: &'static str,
+pub enum LoadError {
+    /// What a module is called is no name.
+    #[error("{0:?} does not name a module: take letters a to z, digits and hyphens")]
+    Name(&'static str),
+    /// Two modules cannot be told apart on the wire.
+    #[error(
+        "the modules {first:?} and {second:?} have the same tag on the wire: rename one of them"
+    )]
+    SameTag {
+        /// The one that was loaded first.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
 }
 
 /// Why an object was not opened. Nothing changed.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use live_objects::{
-    Agreement, Command, Cost, Event, Input, Io, Kind, Lack, Module, ObjectId, ObjectType, Port,
-    Spec, Time,
+    Agreement, Command, Cost, Disk, Event, Input, Io, Kind, Lack, Module, ObjectId, ObjectType,
+    Port, Spec, Tag, Time,
 };
 use live_objects_net::{Config, Node, StartError};
 use live_objects_sim::{Fault, What, World};
@@ -23,12 +23,14 @@ use crate::seeds;
 struct Diary {
     careless: Option<Careless>,
     object: Option<ObjectId>,
-    /// The file that is read, and how far; once one is empty, the file that is written.
+    /// The file that is read, and what was read of it; once one is empty, the file that is written.
     file: u64,
     read: Vec<u8>,
     is_writing: bool,
-    /// What is read or written, and not known to be safe.
-    unsafe_entries: VecDeque<Bytes>,
+    /// What is read or written, and not known to be safe: of what is written, with its number.
+    unsafe_entries: VecDeque<(Option<u64>, Bytes)>,
+    /// How many of them are to be made safe, and how many are on the way to be.
+    unsynced: u64,
     /// What is safe, and was not told.
     untold: VecDeque<Bytes>,
     has_failed: bool,
@@ -46,8 +48,8 @@ enum Careless {
 }
 
 /// What the disk is asked. The tag of a sync says how many entries it makes safe.
-const READ: u64 = u64::MAX;
-const APPEND: u64 = u64::MAX - 1;
+const READ: Tag = Tag(u64::MAX);
+const APPEND: Tag = Tag(u64::MAX - 1);
 
 impl Diary {
     fn new(careless: Option<Careless>) -> Self {
@@ -58,6 +60,7 @@ impl Diary {
             read: Vec::new(),
             is_writing: false,
             unsafe_entries: VecDeque::new(),
+            unsynced: 0,
             untold: VecDeque::new(),
             has_failed: false,
         }
@@ -78,34 +81,45 @@ impl Diary {
             return self.read_on(io);
         }
         let read = Bytes::from(std::mem::take(&mut self.read));
-        self.unsafe_entries.extend(entries(read, self.careless != Some(Careless::Checking)));
+        let entries = entries(read, self.careless != Some(Careless::Checking));
+        let count = entries.len() as u64;
+        self.unsafe_entries.extend(entries.into_iter().map(|entry| (None, entry)));
         if self.careless == Some(Careless::Reading) {
-            self.are_safe(self.unsafe_entries.len());
+            self.are_safe(count, io);
         } else {
-            let count = self.unsafe_entries.len() as u64;
-            io.disk().sync(self.file, count).expect("a sync is small");
+            io.disk().sync(self.file, Tag(count)).expect("an idle disk");
         }
         self.file += 1;
         self.read_on(io);
     }
 
-    /// Writes what waits, and makes it safe together.
+    /// Writes what waits, and makes it safe together. What the disk has no room for stays in the
+    /// feed until something is done.
     fn write(&mut self, object: ObjectId, io: &mut Io<'_>) {
-        let mut count = 0;
         while let Some(taken) = io.take(object, usize::MAX) {
-            io.release(object, taken.message);
             let entry = taken.command.payload().clone();
-            io.disk().append(self.file, record(&entry), APPEND).expect("entries are small");
-            self.unsafe_entries.push_back(entry);
-            count += 1;
+            if io.disk().append(self.file, record(&entry), APPEND).is_err() {
+                io.rewind(object, taken.message);
+                break;
+            }
+            self.unsafe_entries.push_back((Some(taken.message), entry));
+            self.unsynced += 1;
         }
-        if count > 0 && self.careless != Some(Careless::Writing) {
-            io.disk().sync(self.file, count).expect("a sync is small");
+        let is_careless = self.careless == Some(Careless::Writing);
+        if self.unsynced > 0 && !is_careless {
+            let asked = io.disk().sync(self.file, Tag(self.unsynced));
+            self.unsynced = if asked.is_ok() { 0 } else { self.unsynced };
         }
     }
 
-    fn are_safe(&mut self, count: usize) {
-        self.untold.extend(self.unsafe_entries.drain(..count));
+    /// The first of those that were not are safe: they are done with.
+    fn are_safe(&mut self, count: u64, io: &mut Io<'_>) {
+        for (message, entry) in self.unsafe_entries.drain(..count as usize) {
+            if let (Some(message), Some(object)) = (message, self.object) {
+                io.release(object, message);
+            }
+            self.untold.push_back(entry);
+        }
     }
 }
 
@@ -125,15 +139,18 @@ impl Module for Diary {
         match input {
             Input::Start(_) => self.read_on(io),
             Input::Open { object, .. } => self.object = Some(object),
-            Input::Done { tag: READ, bytes } => self.on_read(&bytes, io),
-            Input::Done { tag: APPEND, .. } if self.careless == Some(Careless::Writing) => {
-                self.are_safe(1);
-            }
-            Input::Done { tag: APPEND, .. } => {}
-            Input::Done { tag, .. } => self.are_safe(tag as usize),
-            Input::DiskFailed { error, .. } if !self.has_failed => {
+            Input::Done { result: Err(error), .. } if !self.has_failed => {
                 self.has_failed = true;
                 self.untold.push_back(error.to_string().into());
+            }
+            Input::Done { tag: READ, result: Ok(bytes) } => self.on_read(&bytes, io),
+            Input::Done { tag: APPEND, result: Ok(_) }
+                if self.careless == Some(Careless::Writing) =>
+            {
+                self.are_safe(1, io);
+            }
+            Input::Done { tag: Tag(count), result: Ok(_) } if count < APPEND.0 => {
+                self.are_safe(count, io);
             }
             Input::Stop => io.stopped(),
             _ => {}
@@ -197,8 +214,9 @@ fn told(world: &World, since: usize) -> Vec<Bytes> {
     world.history()[since..].iter().filter_map(|record| entry(&record.what)).collect()
 }
 
-/// Ten lives of a diary, each cut short. What one life was told, all later ones must be told too,
-/// in the same order, and nothing that was never written. Returns what is wrong, if anything.
+/// Ten lives of a diary, each cut short, some with all the machine. What one life was told, all
+/// later ones must be told too, in the same order, and nothing that was never written; the last,
+/// which is not cut short, is told all of it. Returns what is wrong, if anything.
 fn lives(seed: u64, careless: Option<Careless>) -> Result<(), String> {
     let mut world = World::new(seed, 1, move |_| vec![Box::new(Diary::new(careless))]);
     let mut rng = world.rng("diary");
@@ -224,9 +242,15 @@ fn lives(seed: u64, careless: Option<Careless>) -> Result<(), String> {
             return Err(format!("life {life}: told {told:?}, was safe {safe:?}"));
         }
         safe = if told.len() > safe.len() { told } else { safe };
-        world.crash(0);
+        let is_process = rng.random_ratio(1, 3);
+        world.apply(&if is_process { Fault::Crash(0) } else { Fault::PowerLoss(0) });
     }
-    Ok(())
+    let since = world.history().len();
+    world.start(0);
+    world.open(0, spec()).expect("a module carries it");
+    world.run(Duration::from_secs(10));
+    let told = told(&world, since);
+    if told.starts_with(&safe) { Ok(()) } else { Err(format!("told {told:?}, was safe {safe:?}")) }
 }
 
 #[test]
@@ -258,6 +282,21 @@ fn a_diary_of_the_same_seed_lives_the_same_lives() {
     assert_ne!(hash(1), hash(2));
 }
 
+/// Entries after which the disk takes not even a sync: that waits, and nothing is lost.
+#[test]
+fn a_busy_disk_makes_its_diary_wait() {
+    let mut world = World::new(7, 1, |_| vec![Box::new(Diary::new(None))]);
+    world.start(0);
+    let object = world.open(0, spec()).expect("a module carries it");
+    world.run(Duration::from_secs(1));
+    let entries: Vec<_> = (1..4).map(|byte| Bytes::from(vec![byte; Disk::BYTES_MAX])).collect();
+    for entry in &entries {
+        world.send(0, object, Command::Custom(entry.clone())).expect("an empty feed takes any");
+        world.run(Duration::from_secs(1));
+    }
+    assert!(told(&world, 0) == entries, "all, in order");
+}
+
 #[test]
 fn a_full_disk_is_told_and_takes_nothing_that_was_safe() {
     let mut world = World::new(7, 1, |_| vec![Box::new(Diary::new(None))]);
@@ -268,12 +307,12 @@ fn a_full_disk_is_told_and_takes_nothing_that_was_safe() {
         world.run(Duration::from_secs(1));
     };
     say(&mut world, "first");
-    world.apply(&Fault::DiskFull(0, true));
+    world.apply(&Fault::DiskFull(0));
     say(&mut world, "second");
-    let failed = "the disk failed, and nothing more is asked of it until the node starts anew: no \
-                  space left on device";
+    let failed = "the disk is full: make room, then start the node anew: no space left on the \
+                  simulated device";
     assert_eq!(told(&world, 0), ["first", failed]);
-    world.apply(&Fault::DiskFull(0, false));
+    world.apply(&Fault::DiskRoom(0));
     world.crash(0);
     let since = world.history().len();
     world.start(0);

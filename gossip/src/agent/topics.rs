@@ -201,8 +201,9 @@ impl Agent {
         self.topics.take_left = self.topics.take_left.saturating_sub(message.encoded_len());
         let novelty = self.topics.news.hear(id, self.rounds);
         self.topics.deliver(&message, Some(command), io);
-        // Who comes later is not to hear what was said before.
-        if !is_alone && novelty == Novelty::New {
+        // Who comes later is not to hear what was said before. With too many origins to remember
+        // this one is not, but it is new all the same.
+        if !is_alone && novelty != Novelty::Known {
             self.topics.keep(message, io);
         }
     }

@@ -33,14 +33,16 @@ pub(crate) enum Novelty {
     New,
     /// It was.
     Known,
-    /// There are too many origins to tell.
+    /// It cannot be told: there are too many origins, or it has the last of all numbers.
     Refused,
 }
 
 impl Windows {
     /// Heard this message in this round.
     pub(crate) fn hear(&mut self, id: MessageId, round: u64) -> Novelty {
-        if self.0.len() >= ORIGINS_MAX && !self.0.contains_key(&id.origin) {
+        // No floor rises above the last number: nobody comes to it who counts.
+        if id.number == u64::MAX || self.0.len() >= ORIGINS_MAX && !self.0.contains_key(&id.origin)
+        {
             return Novelty::Refused;
         }
         let window = self.0.entry(id.origin).or_default();
@@ -100,6 +102,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_all_numbers_is_refused_and_the_one_before_is_new_once() {
+        let mut windows = Windows::default();
+        for number in [u64::MAX - 1, u64::MAX, u64::MAX] {
+            let expected = if number == u64::MAX { Novelty::Refused } else { Novelty::New };
+            assert_eq!(windows.hear(id(1, number), 0), expected);
+        }
+        assert_eq!(windows.hear(id(1, u64::MAX - 1), 0), Novelty::Known);
+    }
+
+    #[test]
     fn without_gaps_nothing_is_remembered() {
         let mut windows = Windows::default();
         for number in [1, 0, 2, 4, 3] {
@@ -119,7 +131,7 @@ mod tests {
         windows.hear(id(1, NUMBERS_MAX as u64 + 1), 0);
         assert_eq!(windows.0[&id(1, 0).origin].above.len(), 0);
         assert_eq!(windows.hear(id(1, 0), 0), Novelty::Known);
-        assert_eq!(windows.hear(id(1, u64::MAX), 0), Novelty::New);
+        assert_eq!(windows.hear(id(1, u64::MAX - 1), 0), Novelty::New);
     }
 
     #[test]

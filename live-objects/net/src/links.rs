@@ -208,11 +208,15 @@ impl Links {
     pub(crate) async fn close(mut self, patience: Duration) {
         self.outlet.close();
         self.makers.abort_all();
-        let _ = tokio::time::timeout(patience, async {
+        // A peer that takes nothing costs itself: the others still get what was said to them.
+        let _ = tokio::time::timeout(patience / 2, async {
             for link in self.links.values() {
                 link.drain().await;
-                link.lanes.close();
             }
+        })
+        .await;
+        self.links.values().for_each(|link| link.lanes.close());
+        let _ = tokio::time::timeout(patience / 2, async {
             while self.carriers.join_next().await.is_some() {}
         })
         .await;

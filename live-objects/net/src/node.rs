@@ -45,7 +45,8 @@ pub struct Config {
     pub disk: Option<PathBuf>,
 }
 
-/// A running node. Dropping it ends it at once: its peers see that as a crash.
+/// A running node. Dropping it ends it at once: its peers see that as a crash. Only what it asked
+/// of the disk is still done, and the folder is in use until then.
 #[derive(Debug)]
 pub struct Node {
     member: Member,
@@ -133,8 +134,8 @@ impl Node {
         renewed.unwrap_or(Err(RenewError::Gone))
     }
 
-    /// Lets the modules say good-bye, for ten seconds at most, then closes all links, sees
-    /// that the disk did what it was asked, and ends.
+    /// Lets the modules say good-bye, for ten seconds at most, then closes all links, waits until
+    /// the disk has done what it was asked, for as long as it takes, and ends.
     pub async fn stop(mut self) {
         if self.requests.send(Request::Stop).await.is_ok() {
             let ended = (&mut self.task.0).await;
@@ -196,7 +197,10 @@ impl Turns {
             }
             self.wait().await;
         }
-        self.wire.close().await;
+        // Whoever waits for an object, or posts to a module, hears now that they are gone.
+        let Self { stack, wire, .. } = self;
+        drop(stack);
+        wire.close().await;
     }
 
     async fn wait(&mut self) {

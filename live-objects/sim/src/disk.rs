@@ -1,15 +1,14 @@
 //! The simulated disk of a host. It outlives the host's lives, and forgets what it may.
 //!
-//! Works are done one after another, each in a time of its own. At a crash the works under way are
-//! lost. Some crashes take the process alone: what the files hold stays, and what was not synced is
-//! as unsafe as before. Others take the machine: of what was not synced a part is kept, of any
-//! length, the end of which may have become something else.
+//! What one module asks is done one after another, each in a time of its own. When the process is
+//! gone the works under way are lost. When the power is, of what was not synced a part is kept, of
+//! any length, and a stretch of that may have become something else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use live_objects::{Arrival, DiskAct, DiskError, DiskWork, Rng, Time};
+use live_objects::{Arrival, DiskAct, DiskError, DiskWork, Rng, Tag, Time};
 use rand::{Rng as _, RngExt};
 
 use crate::trace::Trace;
@@ -17,88 +16,96 @@ use crate::trace::Trace;
 /// The disk of one host.
 pub(crate) struct Disk {
     files: BTreeMap<(&'static str, u64), File>,
-    works: VecDeque<Work>,
+    works: BTreeMap<&'static str, VecDeque<Work>>,
     rng: Rng,
     /// Appends fail.
     pub(crate) is_full: bool,
-    /// Something failed in this life: all else does too, for the same reason.
-    failed: Option<DiskError>,
+    /// What failed a module in this life: all else that it asks does too, for the same reason.
+    failed: BTreeMap<&'static str, DiskError>,
 }
 
 #[derive(Default)]
 struct File {
     bytes: Vec<u8>,
-    /// How much of it no crash takes.
+    /// How much of it nothing takes.
     synced: usize,
 }
 
 /// Something that is asked, and when it is done.
 struct Work {
     at: Time,
-    module: &'static str,
     work: DiskWork,
 }
 
 impl Disk {
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { files: BTreeMap::new(), works: VecDeque::new(), rng, is_full: false, failed: None }
+        Self {
+            files: BTreeMap::new(),
+            works: BTreeMap::new(),
+            rng,
+            is_full: false,
+            failed: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn ask(&mut self, now: Time, module: &'static str, work: DiskWork) {
-        let begins = self.works.back().map_or(now, |last| last.at.max(now));
+        let last = self.works.get(module).and_then(VecDeque::back);
+        let begins = last.map_or(now, |last| last.at.max(now));
         let at = begins + self.draw_time(&work.act);
-        self.works.push_back(Work { at, module, work });
+        self.works.entry(module).or_default().push_back(Work { at, work });
     }
 
     /// When the next work is done.
     pub(crate) fn next_timer(&self) -> Option<Time> {
-        self.works.front().map(|work| work.at)
+        self.works.values().filter_map(|works| Some(works.front()?.at)).min()
     }
 
     /// What is done by now.
     pub(crate) fn on_timer(&mut self, now: Time, trace: &mut Trace, arrivals: &mut Vec<Arrival>) {
         while let Some((module, tag, result)) = self.next_done(now) {
             trace.time(now);
-            trace.number(tag);
+            trace.number(tag.0);
             trace.bytes(result.as_deref().unwrap_or(b"failed"));
             arrivals.push(Arrival::Disk { module, tag, result });
         }
     }
 
-    /// The host's process is gone, and perhaps its machine: nothing is told any more.
-    pub(crate) fn crash(&mut self, now: Time) {
+    /// The host's process is gone: the works under way are lost, and nobody is told any more.
+    pub(crate) fn end(&mut self, now: Time) {
         while self.next_done(now).is_some() {}
-        self.end();
-        let is_machine = self.rng.random_ratio(2, 3);
-        for file in self.files.values_mut().filter(|_| is_machine) {
-            file.crash(&mut self.rng);
-        }
-    }
-
-    /// The host's process ended by itself. The works under way are lost.
-    pub(crate) fn end(&mut self) {
         self.works.clear();
-        self.failed = None;
+        self.failed.clear();
     }
 
-    fn next_done(&mut self, now: Time) -> Option<(&'static str, u64, Result<Bytes, DiskError>)> {
-        if self.next_timer().is_none_or(|at| at > now) {
-            return None;
+    /// The power of the host's machine is gone, after its process.
+    pub(crate) fn lose_power(&mut self) {
+        for file in self.files.values_mut() {
+            file.lose_power(&mut self.rng);
         }
-        let Work { module, work, .. } = self.works.pop_front()?;
-        let DiskWork { file, act, tag } = work;
-        let result = match &self.failed {
+    }
+
+    fn next_done(&mut self, now: Time) -> Option<(&'static str, Tag, Result<Bytes, DiskError>)> {
+        let next = |(module, works): (&&'static str, &VecDeque<Work>)| {
+            works.front().map(|work| (work.at, *module))
+        };
+        let (_, module) = self.works.iter().filter_map(next).min().filter(|(at, _)| *at <= now)?;
+        let DiskWork { file, act, tag } = self.works.get_mut(module)?.pop_front()?.work;
+        let result = match self.failed.get(module) {
             Some(error) => Err(error.clone()),
             None => self.act((module, file), act),
         };
-        self.failed = result.as_ref().err().cloned();
+        if let Err(error) = &result {
+            self.failed.insert(module, error.clone());
+        }
         Some((module, tag, result))
     }
 
     fn act(&mut self, file: (&'static str, u64), act: DiskAct) -> Result<Bytes, DiskError> {
         match act {
-            DiskAct::Append(_) if self.is_full => {
-                return Err(DiskError::Failed("no space left on device".to_owned()));
+            DiskAct::Append(bytes) if self.is_full => {
+                let some = self.rng.random_range(0..=bytes.len());
+                self.files.entry(file).or_default().bytes.extend(&bytes[..some]);
+                return Err(DiskError::Full("no space left on the simulated device".to_owned()));
             }
             DiskAct::Append(bytes) => self.files.entry(file).or_default().bytes.extend(bytes),
             DiskAct::Sync => {
@@ -128,12 +135,13 @@ impl Disk {
 }
 
 impl File {
-    fn crash(&mut self, rng: &mut Rng) {
+    fn lose_power(&mut self, rng: &mut Rng) {
         let kept = rng.random_range(self.synced..=self.bytes.len());
         self.bytes.truncate(kept);
         if rng.random_ratio(1, 2) {
-            let torn = rng.random_range(self.synced..=kept);
-            rng.fill_bytes(&mut self.bytes[torn..]);
+            let from = rng.random_range(self.synced..=kept);
+            let to = if rng.random_ratio(1, 2) { kept } else { rng.random_range(from..=kept) };
+            rng.fill_bytes(&mut self.bytes[from..to]);
         }
         self.synced = kept;
     }
@@ -147,13 +155,15 @@ mod tests {
         Disk::new(Rng::from_seed([seed; 32]))
     }
 
+    const TAG: Tag = Tag(7);
+
     /// Asks, and returns what came of it.
     fn ask(disk: &mut Disk, file: u64, act: DiskAct) -> Result<Bytes, DiskError> {
-        disk.ask(Time::ZERO, "diary", DiskWork { file, act, tag: 7 });
+        disk.ask(Time::ZERO, "diary", DiskWork { file, act, tag: TAG });
         let mut arrivals = Vec::new();
         disk.on_timer(Time::MAX, &mut Trace::new(), &mut arrivals);
         match arrivals.pop() {
-            Some(Arrival::Disk { module: "diary", tag: 7, result }) => result,
+            Some(Arrival::Disk { module: "diary", tag: TAG, result }) => result,
             other => panic!("{other:?}"),
         }
     }
@@ -179,56 +189,66 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_takes_nothing_that_was_synced_and_all_else_in_some_way() {
-        let (mut lengths, mut torn) = ([0; 4], 0);
-        for seed in 0..100 {
+    fn without_power_what_was_synced_stays_and_all_else_goes_in_some_way() {
+        let (mut lengths, mut torn, mut torn_within) = ([0; 4], 0, 0);
+        for seed in 0..=255 {
             let mut disk = disk(seed);
             append(&mut disk, b"abc");
             ask(&mut disk, 0, DiskAct::Sync).unwrap();
             append(&mut disk, b"def");
-            disk.crash(Time::MAX);
+            disk.end(Time::MAX);
+            disk.lose_power();
             let left = read(&mut disk, 0, 9);
             assert_eq!(left[..3], *b"abc", "seed {seed}");
             lengths[left.len() - 3] += 1;
-            torn += usize::from(!b"abcdef".starts_with(&left));
+            let is_torn = !b"abcdef".starts_with(&left);
+            torn += usize::from(is_torn);
+            torn_within += usize::from(is_torn && left.last() == b"abcdef"[..left.len()].last());
         }
         assert!(lengths.iter().all(|count| *count > 0), "{lengths:?}");
-        assert!(torn > 0);
+        assert!(torn > torn_within && torn_within > 0, "{torn} torn, {torn_within} not at the end");
     }
 
     #[test]
-    fn what_was_read_after_a_crash_may_be_gone_after_the_next() {
+    fn what_outlives_a_process_may_not_outlive_its_machine() {
         let is_gone = |seed| {
             let mut disk = disk(seed);
             append(&mut disk, b"abc");
-            disk.crash(Time::MAX);
-            let left = read(&mut disk, 0, 9);
-            disk.crash(Time::MAX);
-            left != read(&mut disk, 0, 9)
+            disk.end(Time::MAX);
+            assert_eq!(read(&mut disk, 0, 9), "abc");
+            disk.end(Time::MAX);
+            disk.lose_power();
+            read(&mut disk, 0, 9) != "abc"
         };
         assert!((0..100).any(is_gone));
     }
 
     #[test]
-    fn what_is_under_way_at_a_crash_is_not_done() {
+    fn what_is_under_way_when_the_process_goes_is_not_done() {
         let mut disk = disk(0);
         let act = DiskAct::Append("abc".into());
-        disk.ask(Time::ZERO, "diary", DiskWork { file: 0, act, tag: 1 });
-        disk.ask(Time::ZERO, "diary", DiskWork { file: 0, act: DiskAct::Sync, tag: 2 });
-        disk.crash(Time::ZERO);
+        disk.ask(Time::ZERO, "diary", DiskWork { file: 0, act, tag: TAG });
+        disk.ask(Time::ZERO, "diary", DiskWork { file: 0, act: DiskAct::Sync, tag: TAG });
+        disk.end(Time::ZERO);
         assert_eq!(disk.next_timer(), None);
         assert_eq!(read(&mut disk, 0, 9), "");
     }
 
     #[test]
-    fn whatever_is_asked_after_a_failure_fails_until_the_next_life() {
+    fn whatever_a_module_asks_after_a_failure_fails_until_the_next_life() {
         let mut disk = disk(0);
         disk.is_full = true;
         let full = ask(&mut disk, 0, DiskAct::Append("abc".into())).unwrap_err();
         disk.is_full = false;
         assert_eq!(ask(&mut disk, 0, DiskAct::Sync), Err(full));
-        disk.end();
-        append(&mut disk, b"abc");
-        assert_eq!(read(&mut disk, 0, 9), "abc");
+        let work = DiskWork { file: 0, act: DiskAct::Append("abc".into()), tag: TAG };
+        disk.ask(Time::ZERO, "log", work);
+        let mut arrivals = Vec::new();
+        disk.on_timer(Time::MAX, &mut Trace::new(), &mut arrivals);
+        let done = Arrival::Disk { module: "log", tag: TAG, result: Ok(Bytes::new()) };
+        assert_eq!(arrivals, [done], "another module's works go on");
+        disk.end(Time::MAX);
+        ask(&mut disk, 0, DiskAct::Sync).unwrap();
+        assert!(b"abc".starts_with(&read(&mut disk, 0, 9)), "a part of what failed may be there");
     }
 }

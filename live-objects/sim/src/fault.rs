@@ -9,8 +9,10 @@ use rand::seq::SliceRandom;
 /// Something done to a world. Nodes go by number.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fault {
-    /// A node's process is killed: it forgets all, and says nothing.
+    /// A node's process is killed: it forgets all, and says nothing. What it wrote to disk stays.
     Crash(usize),
+    /// A node's machine loses its power: as `Crash`, and the disk forgets what was not synced.
+    PowerLoss(usize),
     /// A node starts, in a new incarnation if it ran before.
     Start(usize),
     /// A node is asked to stop: it says good-bye first.
@@ -21,8 +23,10 @@ pub enum Fault {
     Slow(usize, Duration),
     /// From now on a node's clock gains so many parts per million (loses, if negative).
     Skew(usize, i32),
-    /// From now on a node's disk is full: what is appended fails. Or it is no more.
-    DiskFull(usize, bool),
+    /// From now on a node's disk is full: what is appended fails.
+    DiskFull(usize),
+    /// A node's disk has room again.
+    DiskRoom(usize),
     /// Nothing gets from any of the first to any of the second any more, but still the other way.
     CutOneWay(Vec<usize>, Vec<usize>),
     /// Nothing gets from any of the first to any of the second any more, nor back.

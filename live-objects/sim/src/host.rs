@@ -183,9 +183,15 @@ impl Host {
         let life = self.life.take();
         let life = life.unwrap_or_else(|| panic!("node {} does not run", self.index));
         let mut disk = life.wire.disk;
-        disk.crash(now);
+        disk.end(now);
         self.disk = Some(disk);
         self.record(now, What::Crashed);
+    }
+
+    /// As a crash, and the disk forgets what it may.
+    pub(crate) fn lose_power(&mut self, now: Time) {
+        self.crash(now);
+        self.disk.as_mut().expect("the node does not run any more").lose_power();
     }
 
     /// The modules say good-bye, then the process ends.
@@ -414,7 +420,7 @@ impl Host {
         for (to, packet) in life.wire.packets {
             self.send(now, to, packet, scene);
         }
-        life.wire.disk.end();
+        life.wire.disk.end(now);
         self.disk = Some(life.wire.disk);
         self.record(now, What::Stopped);
     }

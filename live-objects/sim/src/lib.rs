@@ -98,7 +98,7 @@
 //! same on every run and on any number of threads. Every byte passes through the codecs. Modules
 //! see what they would see on sockets: their own clock, their own part of the truth.
 //!
-//! Disks forget at a crash what was not synced, and tear what they half remember.
+//! Disks that lose their power forget what was not synced, and tear what they half remember.
 //!
 //! **Not here.** Bandwidth of the network (links have a bounded buffer, datagrams have not), and
 //! how long things take on a real processor.

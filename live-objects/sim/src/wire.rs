@@ -259,10 +259,13 @@ impl Driver for Wire {
             Via::Control => CONTROL,
             Via::Bulk => BULK,
         };
+        // All are asked, so that each that has no room tells when it has.
+        let mut is_full = false;
         for node in to.nodes() {
-            if self.link(*node).is_some_and(|end| !end.takes(lane, bytes.len())) {
-                return Err(Full);
-            }
+            is_full |= self.link(*node).is_some_and(|end| !end.takes(lane, bytes.len()));
+        }
+        if is_full {
+            return Err(Full);
         }
         for node in to.nodes() {
             self.send_message(*node, lane, bytes.clone());

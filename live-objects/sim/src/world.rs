@@ -141,6 +141,10 @@ impl World {
                 node = *index;
                 self.touch(node, |host, _| host.crash(now));
             }
+            Fault::PowerLoss(index) => {
+                node = *index;
+                self.touch(node, |host, _| host.lose_power(now));
+            }
             Fault::Start(index) => {
                 node = *index;
                 let (modules, seeds) = ((self.factory)(node), self.seeds.clone());
@@ -162,9 +166,10 @@ impl World {
                 node = *index;
                 self.touch(node, |host, _| host.clock.skew(now, *ppm));
             }
-            Fault::DiskFull(index, is_full) => {
+            Fault::DiskFull(index) | Fault::DiskRoom(index) => {
                 node = *index;
-                self.touch(node, |host, _| host.set_disk_full(*is_full));
+                let is_full = matches!(fault, Fault::DiskFull(_));
+                self.touch(node, |host, _| host.set_disk_full(is_full));
             }
             Fault::CutOneWay(from, to) => self.cuts.add(self.hosts.len(), from, to),
             Fault::Cut(from, to) => {

@@ -238,7 +238,7 @@ proptest! {
         let mut rig = Rig::founded();
         before.iter().for_each(|sale| rig.update(None, *sale));
         rig.hear(ReplicatedEvent::Freeze { cut: 1 });
-        prop_assert_eq!(rig.doorbell.answer().rings, [(rig.port.object(), Ring::Frozen)]);
+        prop_assert_eq!(rig.doorbell.rings(), [(rig.port.object(), Ring::Frozen)]);
         let mut offset = 0;
         for sale in after {
             rig.update(None, sale);

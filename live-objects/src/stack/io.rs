@@ -163,6 +163,12 @@ impl Io<'_> {
         self.own.poster.clone()
     }
 
+    /// The next of what was posted. What is left waits, and its engine with it once there is no
+    /// more room; nothing tells of it again.
+    pub fn next_post(&mut self) -> Option<Bytes> {
+        self.own.poster.next()
+    }
+
     /// This module's chance.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.own.rng
@@ -173,13 +179,15 @@ impl Io<'_> {
         self.desk.counts.add(name);
     }
 
-    /// This module has said good-bye: [`Input::Stop`] is answered.
+    /// This module has said good-bye: [`Input::Stop`] is answered. It hears of nothing more, its
+    /// engines are told so, and what it asked of the disk is done or not.
     ///
     /// # Panics
     /// If it was not asked to stop.
     pub fn stopped(&mut self) {
         assert_ne!(self.own.phase, Phase::Running, "a module stops when it is told to");
         self.own.phase = Phase::Stopped;
+        self.own.poster.close();
     }
 
     /// The object, unless it was closed, or closed and opened again, and the module is yet to hear.

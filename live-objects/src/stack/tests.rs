@@ -337,7 +337,15 @@ fn two_modules_with_one_tag_are_refused() {
         .expect("there are 65,536 tags, and more names");
     let modules: Vec<Box<dyn Module>> = vec![Box::new(module(first)), Box::new(module(second))];
     let refused = Stack::new(modules, &Rng::from_seed([7; 32])).err();
-    assert_eq!(refused, Some(LoadError { first, second }));
+    assert_eq!(refused, Some(LoadError::SameTag { first, second }));
+}
+
+#[test]
+fn a_module_is_called_by_what_a_folder_can_be() {
+    for name in ["", "Module", "raft_log", "../elsewhere"] {
+        let refused = Stack::new(vec![Box::new(module(name))], &Rng::from_seed([7; 32])).err();
+        assert_eq!(refused, Some(LoadError::Name(name)));
+    }
 }
 
 // Routing.
