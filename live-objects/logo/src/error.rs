@@ -57,6 +57,9 @@ pub enum OpenError {
         /// Why.
         error: RestoreError,
     },
+    /// The state's own code panicked.
+    #[error("{0}: the state's own code panicked while it took in the state of the others")]
+    Panicked(String),
     /// The node stopped meanwhile.
     #[error("{0}: the node has stopped")]
     Gone(String),
@@ -107,7 +110,11 @@ pub enum ReadError {
     /// What the others sent of it cannot be taken over, and what was there before is gone.
     #[error("there is no state: what the others sent of it cannot be restored here: {0}")]
     Broken(RestoreError),
-    /// That was so, and it is being sent again.
+    /// The state's own code panicked while it took something in. The object is closed: mend the
+    /// code, and open it anew.
+    #[error("there is no state: its own code panicked while it took in an update or the state")]
+    Panicked,
+    /// What the others sent could not be taken over, and is being sent again.
     #[error("there is no state yet: it is being restored; read it later")]
     Restoring,
 }

@@ -1,12 +1,14 @@
 //! Replicated states: every holder has a copy, and all copies go through the same updates.
 //!
 //! A task of the runtime takes in the object's events and applies updates to the copy; handles read
-//! it under a lock. What an update is answered is told when the update is stable.
+//! it under a lock. What an update is answered is told when the update is stable. A state whose own
+//! code panics while it takes something in may be half of one thing and half of another: it is read
+//! no more, and its object is closed. Code that panics while it reads has changed nothing.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use live_objects::{
@@ -43,6 +45,8 @@ struct Held<S: State> {
     view: Option<View>,
     /// Most of the others are out of reach.
     is_cut_off: bool,
+    /// Something is being taken in. Whoever sees it comes after a panic in the midst of that.
+    is_torn: bool,
 }
 
 /// What a task that waits for a change is told.
@@ -95,7 +99,8 @@ where
     /// What all members that applied the same updates have the same of: a hash of the state. None
     /// while the state is stale. It takes as long as writing the whole state does.
     pub fn hash(&self) -> Option<u64> {
-        self.copy.lock().replica.hash()
+        let held = self.copy.lock();
+        if held.is_torn { None } else { held.replica.hash() }
     }
 
     /// A watch on the state's changes from now on.
@@ -130,6 +135,9 @@ impl<S: State, G> Drop for Replicated<S, G> {
 impl<S: State> Copy<S> {
     fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, ReadError> {
         let held = self.lock();
+        if held.is_torn {
+            return Err(ReadError::Panicked);
+        }
         match (held.replica.state(), held.replica.broken()) {
             (Some(state), _) => {
                 Ok(Reading { value: read(state), is_stale: held.replica.is_stale() })
@@ -142,13 +150,13 @@ impl<S: State> Copy<S> {
     /// Takes in the object's events, in order, until there are none to come.
     async fn apply(&self, port: Port) {
         let mut changes = 0;
-        let mut closure = None;
+        let mut end = End { copy: self, port: &port, closure: None };
         while let Some(event) = poll_fn(|context| port.poll_next(context)).await {
             if let Event::Closed(why) = &event {
-                closure = Some(why.clone());
+                end.closure = Some(why.clone());
                 break;
             }
-            let answered = self.lock().on_event(&event);
+            let answered = self.lock().take_in(&event);
             for (waits, reply) in answered {
                 // Whoever asked may have gone.
                 let _ = waits.send(reply);
@@ -156,14 +164,27 @@ impl<S: State> Copy<S> {
             changes += 1;
             self.progress.send_replace(Progress::Changed(changes));
         }
-        // Nobody is to wait for an answer that does not come.
-        port.close();
-        self.lock().waiting.clear();
-        self.progress.send_replace(Progress::Closed(closure));
     }
 
     fn lock(&self) -> MutexGuard<'_, Held<S>> {
-        self.held.lock().expect("the state's own code panicked before")
+        // Whether a panic left it torn it says itself.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of what is taken in, however it comes: by a panic of the state's own code too. Nobody is
+/// to wait for an answer that does not come.
+struct End<'a, S: State> {
+    copy: &'a Copy<S>,
+    port: &'a Port,
+    closure: Option<Closure>,
+}
+
+impl<S: State> Drop for End<'_, S> {
+    fn drop(&mut self) {
+        self.port.close();
+        self.copy.lock().waiting.clear();
+        self.copy.progress.send_replace(Progress::Closed(self.closure.take()));
     }
 }
 
@@ -171,6 +192,13 @@ impl<S: State> Held<S> {
     /// Whether updates can be agreed on now.
     fn reaches_others(&self) -> bool {
         self.view.is_some() && !self.is_cut_off
+    }
+
+    fn take_in(&mut self, event: &Event) -> Vec<(oneshot::Sender<S::Reply>, S::Reply)> {
+        self.is_torn = true;
+        let answered = self.on_event(event);
+        self.is_torn = false;
+        answered
     }
 
     fn on_event(&mut self, event: &Event) -> Vec<(oneshot::Sender<S::Reply>, S::Reply)> {
@@ -211,6 +239,7 @@ where
             waiting: BTreeMap::new(),
             view: None,
             is_cut_off: false,
+            is_torn: false,
         };
         let progress = watch::Sender::new(Progress::Changed(0));
         let copy = Arc::new(Copy { held: Mutex::new(held), progress });
@@ -233,6 +262,7 @@ where
                 let name = name.to_string();
                 return Err(match closure {
                     Some(closure) => OpenError::Closed { name, closure },
+                    None if it.copy.lock().is_torn => OpenError::Panicked(name),
                     None => OpenError::Gone(name),
                 });
             }

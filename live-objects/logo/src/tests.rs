@@ -4,13 +4,14 @@ mod strangers;
 mod weak;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use live_objects::{Frozen, Map, Member, RestoreError, State};
 use tokio::time::timeout;
 
 use crate::prelude::{Agreed, Fifo, Members, Node, Replicated, Topic, TopicEvent, Total};
-use crate::{OpenError, SendError};
+use crate::{OpenError, ReadError, SendError};
 
 /// How often each word was counted.
 #[derive(Default)]
@@ -21,6 +22,7 @@ impl State for Words {
     type Reply = u64;
 
     fn apply(&mut self, _by: Member, word: String) -> u64 {
+        assert!(!word.is_empty(), "by a test: there is no such word");
         let count = self.0.get(&word).map_or(0, |count| *count) + 1;
         self.0.insert(word, count);
         count
@@ -108,6 +110,26 @@ async fn a_state_is_the_same_for_those_who_come_later() {
     }
     assert_eq!(soon(words.update(&"whale".to_owned())).await, Ok(3));
     assert_eq!(soon(later.update(&"whale".to_owned())).await, Err(SendError::Closed));
+}
+
+/// A state whose own code panics is closed at every holder, and nobody waits for its answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_panics_is_read_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, _other] = nodes(folder.path()).await;
+    let words: Replicated<Words> = soon(one.open("/words")).await.unwrap();
+    assert_eq!(soon(words.update(&"whale".to_owned())).await, Ok(1));
+    let words = Arc::new(words);
+    let reads = words.clone();
+    let panicked = tokio::spawn(async move { reads.read(|_| panic!("by the reader")).map(drop) });
+    assert!(panicked.await.is_err());
+    assert_eq!(soon(words.update(&"whale".to_owned())).await, Ok(2), "a reader tears nothing");
+    let (first, second) = ("".to_owned(), "whale".to_owned());
+    let both = async { tokio::join!(words.update(&first), words.update(&second)) };
+    assert_eq!(soon(both).await, (Err(SendError::Closed), Err(SendError::Closed)));
+    assert_eq!(words.read(|_| ()), Err(ReadError::Panicked));
+    assert_eq!(words.hash(), None);
+    assert_eq!(soon(words.update(&second)).await, Err(SendError::Closed));
 }
 
 /// Of two, the one with the lower id goes on alone; the other cannot know that it may.
