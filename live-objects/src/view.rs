@@ -59,11 +59,12 @@ impl View {
     }
 
     /// Whether these nodes can decide for the view: more than half of its members, or exactly half
-    /// and among them the one with the lowest id. Any two such sets share a member.
+    /// and among them the most senior. Any two such sets share a member. (Whoever is here for a
+    /// moment is a junior: its crash takes the quorum from no member that was alone before it.)
     pub fn is_quorum(&self, nodes: impl Fn(NodeId) -> bool) -> bool {
         let with = self.members.iter().filter(|member| nodes(member.node)).count() * 2;
-        let lowest = self.members.iter().map(|member| member.node).min();
-        with > self.members.len() || with == self.members.len() && lowest.is_some_and(nodes)
+        let senior = self.members.first().map(|member| member.node);
+        with > self.members.len() || with == self.members.len() && senior.is_some_and(nodes)
     }
 }
 
@@ -78,7 +79,16 @@ mod tests {
             incarnation: Incarnation::from_bytes([0; Incarnation::LEN]),
         };
         let epoch = Epoch { cluster: ClusterId::from_bytes([1; 16]), number: 1 };
-        View { epoch, members: (0..nodes).map(member).collect() }
+        // The senior does not have the lowest id.
+        View { epoch, members: (0..nodes).rev().map(member).collect() }
+    }
+
+    #[test]
+    fn the_senior_goes_on_without_its_junior() {
+        let view = view(2);
+        let [senior, junior] = [0, 1].map(|place| view.members[place].node);
+        assert!(view.is_quorum(|node| node == senior));
+        assert!(!view.is_quorum(|node| node == junior));
     }
 
     /// Every two sets that can decide share a member, and either a set or its rest can.

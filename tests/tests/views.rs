@@ -108,7 +108,7 @@ fn a_minority_installs_nothing_and_comes_back() {
     assert_eq!(last(&world, 3).members.len(), 5);
 }
 
-/// Of two halves, the one that holds the lowest id goes on.
+/// Of two halves, the one with the most senior member goes on.
 #[test]
 fn of_two_halves_one_goes_on() {
     let mut world = cluster(6, 4, None);

@@ -86,7 +86,14 @@ impl SendArgs {
     async fn work(&self, node: &Node, message: &Value) -> Result<(), Failure> {
         heard(node, self.name.as_str()).await?;
         let topic = node.open_dyn(self.name.as_str()).await?;
-        topic.send(message).await?;
+        match tokio::time::timeout(SENDING, topic.send_and_wait(message)).await {
+            Ok(sent) => sent?,
+            Err(_) => {
+                let seconds = SENDING.as_secs();
+                let why = format!("after {seconds} s not all members of {} have it", self.name);
+                return Err(Failure::new(why));
+            }
+        }
         let sent = json!({ "sent": self.name.as_str() });
         print(self.json, &sent, || format!("sent to {}", self.name));
         Ok(())
@@ -219,4 +226,6 @@ async fn table(node: &Node, name: &str, key: Option<&str>) -> Result<Value, Fail
     Ok(read.value)
 }
 
+/// How long a message may take to all members.
+const SENDING: Duration = Duration::from_secs(10);
 const ESTIMATING: Duration = Duration::from_secs(4);

@@ -5,7 +5,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use logo::{BestEffort, Topic, Total};
 use serde_json::Value;
 
 fn logo(runtime: &Path, arguments: &[&str]) -> Command {
@@ -73,6 +75,29 @@ fn a_table_is_set_and_got_and_explained() {
     assert_eq!(unknown.status.code(), Some(1));
     let error = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(error.contains("nobody has /nowhere open"), "{error}");
+}
+
+/// What `send` says was sent is heard, though it is gone at once.
+#[tokio::test]
+async fn what_is_sent_is_heard() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let folder = runtime.path().join("logo/place");
+    let node = logo::Node::local_at(&folder, Vec::new()).await.expect("it founds");
+    let ordered: Topic<String, Total> = node.open("/words").await.expect("a topic");
+    let weak: Topic<String, BestEffort> = node.open("/news").await.expect("a topic");
+    for number in 0..3 {
+        for name in ["/words", "/news"] {
+            let (runtime, text) = (runtime.path().to_owned(), format!("\"{number}\""));
+            let send =
+                move || told(&runtime, &["send", "--cluster", "place", name, &text, "--json"]);
+            let sent = tokio::task::spawn_blocking(send).await.expect("it is sent");
+            assert_eq!(sent[0]["sent"], name);
+        }
+        let heard = async { [ordered.next_message().await, weak.next_message().await] };
+        let heard = tokio::time::timeout(Duration::from_secs(30), heard).await;
+        assert_eq!(heard.expect("in time"), [Some(number.to_string()), Some(number.to_string())]);
+    }
+    node.stop().await;
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! and the schema that the type has. JSON is then transcoded to the very bytes that a Rust program
 //! would have sent, and back.
 
-use live_objects::{Command, Event, Kind, ObjectType, Schema, TopicEvent};
+use live_objects::{Command, Delivery, Event, Kind, ObjectType, Schema, TopicEvent};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -36,6 +36,25 @@ impl Dynamic {
         let bytes = schema.encode_json(message);
         let bytes = bytes.map_err(|error| DynamicError::Message(error.to_string()))?;
         Ok(self.channel.send(Command::Send(bytes.into())).await?)
+    }
+
+    /// Sends a message, and waits until every member of the view holds it; of a best-effort topic,
+    /// until this node has passed it on. Events that come meanwhile are passed over.
+    pub async fn send_and_wait(&self, message: &Value) -> Result<(), DynamicError> {
+        let number = self.send(message).await?;
+        let is_best_effort = self.ty.properties.delivery == Delivery::BestEffort;
+        loop {
+            match self.channel.next().await.ok_or(SendError::Closed)? {
+                Event::Topic(TopicEvent::Stable { message }) if message >= number => break,
+                Event::Topic(TopicEvent::Message { own, .. })
+                    if is_best_effort && own == Some(number) =>
+                {
+                    break;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The next event, as JSON with one key that says what it is; none when there are none to come.

@@ -76,7 +76,8 @@ pub enum UnknownName {
     State(Name),
 }
 
-/// Why something was not said to an object. Nothing was sent.
+/// Why something was not said to an object, or has no answer. Nothing was sent, but for
+/// [`SendError::Unanswered`] and for what was waited for when the object was closed.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum SendError {
     /// There is no room: the object's module takes no faster. Only of calls that do not wait.
@@ -93,6 +94,10 @@ pub enum SendError {
         /// How long it may be.
         bytes_max: usize,
     },
+    /// The update was made, by all who hold the state, while this node was cut off from them: what
+    /// it was answered is lost.
+    #[error("the update was made, but its answer was lost: this node was cut off meanwhile")]
+    Unanswered,
     /// It cannot be written as bytes.
     #[error("the message cannot be written as bytes: {0}")]
     Unwritable(String),

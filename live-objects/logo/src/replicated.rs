@@ -41,13 +41,16 @@ struct Copy<S: State> {
 struct Held<S: State> {
     replica: Replica<S>,
     /// Who waits for the answer to which command.
-    waiting: BTreeMap<u64, oneshot::Sender<S::Reply>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Answer<S>>>,
     view: Option<View>,
     /// Most of the others are out of reach.
     is_cut_off: bool,
     /// Something is being taken in. Whoever sees it comes after a panic in the midst of that.
     is_torn: bool,
 }
+
+/// What an update is answered: none if that was lost, though the update was made.
+type Answer<S> = Option<<S as State>::Reply>;
 
 /// What a task that waits for a change is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,11 +77,12 @@ where
     /// the order, by every member of the view. Whoever survives has applied it or will.
     ///
     /// If this node is cut off while it waits, it waits until the node is back; the update is then
-    /// made, once. If it is cut off already, the answer is [`SendError::NoPrimary`] and nothing was
-    /// done.
+    /// made, once. If it was made without this node, whose state came from the others then, the
+    /// answer is [`SendError::Unanswered`]. If it is cut off already, the answer is
+    /// [`SendError::NoPrimary`] and nothing was done.
     pub async fn update(&self, update: &S::Update) -> Result<S::Reply, SendError> {
         let answer = self.send(encode(update)?).await?;
-        answer.await.map_err(|_| SendError::Closed)
+        answer.await.map_err(|_| SendError::Closed)?.ok_or(SendError::Unanswered)
     }
 
     /// Makes an update when there is room, and returns without waiting for the answer.
@@ -108,7 +112,7 @@ where
         Watch { progress: self.copy.progress.subscribe() }
     }
 
-    async fn send(&self, bytes: Bytes) -> Result<oneshot::Receiver<S::Reply>, SendError> {
+    async fn send(&self, bytes: Bytes) -> Result<oneshot::Receiver<Answer<S>>, SendError> {
         let mut command = Some(Command::Update(bytes));
         poll_fn(|context| {
             // The answer cannot come before it is known who waits for it.
@@ -194,14 +198,14 @@ impl<S: State> Held<S> {
         self.view.is_some() && !self.is_cut_off
     }
 
-    fn take_in(&mut self, event: &Event) -> Vec<(oneshot::Sender<S::Reply>, S::Reply)> {
+    fn take_in(&mut self, event: &Event) -> Vec<(oneshot::Sender<Answer<S>>, Answer<S>)> {
         self.is_torn = true;
         let answered = self.on_event(event);
         self.is_torn = false;
         answered
     }
 
-    fn on_event(&mut self, event: &Event) -> Vec<(oneshot::Sender<S::Reply>, S::Reply)> {
+    fn on_event(&mut self, event: &Event) -> Vec<(oneshot::Sender<Answer<S>>, Answer<S>)> {
         match event {
             Event::Replicated(ReplicatedEvent::View(view)) => {
                 self.view = Some(view.clone());
@@ -212,10 +216,16 @@ impl<S: State> Held<S> {
             Event::Replicated(ReplicatedEvent::Reached) => self.is_cut_off = false,
             _ => {}
         }
-        let answered = self.replica.on_event(event).into_iter();
+        let mut answered = Vec::new();
+        for (number, reply) in self.replica.on_event(event) {
+            answered.extend(self.waiting.remove(&number).map(|waits| (waits, Some(reply))));
+        }
+        if let Event::Replicated(ReplicatedEvent::Stable { message }) = event {
+            let later = self.waiting.split_off(&(message + 1));
+            let unanswered = std::mem::replace(&mut self.waiting, later);
+            answered.extend(unanswered.into_values().map(|waits| (waits, None)));
+        }
         answered
-            .filter_map(|(number, reply)| Some((self.waiting.remove(&number)?, reply)))
-            .collect()
     }
 }
 
@@ -287,5 +297,45 @@ impl Watch {
             Progress::Changed(_) => Ok(()),
             Progress::Closed(closure) => Err(closure.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Node, Table};
+    use live_objects::Spec;
+
+    /// A node that is back gets the state of the others, in which its update was made: it cannot
+    /// know what it was answered, and nobody is to wait for that.
+    #[tokio::test]
+    async fn an_update_that_was_made_elsewhere_has_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::local_at(&folder.path().join("cluster"), Vec::new()).await.unwrap();
+        let spec = Spec::new("/config".parse().unwrap(), ObjectType::replicated());
+        let port = node.open_port(spec).await.unwrap();
+        let mut held = Held {
+            replica: Replica::new(port, Table::default),
+            waiting: BTreeMap::new(),
+            view: None,
+            is_cut_off: false,
+            is_torn: false,
+        };
+        let mut answers = Vec::new();
+        for number in 0..3 {
+            let (answer, answered) = oneshot::channel();
+            held.waiting.insert(number, answer);
+            answers.push(answered);
+        }
+        let stable = ReplicatedEvent::Stable { message: 1 };
+        for event in [ReplicatedEvent::Founded, ReplicatedEvent::Outside, stable] {
+            for (waits, answer) in held.take_in(&Event::Replicated(event)) {
+                assert!(waits.send(answer).is_ok());
+            }
+        }
+        let told = answers.iter_mut().map(|answer| answer.try_recv().map(|it| it.is_none()));
+        let told: Vec<_> = told.map(Result::ok).collect();
+        assert_eq!(told, [Some(true), Some(true), None], "the third is not stable");
+        node.stop().await;
     }
 }

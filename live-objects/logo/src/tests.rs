@@ -132,12 +132,11 @@ async fn a_state_that_panics_is_read_no_more() {
     assert_eq!(soon(words.update(&second)).await, Err(SendError::Closed));
 }
 
-/// Of two, the one with the lower id goes on alone; the other cannot know that it may.
+/// Of two, the senior goes on alone; the other cannot know that it may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_cut_off_reads_what_is_stale_and_updates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut nodes = Vec::from(nodes(folder.path()).await);
-    nodes.sort_by_key(|node| node.member().node);
     let mut states: Vec<Replicated<Words>> = Vec::new();
     for node in &nodes {
         states.push(soon(node.open("/words")).await.unwrap());

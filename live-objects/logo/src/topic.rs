@@ -90,7 +90,8 @@ pub enum TopicEvent<T> {
 }
 
 impl<T: Live, G: Promise> Topic<T, G> {
-    /// Sends a message, when there is room. Returns its number among those sent: 0, 1, 2, …
+    /// Sends a message, when there is room. Returns its number among those sent: 0, 1, 2, … Until
+    /// [`TopicEvent::Stable`] tells that all hold it, it goes with this handle and with its node.
     pub async fn send(&self, message: &T) -> Result<u64, SendError> {
         self.channel.send(Command::Send(encode(message)?)).await
     }
