@@ -88,15 +88,7 @@ impl CertArgs {
     async fn work(self) -> Result<ExitCode, Failure> {
         match self {
             Self::New { folder, json } => {
-                if folder.join("ca.key").exists() {
-                    let why = format!(
-                        "{} holds an authority already: name another folder, or give it a new key \
-                         with `logo cert rotate`",
-                        folder.display()
-                    );
-                    return Err(Failure::new(why));
-                }
-                Authority::create().save(&folder)?;
+                Authority::found(&folder)?;
                 let path = folder.display().to_string();
                 print(json, &json!({ "authority": path }), || format!("an authority in {path}"));
             }
@@ -140,28 +132,19 @@ impl CertArgs {
 }
 
 fn sign(authority: &Path, folder: &Path, again: bool) -> Result<Identity, Failure> {
-    let is_there = folder.join("node.key").exists();
-    let place = folder.display();
-    if is_there && !again {
-        let why = format!(
-            "{place} holds an identity already: name another folder, or keep its key with --again"
-        );
-        return Err(Failure::new(why));
+    let issuer = Authority::load(authority)?;
+    if !again {
+        return Ok(issuer.sign_into(authority, folder)?);
     }
-    if again && !is_there {
+    if !folder.join("node.key").exists() {
+        let place = folder.display();
         let why = format!(
             "{place} has no node.key to sign again for: name the folder of a node, or leave out \
              --again for a new one"
         );
         return Err(Failure::new(why));
     }
-    let issuer = Authority::load(authority)?;
-    let identity = match again {
-        true => issuer.sign_again(authority, folder)?,
-        false => issuer.sign(authority)?,
-    };
-    identity.save(folder)?;
-    Ok(identity)
+    Ok(issuer.sign_again_into(authority, folder)?)
 }
 
 fn node_id(text: &str) -> Result<NodeId, String> {

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use self::conductor::{Play, Script};
 use self::screen::Screen;
+use crate::join;
 
 /// What is played.
 #[derive(Args)]
@@ -121,12 +122,12 @@ impl Demo {
         let (outcome, wrong) = outcome(play);
         if self.json {
             let line = serde_json::to_string(&outcome).expect("an outcome is plain data");
-            println!("{line}");
+            let _ = join::line(&line);
         } else {
-            print!("{}", told(&outcome, play));
+            let _ = join::line(told(&outcome, play).trim_end());
         }
-        wrong.iter().for_each(|wrong| eprintln!("wrong: {wrong}"));
-        if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        wrong.iter().for_each(|wrong| join::complain(&format!("wrong: {wrong}")));
+        join::ended(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
 }
 
@@ -213,7 +214,7 @@ fn told(outcome: &Outcome, play: &Play) -> String {
 }
 
 fn fail(why: &str, code: u8) -> ExitCode {
-    eprintln!("{why}");
+    join::complain(why);
     ExitCode::from(code)
 }
 

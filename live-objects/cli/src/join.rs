@@ -2,23 +2,25 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
-use logo::{Founding, Identity, Node, Options, StartError};
+use logo::{FolderError, Founding, Identity, Node, Options, StartError};
 use serde_json::Value;
 
+use crate::interrupt::Interrupt;
 use crate::renewal::Renewal;
 
 /// Which cluster.
 #[derive(Args)]
 pub(crate) struct Cluster {
     /// The cluster of this user on this machine, whose nodes find each other by themselves.
-    #[arg(long, default_value = "default", value_name = "NAME")]
+    #[arg(long, default_value = "default", value_name = "NAME", conflicts_with = "listen")]
     cluster: String,
     /// A cluster across machines: where this node listens. Off loopback it needs an identity.
     #[arg(long, value_name = "ADDRESS")]
@@ -41,22 +43,31 @@ pub(crate) struct Stay {
     #[arg(long, requires = "listen", conflicts_with = "expect")]
     found: bool,
     /// Found the cluster together with others that expect as many nodes.
-    #[arg(long, value_name = "NODES", requires = "listen")]
+    #[arg(long, value_name = "NODES", requires = "listen",
+        value_parser = clap::value_parser!(u16).range(1..=MEMBERS_MAX))]
     expect: Option<u16>,
 }
 
 impl Cluster {
-    /// Does some work with a node that looks at the cluster, and says good-bye however that ends:
-    /// else the others would take it for crashed.
+    /// Does some work with a node that looks at the cluster, and says good-bye however that ends,
+    /// also if it is interrupted: else the others would take it for crashed.
     pub(crate) fn visit(&self, work: impl AsyncFnOnce(&Node) -> Result<(), Failure>) -> ExitCode {
         run(async {
-            let node = self.enter().await?;
-            let done = match self.meet(&node).await {
-                Ok(()) => work(&node).await,
-                Err(failure) => Err(failure),
+            let mut interrupt = Interrupt::listen()?;
+            let node = tokio::select! {
+                node = self.enter() => node?,
+                code = interrupt.interrupted() => return Ok(code.into()),
             };
-            node.stop().await;
-            done.map(|()| ExitCode::SUCCESS)
+            let work = async {
+                self.meet(&node).await?;
+                work(&node).await
+            };
+            let done = tokio::select! {
+                done = work => done.map(|()| ExitCode::SUCCESS),
+                code = interrupt.interrupted() => Ok(code.into()),
+            };
+            interrupt.stop(node).await;
+            done
         })
     }
 
@@ -116,17 +127,26 @@ impl Cluster {
 /// Why a command did not do what it was to do.
 pub(crate) struct Failure {
     why: String,
+    code: ExitCode,
 }
 
 impl Failure {
     pub(crate) fn new(why: impl Display) -> Self {
-        Self { why: why.to_string() }
+        Self { why: why.to_string(), code: ExitCode::FAILURE }
     }
 
     /// Says so, and with which code the command ends.
     pub(crate) fn tell(self) -> ExitCode {
-        eprintln!("{}", self.why);
-        ExitCode::FAILURE
+        complain(&self.why);
+        self.code
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let is_usage = matches!(error, StartError::Folder(FolderError::Name(_)));
+        let code = if is_usage { NOT_UNDERSTOOD.into() } else { ExitCode::FAILURE };
+        Self { code, ..Self::new(error) }
     }
 }
 
@@ -141,7 +161,6 @@ macro_rules! failures {
 }
 
 failures!(
-    StartError,
     logo::OpenError,
     logo::SendError,
     logo::SetError,
@@ -154,8 +173,13 @@ failures!(
     std::io::Error
 );
 
-/// Runs a command's work to its end.
+/// Runs a command's work to its end. It fails if something of what it said could not be written.
 pub(crate) fn run(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
+    ended(run_unheard(work))
+}
+
+/// Runs a command's work to its end, whether or not what it says can be written.
+pub(crate) fn run_unheard(work: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("the system lets a runtime start");
     let ended = runtime.block_on(work);
@@ -163,17 +187,44 @@ pub(crate) fn run(work: impl Future<Output = Result<ExitCode, Failure>>) -> Exit
     ended.unwrap_or_else(Failure::tell)
 }
 
-/// One line of JSON, or what it means in words.
+/// How a command ends that would end with this code: not well if it could not say something.
+pub(crate) fn ended(code: ExitCode) -> ExitCode {
+    let Some(error) = UNSAID.get() else { return code };
+    let why = format!(
+        "what the command has to say could not be written to the standard output ({error}): send \
+         it where there is room"
+    );
+    Failure::new(why).tell()
+}
+
+/// One line of JSON, or what it means in words. The command goes on if that cannot be written.
 pub(crate) fn print(json: bool, value: &Value, words: impl FnOnce() -> String) {
-    // A node goes on when nobody reads what it says any more.
     let _ = line(&if json { value.to_string() } else { words() });
 }
 
-/// One line, whole. An error if nobody reads any more.
+/// One line, whole. An error if nobody reads any more, or if it could not be written: the command
+/// is to [end](ended) with that.
 pub(crate) fn line(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    // Who stops reading has read enough.
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = UNSAID.set(error.to_string());
+    }
+    written
 }
 
+/// One line for the user beside the result, on standard error, if anybody reads that.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The first error of what was to be said on standard output.
+static UNSAID: OnceLock<String> = OnceLock::new();
+
+/// A view has no more members than that.
+const MEMBERS_MAX: i64 = 1_024;
+const NOT_UNDERSTOOD: u8 = 2;
 const MEETING: Duration = Duration::from_secs(10);

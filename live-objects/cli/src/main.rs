@@ -4,16 +4,19 @@
 //! `--json` the last line of standard output is one JSON object; progress goes to standard error.
 //!
 //! Exit codes: 0 all is well; 1 the work was done and something was wrong with what it showed; 2
-//! the command was not understood.
+//! the command was not understood; 130 and 143 it was interrupted, by ^C or SIGTERM, before it was
+//! done. A node that stays is done when it is interrupted.
 
 mod cert;
 mod demo;
+mod interrupt;
 mod join;
 mod names;
 mod node;
 mod objects;
 mod renewal;
 mod sim;
+mod standing;
 
 use std::process::ExitCode;
 
@@ -22,7 +25,8 @@ use clap::{Parser, Subcommand};
 /// Live objects: gossip and virtual synchrony under one roof.
 #[derive(Parser)]
 #[command(name = "logo", version, about, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 all is well, 1 something was wrong, 2 not understood.")]
+#[command(after_help = "Exit codes: 0 all is well, 1 something was wrong, 2 not understood, \
+                       130 interrupted, 143 terminated.")]
 struct Logo {
     #[command(subcommand)]
     command: Command,
@@ -43,6 +47,9 @@ enum Command {
     /// Without more, it is one of this user's nodes on this machine, which find each other. Across
     /// machines it needs an identity, an address and seeds. When the identity's files change, it
     /// goes on with what they say, and tells so; if they are broken, with what it has.
+    ///
+    /// It tells when it is cut off from most of the others or in no view for three seconds, when it
+    /// is back, and when it hears of a cluster that was founded apart from its own.
     ///
     /// Example: logo node --table /config
     Node(node::NodeArgs),

@@ -1,15 +1,19 @@
 //! `logo node` and `logo members`: a node that stays, and who is there.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use live_objects::{Departure, Member, MembersEvent};
+use live_objects::{Departure, Member, MembersEvent, Name};
 use logo::{Agreed, Identity, Members, Node, Replicated, Table};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::join::{self, Cluster, Failure, Stay, print};
-use crate::renewal;
+use crate::interrupt::Interrupt;
+use crate::join::{self, Cluster, Failure, Stay, line, print};
+use crate::renewal::{self, Renewal};
+use crate::standing::{Place, Standing};
 
 /// A node that stays.
 #[derive(Args)]
@@ -21,7 +25,7 @@ pub(crate) struct NodeArgs {
     /// Hold a replicated table of texts, which `logo get` and `logo set` use; may be given more
     /// than once.
     #[arg(long = "table", value_name = "NAME")]
-    tables: Vec<String>,
+    tables: Vec<Name>,
     /// Tell what happens as lines of JSON.
     #[arg(long)]
     json: bool,
@@ -45,38 +49,77 @@ pub(crate) struct MembersArgs {
 
 impl NodeArgs {
     pub(crate) fn run(self) -> ExitCode {
-        join::run(self.work())
+        // A node goes on, and ends well, when nobody reads what it says.
+        join::run_unheard(self.work())
     }
 
     async fn work(self) -> Result<ExitCode, Failure> {
+        let mut interrupt = Interrupt::listen()?;
         let mut renewal = self.cluster.renewal()?;
-        let node = self.cluster.stay(&self.stay).await?;
+        let node = tokio::select! {
+            node = self.cluster.stay(&self.stay) => node?,
+            _ = interrupt.interrupted() => return Ok(ExitCode::SUCCESS),
+        };
         let (id, address) = (node.member().node.to_string(), node.address());
         let started = json!({ "node": id, "address": address.to_string() });
         print(self.json, &started, || format!("node {id} listens at {address}"));
+        let done = tokio::select! {
+            done = self.serve(&node, &mut renewal) => done,
+            _ = interrupt.interrupted() => {
+                print(self.json, &json!({ "stops": id }), || "says good-bye".to_owned());
+                Ok(())
+            }
+        };
+        interrupt.stop(node).await;
+        done.map(|()| ExitCode::SUCCESS)
+    }
+
+    /// Holds the tables and tells what happens, for as long as the node runs.
+    async fn serve(&self, node: &Node, renewal: &mut Option<Renewal>) -> Result<(), Failure> {
         let mut members: Members = node.open("/.logo/members").await?;
+        let mut agreed: Members<Agreed> = node.open("/.logo/agreed").await?;
         let mut tables: Vec<Replicated<Table>> = Vec::new();
         for name in &self.tables {
-            tables.push(node.open(name).await?);
-            print(self.json, &json!({ "table": name }), || format!("holds {name}"));
+            tables.push(node.open(name.as_str()).await?);
+            print(self.json, &json!({ "table": name.as_str() }), || format!("holds {name}"));
         }
+        let mut standing = Standing::default();
         loop {
-            tokio::select! {
-                event = members.next() => match event {
-                    Some(event) => tell(self.json, &event),
-                    None => return Err(Failure::new("the node has stopped")),
-                },
-                seen = renewal::next(&mut renewal) => self.renew(&node, seen).await,
-                asked = tokio::signal::ctrl_c() => {
-                    asked?;
-                    break;
+            if let Some(place) = standing.news(Instant::now()) {
+                self.tell_place(place, standing.view());
+            }
+            let event = tokio::select! {
+                event = members.next() => event,
+                event = agreed.next() => event,
+                () = standing.lasts() => continue,
+                seen = renewal::next(renewal) => {
+                    self.renew(node, seen).await;
+                    continue;
                 }
+            };
+            let event = event.ok_or_else(|| Failure::new("the node has stopped"))?;
+            standing.note(&event);
+            // Of views only those are told of that the node is not in any more, and is in again.
+            if !matches!(event, MembersEvent::View(_) | MembersEvent::Outside) {
+                let _ = tell(self.json, &event);
             }
         }
-        print(self.json, &json!({ "stops": id }), || "says good-bye".to_owned());
-        drop(tables);
-        node.stop().await;
-        Ok(ExitCode::SUCCESS)
+    }
+
+    fn tell_place(&self, place: Place, view: Option<u64>) {
+        match place {
+            Place::In => print(self.json, &json!({ "back": true, "view": view }), || {
+                let number = view.map_or_else(String::new, |number| format!(" {number}"));
+                format!("back in view{number}, with most of its members in reach")
+            }),
+            Place::CutOff => print(self.json, &json!({ "cut_off": true, "view": view }), || {
+                "cut off from most of the others: nothing is agreed on until they are back"
+                    .to_owned()
+            }),
+            Place::Outside => {
+                let _ = tell(self.json, &MembersEvent::Outside);
+            }
+        }
     }
 
     /// Goes on with the identity that is now in the files, if it can be used.
@@ -112,11 +155,12 @@ impl MembersArgs {
             tokio::time::sleep(SETTLING).await;
             let others: Vec<_> =
                 members.now().into_iter().filter(|it| *it != node.member()).collect();
-            print(self.json, &roster(&others), || words(&others));
+            let mut told = say(self.json, &roster(&others), &words(&others));
             while self.watch
+                && told.is_ok()
                 && let Some(event) = members.next().await
             {
-                tell(self.json, &event);
+                told = tell(self.json, &event);
             }
         }
         Ok(())
@@ -124,18 +168,16 @@ impl MembersArgs {
 
     async fn tell_views(&self, members: &mut Members<Agreed>) -> Result<(), Failure> {
         loop {
-            let event = tokio::time::timeout(VIEW, members.next()).await;
-            match event {
-                Ok(Some(event @ MembersEvent::View(_))) => {
-                    tell(self.json, &event);
-                    if !self.watch {
-                        return Ok(());
-                    }
-                }
-                Ok(Some(event)) => tell(self.json, &event),
+            let event = match tokio::time::timeout(VIEW, members.next()).await {
+                Ok(Some(event)) => event,
                 Ok(None) => return Err(Failure::new("the node has stopped")),
-                Err(_) if self.watch => {}
+                Err(_) if self.watch => continue,
                 Err(_) => return Err(Failure::new("no primary partition is in reach")),
+            };
+            let is_told = tell(self.json, &event).is_ok();
+            let is_last = !self.watch && matches!(event, MembersEvent::View(_));
+            if is_last || !is_told {
+                return Ok(());
             }
         }
     }
@@ -151,7 +193,7 @@ fn words(members: &[Member]) -> String {
     format!("{} members\n{}", nodes.len(), nodes.join("\n"))
 }
 
-fn tell(json: bool, event: &MembersEvent) {
+fn tell(json: bool, event: &MembersEvent) -> io::Result<()> {
     let of = |what: &str, member: &Member| {
         let node = member.node.to_string();
         (json!({ what: node }), format!("{what} {node}"))
@@ -175,7 +217,11 @@ fn tell(json: bool, event: &MembersEvent) {
             (json!({ "foreign": node }), text)
         }
     };
-    print(json, &value, || text);
+    say(json, &value, &text)
+}
+
+fn say(json: bool, value: &Value, text: &str) -> io::Result<()> {
+    if json { line(&value.to_string()) } else { line(text) }
 }
 
 const SETTLING: Duration = Duration::from_secs(1);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use live_objects::{Command, Kind, Listing, Name, ObjectType, Share, Spec};
-use logo::{Node, Object, Replicated, Table, TableUpdate};
+use logo::{Node, Object, Reading, Replicated, Table, TableUpdate};
 use serde_json::{Value, json};
 
-use crate::join::{Cluster, Failure, line, print};
+use crate::join::{Cluster, Failure, complain, line, print};
 use crate::names::{found, heard};
 
 /// What to send.
@@ -49,7 +49,8 @@ pub(crate) struct GetArgs {
     key: Option<String>,
     #[command(flatten)]
     cluster: Cluster,
-    /// Tell it as JSON.
+    /// Tell it as JSON. If it is a table's state of before, because no majority is in reach, it is
+    /// told as {"stale": true, "value": …}.
     #[arg(long)]
     json: bool,
 }
@@ -106,8 +107,15 @@ impl WatchArgs {
     }
 
     async fn work(&self, node: &Node) -> Result<(), Failure> {
-        heard(node, self.name.as_str()).await?;
-        let object = node.open_dyn(self.name.as_str()).await?;
+        let name = &self.name;
+        if found(node, name).await?.kind == Kind::Directory {
+            let why = format!(
+                "{name} is a directory: a topic or an aggregate can be watched, and what a \
+                 directory lists can be had with `logo get {name}`"
+            );
+            return Err(Failure::new(why));
+        }
+        let object = node.open_dyn(name.as_str()).await?;
         let mut left = self.count;
         while left != Some(0)
             && let Some(event) = object.next().await
@@ -131,18 +139,25 @@ impl GetArgs {
     async fn work(&self, node: &Node) -> Result<(), Failure> {
         let (name, key) = (&self.name, self.key.as_deref());
         let ty = found(node, name).await?;
+        let mut is_stale = false;
         let value = match &ty.kind {
             Kind::Aggregate(_) => estimate(node, name.as_str()).await?,
             Kind::Directory => listings(node, name.clone(), ty, key).await?,
             Kind::Replicated if ty == Replicated::<Table>::object_type() => {
-                table(node, name.as_str(), key).await?
+                let read = table(node, name.as_str(), key).await?;
+                is_stale = read.is_stale;
+                read.value
             }
             _ => return Err(Failure::new(format!("{name} is a {ty}: watch it, do not get it"))),
         };
+        if is_stale && (!self.json || value.is_null()) {
+            complain(&format!("{name} is read as it was before: no majority is in reach now"));
+        }
         if value.is_null() {
             return Err(Failure::new(format!("{} holds nothing of that", self.name)));
         }
-        print(self.json, &value, || match &value {
+        let told = answer(&value, is_stale);
+        print(self.json, &told, || match &value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
@@ -185,6 +200,11 @@ impl SetArgs {
     }
 }
 
+/// What was got, as JSON.
+fn answer(value: &Value, is_stale: bool) -> Value {
+    if is_stale { json!({ "stale": true, "value": value }) } else { value.clone() }
+}
+
 /// What is known of an aggregate, once it had time to be known here.
 async fn estimate(node: &Node, name: &str) -> Result<Value, Failure> {
     let aggregate = node.open_dyn(name).await?;
@@ -217,15 +237,26 @@ async fn listings(
     Ok(if told.is_empty() { Value::Null } else { told.into() })
 }
 
-async fn table(node: &Node, name: &str, key: Option<&str>) -> Result<Value, Failure> {
+async fn table(node: &Node, name: &str, key: Option<&str>) -> Result<Reading<Value>, Failure> {
     let table: Replicated<Table> = node.open(name).await?;
-    let read = table.read(|table| match key {
+    Ok(table.read(|table| match key {
         Some(key) => table.get(key).map_or(Value::Null, Value::from),
         None => table.iter().map(|(key, text)| (key.to_owned(), Value::from(text))).collect(),
-    })?;
-    Ok(read.value)
+    })?)
 }
 
 /// How long a message may take to all members.
 const SENDING: Duration = Duration::from_secs(10);
 const ESTIMATING: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stale_is_told_apart() {
+        let blue = Value::from("blue");
+        assert_eq!(answer(&blue, false), blue);
+        assert_eq!(answer(&blue, true), json!({ "stale": true, "value": "blue" }));
+    }
+}

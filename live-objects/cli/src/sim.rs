@@ -16,6 +16,8 @@ use live_objects_sim::{Network, SeedReport, SwarmReport, World, swarm};
 use rand::RngExt;
 use serde::Serialize;
 
+use crate::join;
+
 /// Which story.
 #[derive(Subcommand)]
 pub(crate) enum Scenario {
@@ -170,27 +172,29 @@ impl SwarmArgs {
         let told = |seed| {
             let world = story(seed);
             if self.history {
-                world.history().iter().for_each(|record| println!("{record}"));
+                world.history().iter().for_each(|record| {
+                    let _ = join::line(&record.to_string());
+                });
             }
             world
         };
         let report = swarm(seeds, self.threads, told, |report| {
             if !is_rich(report) {
                 poor.fetch_add(1, Ordering::Relaxed);
-                eprintln!("seed {} is poor: {}", report.seed, Richness(report));
+                join::complain(&format!("seed {} is poor: {}", report.seed, Richness(report)));
             }
             let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
             let seconds = begin.elapsed().as_secs();
             let is_due = |told: u64| (told + PROGRESS_SECONDS <= seconds).then_some(seconds);
             if told_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
-                eprintln!("{ended} of {count} seeds, {seconds} s");
+                join::complain(&format!("{ended} of {count} seeds, {seconds} s"));
             }
         });
         let mut summary = self.summary(scenario, options, report, begin.elapsed().as_secs_f64());
         summary.poor = poor.into_inner();
         summary.print(self.json);
         let is_bad = summary.first_bad.is_some() || summary.poor > 0;
-        if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        join::ended(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     fn summary(
@@ -233,23 +237,26 @@ impl SwarmArgs {
 impl Summary {
     fn print(&self, json: bool) {
         if json {
-            println!("{}", serde_json::to_string(self).expect("a summary is plain data"));
+            let _ = join::line(&serde_json::to_string(self).expect("a summary is plain data"));
             return;
         }
         let Self { scenario, nodes, seeds, violations, stuck, .. } = self;
-        println!("{scenario}: {seeds} seeds of {nodes} nodes in {} s", self.seconds);
-        println!("  what must not happen: {violations} seeds");
-        println!("  stuck at the end:     {stuck} seeds");
-        println!("  lost their quorum:    {} seeds", self.lost);
-        println!("  proved too little:    {} seeds", self.poor);
-        println!(
+        let _ = join::line(&format!(
+            "{scenario}: {seeds} seeds of {nodes} nodes in {} s",
+            self.seconds
+        ));
+        let _ = join::line(&format!("  what must not happen: {violations} seeds"));
+        let _ = join::line(&format!("  stuck at the end:     {stuck} seeds"));
+        let _ = join::line(&format!("  lost their quorum:    {} seeds", self.lost));
+        let _ = join::line(&format!("  proved too little:    {} seeds", self.poor));
+        let _ = join::line(&format!(
             "  events {}, views {}, deliveries {}, crashes {}, partitions {}",
             self.events, self.views, self.deliveries, self.crashes, self.partitions
-        );
-        println!("  trace hash {}", self.trace_hash);
+        ));
+        let _ = join::line(&format!("  trace hash {}", self.trace_hash));
         if let Some(bad) = &self.first_bad {
-            println!("  the first that went wrong: {}", bad.what);
-            println!("  replay it: {}", bad.replay);
+            let _ = join::line(&format!("  the first that went wrong: {}", bad.what));
+            let _ = join::line(&format!("  replay it: {}", bad.replay));
         }
     }
 }

@@ -2,9 +2,10 @@
 
 #![cfg(unix)]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use logo::{BestEffort, Topic, Total};
@@ -28,28 +29,55 @@ fn told(runtime: &Path, arguments: &[&str]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
-/// A node that runs until it is dropped.
-struct Node(Child);
+/// A command that runs until it is dropped, and what it says.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
 
-impl Node {
-    /// Starts one, and waits until it says that it holds the table.
-    fn start(runtime: &Path) -> Self {
-        let mut command = logo(runtime, &["node", "--table", "/config", "--json"]);
+impl Running {
+    fn start(runtime: &Path, arguments: &[&str]) -> Self {
+        let mut command = logo(runtime, arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the command runs");
-        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut line = String::new();
-        while !line.contains("/config") {
-            line.clear();
-            assert!(out.read_line(&mut line).is_ok_and(|len| len > 0), "it says what it holds");
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, out }
+    }
+
+    /// Starts a node, and waits until it says that it holds the table.
+    fn node(runtime: &Path) -> Self {
+        let mut node = Self::start(runtime, &["node", "--table", "/config", "--json"]);
+        node.says(|told| told["table"] == "/config");
+        node
+    }
+
+    /// Reads what it says up to the first line that is meant.
+    fn says(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            let len = self.out.read_line(&mut line).expect("it can be read");
+            assert!(len > 0, "it says what is meant before it ends");
+            let told = serde_json::from_str(&line).expect("a line of JSON");
+            if is_meant(&told) {
+                return told;
+            }
         }
-        Self(child)
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    fn code(&mut self) -> Option<i32> {
+        self.child.wait().expect("it can be waited for").code()
     }
 }
 
-impl Drop for Node {
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -57,7 +85,7 @@ impl Drop for Node {
 fn a_table_is_set_and_got_and_explained() {
     let runtime = tempfile::tempdir().expect("a folder");
     let runtime = runtime.path();
-    let _nodes = [Node::start(runtime), Node::start(runtime)];
+    let _nodes = [Running::node(runtime), Running::node(runtime)];
     let set = told(runtime, &["set", "/config", "colour", "blue", "--json"]);
     assert_eq!(set[0]["set"], "colour");
     assert_eq!(told(runtime, &["get", "/config", "colour", "--json"]), ["blue"]);
@@ -71,6 +99,10 @@ fn a_table_is_set_and_got_and_explained() {
     assert_eq!(explained[0]["carrier"], "groupcomm");
     let why = explained[0]["modules"]["gossip"].as_str().expect("gossip says why not");
     assert!(why.contains("Replicated"), "{why}");
+    let directory = run(runtime, &["watch", "/.logo/schemas"]);
+    let error = String::from_utf8_lossy(&directory.stderr).into_owned();
+    assert_eq!(directory.status.code(), Some(1), "{error}");
+    assert!(error.contains("is a directory"), "{error}");
     let unknown = run(runtime, &["send", "/nowhere", "1"]);
     assert_eq!(unknown.status.code(), Some(1));
     let error = String::from_utf8_lossy(&unknown.stderr).into_owned();
@@ -112,7 +144,11 @@ fn what_cannot_be_done_is_said_before_anything_starts() {
     };
     says(&["members"], 1, "start one with `logo node`");
     says(&["node", "--listen", "0.0.0.0:0"], 1, "has no identity");
-    says(&["node", "--cluster", "../up"], 1, "does not name a cluster");
+    says(&["node", "--cluster", "../up"], 2, "does not name a cluster");
+    says(&["node", "--table", "config"], 2, "does not begin with a slash");
+    let listen = ["node", "--listen", "127.0.0.1:0"];
+    says(&[&listen[..], &["--expect", "0"]].concat(), 2, "1..=1024");
+    says(&[&listen[..], &["--cluster", "other"]].concat(), 2, "cannot be used with");
     says(&["send", "/words", "hello"], 1, "not JSON");
     says(&["get", "words"], 2, "does not begin with a slash");
     says(&["demo", "--orders", "/nowhere/orders.txt"], 2, "/nowhere/orders.txt");
@@ -134,13 +170,162 @@ fn an_identity_lets_a_node_in_from_afar() {
     let signed = told(runtime, &["cert", "sign", &authority, &one, "--json"]);
     let refused = run(runtime, &["cert", "new", &authority]);
     assert_eq!(refused.status.code(), Some(1), "what is there is not written over");
-    let mut command = logo(runtime, &["node", "--identity", &one, "--json"]);
-    command.args(["--listen", "0.0.0.0:0", "--advertise", "127.0.0.1:1", "--found"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("the command runs");
-    let mut first = String::new();
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
-    lines.read_line(&mut first).expect("it says who it is");
-    let started: Value = serde_json::from_str(&first).expect("a line of JSON");
+    let mut arguments = vec!["node", "--identity", &one, "--json", "--found"];
+    arguments.extend(["--listen", "0.0.0.0:0", "--advertise", "127.0.0.1:1"]);
+    let started = Running::start(runtime, &arguments).says(|_| true);
     assert_eq!(started["node"], signed[0]["node"]);
-    drop(Node(child));
+}
+
+#[test]
+fn who_is_interrupted_says_good_bye() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let mut node = Running::node(runtime);
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut visitor = Running::start(runtime, &["members", "--watch", "--json"]);
+        visitor.says(|told| !told["members"].is_null());
+        visitor.signal(signal);
+        assert_eq!(visitor.code(), Some(code), "{signal}");
+        let gone = node.says(|told| !told["left"].is_null() || !told["failed"].is_null());
+        assert!(gone["failed"].is_null(), "{signal}: {gone}");
+    }
+    node.signal("-TERM");
+    node.says(|told| !told["stops"].is_null());
+    assert_eq!(node.code(), Some(0));
+}
+
+#[test]
+fn who_watches_ends_when_nobody_reads() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let _node = Running::node(runtime);
+    let mut watch = logo(runtime, &["members", "--watch", "--json"]);
+    let mut child = watch.stdout(Stdio::piped()).spawn().expect("the command runs");
+    let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+    out.read_line(&mut String::new()).expect("it says who is there");
+    drop(out);
+    // Whoever comes is something to tell.
+    let _other = Running::node(runtime);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_written_is_no_success() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let _node = Running::node(runtime);
+    let authority = runtime.join("authority");
+    let authority = authority.to_str().expect("a path in text");
+    let commands = [
+        &["ls", "/config"][..],
+        &["members"],
+        &["set", "/config", "colour", "blue"],
+        &["cert", "new", authority],
+        &["sim", "membership", "--nodes", "2", "--seeds", "1"],
+    ];
+    for arguments in commands {
+        let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+        let output = logo(runtime, arguments).stdout(full).output().expect("the command runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains("could not be written"), "{arguments:?}: {error}");
+    }
+    let (reader, unread) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let set = ["set", "/config", "colour", "red"];
+    let status = logo(runtime, &set).stdout(unread).status().expect("the command runs");
+    assert_eq!(status.code(), Some(0), "who stops reading has read enough");
+    assert_eq!(told(runtime, &["get", "/config", "colour", "--json"]), ["red"]);
+}
+
+#[test]
+fn what_is_wrong_is_told_to_nobody_without_a_panic() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let (reader, unread) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = logo(runtime.path(), &["members"]).stderr(unread).status();
+    assert_eq!(status.expect("the command runs").code(), Some(1));
+}
+
+/// Of two, the senior goes on alone; the other cannot know that it may.
+#[test]
+fn who_is_cut_off_says_so_and_when_it_is_back() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let [senior, mut junior] = [(); 2].map(|()| {
+        let mut node = Running::start(runtime, &["node", "--table", "/config", "--json"]);
+        node.says(|told| told["table"] == "/config");
+        node
+    });
+    senior.signal("-STOP");
+    junior.says(|told| told["cut_off"] == true);
+    senior.signal("-CONT");
+    junior.says(|told| told["back"] == true);
+}
+
+#[test]
+fn certificates_that_are_made_at_once_are_all_kept() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let path = |name: &str| runtime.join(name).to_str().expect("a path in text").to_owned();
+    let at_once = |commands: &[Vec<&str>]| {
+        let start = |arguments: &Vec<&str>| {
+            let mut command = logo(runtime, arguments);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().expect("the command runs")
+        };
+        let children: Vec<_> = commands.iter().map(start).collect();
+        let ended = children.into_iter().map(|mut child| child.wait().expect("it ends"));
+        ended.filter(|status| status.success()).count()
+    };
+    let authority = path("authority");
+    assert_eq!(at_once(&vec![vec!["cert", "new", &authority]; 4]), 1, "one makes it");
+    let one = path("one");
+    assert_eq!(at_once(&vec![vec!["cert", "sign", &authority, &one]; 4]), 1, "one is in it");
+    let sign = |at: usize| {
+        let told = told(runtime, &["cert", "sign", &authority, &path(&at.to_string()), "--json"]);
+        told[0]["node"].as_str().expect("an id").to_owned()
+    };
+    let nodes: Vec<_> = (0..8).map(sign).collect();
+    let revoke = |node| vec!["cert", "revoke", &authority, node];
+    let revoke: Vec<_> = nodes.iter().map(|node| revoke(node.as_str())).collect();
+    assert_eq!(at_once(&revoke), 8);
+    for arguments in revoke {
+        let again = run(runtime, &arguments);
+        let error = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(error.contains("is revoked already"), "{error}");
+    }
+    assert_eq!(at_once(&vec![vec!["cert", "rotate", &authority]; 4]), 4);
+    let dropped = told(runtime, &["cert", "rotate", &authority, "--drop-old", "--json"]);
+    assert_eq!(dropped[0]["dropped"], 4);
+}
+
+#[test]
+fn a_folder_of_another_kind_is_not_written_over() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let path = |name: &str| runtime.join(name).to_str().expect("a path in text").to_owned();
+    let (authority, other, node) = (path("authority"), path("other"), path("node"));
+    for folder in [&authority, &other] {
+        told(runtime, &["cert", "new", folder, "--json"]);
+    }
+    told(runtime, &["cert", "sign", &authority, &node, "--json"]);
+    let says = |arguments: &[&str], text: &str| {
+        let output = run(runtime, arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains(text), "{arguments:?}: {error}");
+    };
+    says(&["cert", "sign", &authority, &other], "other holds an authority: name another folder");
+    says(&["cert", "sign", &authority, &authority], "authority holds an authority");
+    says(&["cert", "new", &node], "node holds node.key");
+    says(&["cert", "sign", &authority, &node], "keep its key with --again");
+    let nowhere = path("nope");
+    let make = format!("ca.key is not there: make an authority with `logo cert new {nowhere}`");
+    says(&["cert", "sign", &nowhere, &path("two")], &make);
+    says(&["cert", "rotate", &nowhere], &make);
+    std::fs::remove_file(runtime.join("other/ca.pem")).expect("it is there");
+    says(&["cert", "sign", &other, &path("two")], "ca.pem is not there: make it from ca.key");
+    told(runtime, &["cert", "new", &other, "--json"]);
+    told(runtime, &["cert", "sign", &other, &path("two"), "--json"]);
 }

@@ -8,7 +8,11 @@
 //! until [`Authority::drop_old`]. A key that has no certificate in `ca.pem` is of a rotation that
 //! was cut off, and is passed over: so `ca.key` is written before `ca.pem` when a key comes and
 //! after it when one goes, and each state between can be used. `ca.crl` names revoked nodes, and
-//! `issued/` has a copy of what was signed. Who changes an authority's folder does so alone.
+//! `issued/` has a copy of what was signed.
+//!
+//! Whoever changes an authority's folder has the [`Turn`] there, and goes on from what is there by
+//! then, not from what was loaded before: so of changes that are made at once none is lost. Who
+//! writes a node's folder has the turn there first, and only then that of the authority.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,10 +27,11 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
 use crate::identity::{
-    CA, Flaw, Identity, IdentityError, KEY as NODE_KEY, Pem, certificates_of_authorities, node_of,
-    read, read_if_there, save,
+    self, CA, Flaw, Identity, IdentityError, KEY as NODE_KEY, NODE, Pem,
+    certificates_of_authorities, is_missing, node_of, read, read_if_there, read_secret,
 };
 use crate::revocation::{self, CRL, Revocations};
+use crate::turn::Turn;
 
 /// A cluster's authority, which decides who is in the cluster.
 pub struct Authority {
@@ -48,9 +53,51 @@ impl Authority {
         Self { issuers: vec![issuer], certificates, revoked, lists: None }
     }
 
+    /// A new authority in this folder, which is made if it is not there. Refused where an authority
+    /// or an identity is. What is left of a call that was cut off, `ca.key` alone, is completed.
+    pub fn found(folder: &Path) -> Result<Self, IdentityError> {
+        let turn = Turn::make(folder)?;
+        let authority = if turn.holds(KEY)? && !turn.holds(CA)? {
+            expect_no_file(&turn, &[NODE_KEY, NODE])?;
+            Self::of_keys(folder)?
+        } else {
+            expect_vacant(&turn)?;
+            Self::create()
+        };
+        authority.write(&turn)?;
+        Ok(authority)
+    }
+
+    /// The authority whose `ca.pem` is missing: the key says all that is in it.
+    fn of_keys(folder: &Path) -> Result<Self, IdentityError> {
+        let keys = read_secret(&folder.join(KEY))?;
+        let lists = read_if_there(&folder.join(CRL))?;
+        let whole = issuers_of(&keys).and_then(|issuers| {
+            Self::from_pem(&keys, issuers.iter().map(certificate_of).collect(), lists)
+        });
+        whole.map_err(|flaw| flaw.into_error(folder))
+    }
+
     /// Reads `ca.key`, `ca.pem` and, if it is there, `ca.crl`.
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
-        let (keys, certificates) = (read(&folder.join(KEY))?, read(&folder.join(CA))?);
+        let (key, certificates) = (folder.join(KEY), folder.join(CA));
+        let (keys, texts, place) = (read_secret(&key), read(&certificates), folder.display());
+        let (keys, certificates) = match (is_missing(&keys), is_missing(&texts)) {
+            (false, false) => (keys?, texts?),
+            (false, true) => {
+                let why = format!("is not there: make it from ca.key with `logo cert new {place}`");
+                return Err(IdentityError::NoAuthority { path: certificates, why });
+            }
+            (true, false) => {
+                let why = "is not there, and ca.pem is: name the folder that has the authority's \
+                           key, or put the key back";
+                return Err(IdentityError::NoAuthority { path: key, why: why.to_owned() });
+            }
+            (true, true) => {
+                let why = format!("is not there: make an authority with `logo cert new {place}`");
+                return Err(IdentityError::NoAuthority { path: key, why });
+            }
+        };
         let lists = read_if_there(&folder.join(CRL))?;
         Self::from_pem(&keys, certificates, lists).map_err(|flaw| flaw.into_error(folder))
     }
@@ -58,14 +105,8 @@ impl Authority {
     fn from_pem(keys: &str, certificates: String, lists: Option<String>) -> Result<Self, Flaw> {
         let holders: Vec<_> =
             certificates_of_authorities(&certificates)?.iter().flat_map(node_of).collect();
-        let mut issuers = Vec::new();
-        for key in PrivateKeyDer::pem_slice_iter(keys.as_bytes()) {
-            let key = key.map_err(|error| Flaw::new(KEY, error))?;
-            let key = KeyPair::try_from(&key).map_err(|error| Flaw::new(KEY, error))?;
-            if holders.contains(&holder_of(&key)) {
-                issuers.push(issuer_of(key));
-            }
-        }
+        let mut issuers = issuers_of(keys)?;
+        issuers.retain(|issuer| holders.contains(&holder_of(issuer.key())));
         if issuers.is_empty() {
             return Err(Flaw::new(KEY, "no certificate in ca.pem beside it is of a key in it"));
         }
@@ -74,9 +115,22 @@ impl Authority {
     }
 
     /// Writes `ca.key`, `ca.pem` and, if anybody is revoked, `ca.crl`, for the owner's eyes only.
+    /// Refused where an authority or an identity is.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
+        let turn = Turn::make(folder)?;
+        expect_vacant(&turn)?;
+        self.write(&turn)
+    }
+
+    fn write(&self, turn: &Turn) -> Result<(), IdentityError> {
         let (keys, lists) = (keys(&self.issuers), self.lists.as_deref());
-        save(folder, &[(CRL, lists), (KEY, Some(&keys)), (CA, Some(&self.certificates))])
+        turn.save(&[(CRL, lists), (KEY, Some(&keys)), (CA, Some(&self.certificates))])
+    }
+
+    /// The turn to change an authority's folder, and the authority as it is there by then.
+    fn in_turn(folder: &Path) -> Result<(Turn, Self), IdentityError> {
+        let turn = Turn::take(folder)?;
+        Ok((turn, Self::load(folder)?))
     }
 
     /// An identity for a new node, of which no copy is kept.
@@ -84,58 +138,90 @@ impl Authority {
         self.certify(&generate())
     }
 
-    /// An identity for a new node. A copy of its certificate is kept in the authority's folder, so
-    /// that the node can be revoked.
+    /// An identity for a new node, signed as the authority in this folder is by now. A copy of its
+    /// certificate is kept there, so that the node can be revoked.
     pub fn sign(&self, folder: &Path) -> Result<Identity, AuthorityError> {
-        self.keep(folder, self.issue())
+        let (turn, authority) = Self::in_turn(folder)?;
+        keep(&turn, authority.issue())
+    }
+
+    /// As [`Authority::sign`], and writes the identity to the node's folder. Refused if that holds
+    /// an identity already, or an authority.
+    pub fn sign_into(&self, folder: &Path, of: &Path) -> Result<Identity, AuthorityError> {
+        // An authority's folder is no node's: so nobody waits for the two turns the other way.
+        Self::load(folder)?;
+        let turn = Turn::make(of)?;
+        expect_none(&turn)?;
+        if turn.holds(NODE_KEY)? {
+            let remedy = "name another folder, or keep its key with --again";
+            let what = "an identity already";
+            return Err(IdentityError::Occupied { folder: of.to_owned(), what, remedy }.into());
+        }
+        let identity = self.sign(folder)?;
+        identity.write(&turn)?;
+        Ok(identity)
     }
 
     /// A new identity with the `node.key` in the node's folder, and so for the same node. A copy is
     /// kept as by [`Authority::sign`]. In the node's folder nothing changes.
     pub fn sign_again(&self, folder: &Path, of: &Path) -> Result<Identity, AuthorityError> {
-        let key = KeyPair::from_pem(&read(&of.join(NODE_KEY))?);
-        let key = key.map_err(|error| Flaw::new(NODE_KEY, error).into_error(of))?;
+        let key = identity::key(&read_secret(&of.join(NODE_KEY))?)
+            .and_then(|key| KeyPair::try_from(&key).map_err(|error| Flaw::new(NODE_KEY, error)));
+        let key = key.map_err(|flaw| flaw.into_error(of))?;
         let node = holder_of(&key);
-        if self.revoked.nodes.contains(&node) {
+        let (turn, authority) = Self::in_turn(folder)?;
+        if authority.revoked.nodes.contains(&node) {
             return Err(AuthorityError::Revoked(node));
         }
-        self.keep(folder, self.certify(&key))
+        keep(&turn, authority.certify(&key))
+    }
+
+    /// As [`Authority::sign_again`], and writes the identity to the node's folder. Refused if that
+    /// holds an authority.
+    pub fn sign_again_into(&self, folder: &Path, of: &Path) -> Result<Identity, AuthorityError> {
+        Self::load(folder)?;
+        let turn = Turn::take(of)?;
+        expect_none(&turn)?;
+        let identity = self.sign_again(folder, of)?;
+        identity.write(&turn)?;
+        Ok(identity)
     }
 
     /// Takes a new key, which signs from now on. What the old ones signed is trusted by whoever has
     /// the new `ca.pem`. If this is cut off, the folder has the old authority or the new one.
     pub fn rotate(&mut self, folder: &Path) -> Result<(), AuthorityError> {
+        let (turn, mut next) = Self::in_turn(folder)?;
         let issuer = issuer_of(generate());
-        let certificates = certificate_of(&issuer) + &self.certificates;
+        next.certificates.insert_str(0, &certificate_of(&issuer));
         // Old keys stay as long as their certificates: they sign who is revoked of their nodes.
-        self.issuers.insert(0, issuer);
-        if !self.revoked.nodes.is_empty() {
-            self.lists = Some(revocation::sign(&self.revoked.nodes, &self.issuers));
-        }
-        self.certificates = certificates;
+        next.issuers.insert(0, issuer);
+        next.sign_lists();
         // The certificates go last: until then the new key is none of the authority's.
-        Ok(self.save(folder)?)
+        next.write(&turn)?;
+        *self = next;
+        Ok(())
     }
 
     /// Trusts only what the key that signs now has signed. Tells how many old keys it dropped.
     pub fn drop_old(&mut self, folder: &Path) -> Result<usize, AuthorityError> {
-        let old = certificates_of_authorities(&self.certificates).map_or(0, |all| all.len() - 1);
-        self.issuers.truncate(1);
-        self.certificates = certificate_of(&self.issuers[0]);
+        let (turn, mut next) = Self::in_turn(folder)?;
+        let old = certificates_of_authorities(&next.certificates).map_or(0, |all| all.len() - 1);
+        next.issuers.truncate(1);
+        next.certificates = certificate_of(&next.issuers[0]);
         // The certificates go first: a key without one is none of the authority's.
-        save(folder, &[(CA, Some(&self.certificates))])?;
-        if !self.revoked.nodes.is_empty() {
-            self.lists = Some(revocation::sign(&self.revoked.nodes, &self.issuers));
-        }
-        self.save(folder)?;
+        turn.save(&[(CA, Some(&next.certificates))])?;
+        next.sign_lists();
+        next.write(&turn)?;
+        *self = next;
         Ok(old)
     }
 
     /// Revokes a node, in `ca.crl`: whoever has the file refuses the node's key from now on. That
     /// cannot be taken back.
     pub fn revoke(&mut self, folder: &Path, node: NodeId) -> Result<(), AuthorityError> {
+        let (turn, mut next) = Self::in_turn(folder)?;
         let copy = folder.join(ISSUED).join(copy_of(node));
-        if self.revoked.nodes.contains(&node) {
+        if next.revoked.nodes.contains(&node) {
             return Err(AuthorityError::AlreadyRevoked(node));
         }
         match read_if_there(&copy)? {
@@ -146,19 +232,20 @@ impl Authority {
                 return Err(IdentityError::Unusable { path: copy, why }.into());
             }
         }
-        let mut nodes = self.revoked.nodes.clone();
-        nodes.insert(node);
-        let lists = revocation::sign(&nodes, &self.issuers);
-        save(folder, &[(CRL, Some(&lists))])?;
-        self.revoked = Revocations::from_pem(&lists).expect("what was just made is whole");
-        self.lists = Some(lists);
+        next.revoked.nodes.insert(node);
+        next.sign_lists();
+        turn.save(&[(CRL, next.lists.as_deref())])?;
+        *self = next;
         Ok(())
     }
 
-    fn keep(&self, folder: &Path, identity: Identity) -> Result<Identity, AuthorityError> {
-        let copy = copy_of(identity.node());
-        save(&folder.join(ISSUED), &[(&copy, Some(identity.certificate()))])?;
-        Ok(identity)
+    /// Makes the lists anew, of the keys that there are now.
+    fn sign_lists(&mut self) {
+        if !self.revoked.nodes.is_empty() {
+            let lists = revocation::sign(&self.revoked.nodes, &self.issuers);
+            self.revoked = Revocations::from_pem(&lists).expect("what was just made is whole");
+            self.lists = Some(lists);
+        }
     }
 
     fn certify(&self, key: &KeyPair) -> Identity {
@@ -186,6 +273,59 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").finish_non_exhaustive()
     }
+}
+
+/// Keeps a copy of what was signed.
+fn keep(turn: &Turn, identity: Identity) -> Result<Identity, AuthorityError> {
+    turn.save_in(ISSUED, &copy_of(identity.node()), identity.certificate())?;
+    Ok(identity)
+}
+
+/// Refuses a folder that holds an authority, be it without its key: a node's files would go over
+/// the authority's.
+pub(crate) fn expect_none(turn: &Turn) -> Result<(), IdentityError> {
+    if turn.holds(KEY)? || turn.holds(ISSUED)? {
+        let folder = turn.folder().to_owned();
+        let remedy = "name another folder for the node";
+        return Err(IdentityError::Occupied { folder, what: "an authority", remedy });
+    }
+    Ok(())
+}
+
+/// Refuses a folder that holds an authority or an identity.
+fn expect_vacant(turn: &Turn) -> Result<(), IdentityError> {
+    if turn.holds(KEY)? {
+        let (folder, what) = (turn.folder().to_owned(), "an authority already");
+        let remedy = "name another folder, or give it a new key with `logo cert rotate`";
+        return Err(IdentityError::Occupied { folder, what, remedy });
+    }
+    expect_no_file(turn, &[NODE_KEY, NODE, CA, CRL])
+}
+
+/// Refuses a folder that holds one of a node's files.
+fn expect_no_file(turn: &Turn, files: &[&'static str]) -> Result<(), IdentityError> {
+    for &what in files {
+        if turn.holds(what)? {
+            let folder = turn.folder().to_owned();
+            let remedy = "it is a node's or another authority's, name another folder";
+            return Err(IdentityError::Occupied { folder, what, remedy });
+        }
+    }
+    Ok(())
+}
+
+/// Those whose keys `ca.key` holds.
+fn issuers_of(keys: &str) -> Result<Vec<Issuer<'static, KeyPair>>, Flaw> {
+    let mut issuers = Vec::new();
+    for key in PrivateKeyDer::pem_slice_iter(keys.as_bytes()) {
+        let key = key.map_err(|error| Flaw::pem(KEY, &error))?;
+        let key = KeyPair::try_from(&key).map_err(|error| Flaw::new(KEY, error))?;
+        issuers.push(issuer_of(key));
+    }
+    if issuers.is_empty() {
+        return Err(Flaw::new(KEY, "it holds no key"));
+    }
+    Ok(issuers)
 }
 
 fn generate() -> KeyPair {
@@ -264,7 +404,9 @@ const ISSUED: &str = "issued";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::LOCK;
     use std::fs;
+    use std::thread;
 
     #[test]
     fn an_authority_signs_on_after_a_restart() {
@@ -288,6 +430,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Authority::create().save(folder.path()).unwrap();
         let certificate = fs::read_to_string(folder.path().join(CA)).unwrap();
+        let error = Authority::create().save(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("holds an authority already"), "{error}");
+        for file in [KEY, CA] {
+            fs::remove_file(folder.path().join(file)).unwrap();
+        }
         Authority::create().save(folder.path()).unwrap();
         fs::write(folder.path().join(CA), certificate).unwrap();
         let error = Authority::load(folder.path()).unwrap_err().to_string();
@@ -305,7 +452,7 @@ mod tests {
     #[test]
     fn a_copy_is_kept_of_what_is_signed() {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::create();
+        let authority = Authority::found(folder.path()).unwrap();
         let identity = authority.sign(folder.path()).unwrap();
         let node = folder.path().join("node");
         identity.save(&node).unwrap();
@@ -336,7 +483,7 @@ mod tests {
         let left = Authority::load(folder.path()).unwrap();
         assert_eq!(left.issuers.len(), 1);
         assert_eq!(left.issue().authorities, new.authorities[..1]);
-        assert_eq!(names(folder.path()), [KEY, CA]);
+        assert_eq!(names(folder.path()), [KEY, CA, LOCK]);
     }
 
     /// Whichever files a rotation or a drop has written, there is an authority to go on with.
@@ -348,6 +495,7 @@ mod tests {
         let node = authority.sign(folder.path()).unwrap().node();
         authority.revoke(folder.path(), node).unwrap();
         let before = authority.issue().authorities;
+        authority.save(after.path()).unwrap();
         authority.rotate(after.path()).unwrap();
         let move_on = |file: &str| {
             fs::copy(after.path().join(file), folder.path().join(file)).unwrap();
@@ -404,7 +552,7 @@ mod tests {
         fs::copy(issued.join(copy_of(other.node())), issued.join(copy_of(node))).unwrap();
         let error = authority.revoke(folder.path(), node).unwrap_err().to_string();
         assert!(error.contains(&format!("issued/{node}.pem cannot be used")), "{error}");
-        assert_eq!(names(folder.path()), [KEY, CA, ISSUED]);
+        assert_eq!(names(folder.path()), [KEY, CA, LOCK, ISSUED]);
     }
 
     #[test]
@@ -428,5 +576,98 @@ mod tests {
         fs::write(folder.path().join(NODE_KEY), "").unwrap();
         let error = authority.sign_again(folder.path(), folder.path()).unwrap_err().to_string();
         assert!(error.contains("node.key cannot be used"), "{error}");
+    }
+
+    /// Each with an authority of its own that it loaded before the others changed the folder.
+    fn at_once(folder: &Path, work: impl Fn(usize, Authority) + Sync) {
+        let loaded = (0..8).map(|_| Authority::load(folder).unwrap());
+        let loaded: Vec<_> = loaded.enumerate().collect();
+        thread::scope(|scope| {
+            for (at, authority) in loaded {
+                let work = &work;
+                scope.spawn(move || work(at, authority));
+            }
+        });
+    }
+
+    #[test]
+    fn changes_made_at_once_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let authority = Authority::found(folder).unwrap();
+        let nodes = [(); 8].map(|()| authority.sign(folder).unwrap().node());
+        at_once(folder, |at, mut authority| authority.revoke(folder, nodes[at]).unwrap());
+        assert_eq!(Authority::load(folder).unwrap().revoked.nodes, nodes.into());
+        at_once(folder, |_, mut authority| authority.rotate(folder).unwrap());
+        let rotated = Authority::load(folder).unwrap();
+        assert_eq!((rotated.issuers.len(), rotated.revoked.lists.len()), (9, 9));
+        at_once(folder, |at, mut authority| match at {
+            0 => drop(authority.drop_old(folder).unwrap()),
+            _ => drop(authority.sign(folder).unwrap()),
+        });
+        let dropped = Authority::load(folder).unwrap();
+        assert_eq!((dropped.issuers.len(), dropped.revoked.nodes), (1, nodes.into()));
+        assert_eq!(names(&folder.join(ISSUED)).len(), 15);
+    }
+
+    #[test]
+    fn of_those_who_found_or_sign_into_a_folder_at_once_one_does() {
+        let temporary = tempfile::tempdir().unwrap();
+        let [folder, node] = ["authority", "node"].map(|name| temporary.path().join(name));
+        let count = |work: &(dyn Fn() -> bool + Sync)| {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+                threads.into_iter().filter_map(|it| it.join().unwrap().then_some(())).count()
+            })
+        };
+        assert_eq!(count(&|| Authority::found(&folder).is_ok()), 1);
+        let authority = Authority::load(&folder).unwrap();
+        assert_eq!(count(&|| authority.sign_into(&folder, &node).is_ok()), 1);
+        let identity = Identity::load(&node).unwrap();
+        assert_eq!(names(&folder.join(ISSUED)), [copy_of(identity.node())]);
+        assert_eq!(count(&|| authority.sign_again_into(&folder, &node).is_ok()), 8);
+        assert_eq!(Identity::load(&node).unwrap().node(), identity.node());
+    }
+
+    #[test]
+    fn what_is_in_a_folder_is_not_written_over() {
+        let temporary = tempfile::tempdir().unwrap();
+        let [one, other, node] = ["one", "other", "node"].map(|name| temporary.path().join(name));
+        let authority = Authority::found(&one).unwrap();
+        Authority::found(&other).unwrap();
+        let before = fs::read(other.join(CA)).unwrap();
+        let error = authority.sign_into(&one, &other).unwrap_err().to_string();
+        assert!(error.contains("other holds an authority"), "{error}");
+        authority.sign_into(&one, &one).unwrap_err();
+        authority.issue().save(&other).unwrap_err();
+        assert_eq!(fs::read(other.join(CA)).unwrap(), before);
+        authority.sign_into(&one, &node).unwrap();
+        fs::write(node.join(CRL), "").unwrap();
+        for file in [NODE_KEY, NODE, CA, CRL] {
+            let error = Authority::found(&node).unwrap_err().to_string();
+            assert!(error.contains(&format!("node holds {file}")), "{error}");
+            fs::remove_file(node.join(file)).unwrap();
+        }
+        Authority::found(&node).unwrap();
+    }
+
+    #[test]
+    fn a_founding_that_was_cut_off_is_completed() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let load = || Authority::load(folder).unwrap_err().to_string();
+        let error = load();
+        let says = format!("make an authority with `logo cert new {}`", folder.display());
+        assert!(error.contains(&says), "{error}");
+        let whole = Authority::found(folder).unwrap();
+        let key = fs::read(folder.join(KEY)).unwrap();
+        fs::remove_file(folder.join(CA)).unwrap();
+        let error = load();
+        assert!(error.contains("ca.pem is not there: make it from ca.key with"), "{error}");
+        let again = Authority::found(folder).unwrap();
+        assert_eq!(fs::read(folder.join(KEY)).unwrap(), key, "the key is kept");
+        assert_eq!(Authority::load(folder).unwrap().certificates, again.certificates);
+        let holder = |authority: &Authority| holder_of(authority.issuers[0].key());
+        assert_eq!(holder(&whole), holder(&again));
     }
 }

@@ -45,6 +45,10 @@ impl Folder {
     pub fn at(path: &Path) -> Result<Self, FolderError> {
         private::make_folder(path).map_err(|error| FolderError::file(path, error))?;
         let folder = Self { path: path.to_owned() };
+        // First, so that nothing is written where a link leads.
+        if !private::is_closed(path).map_err(|error| FolderError::file(path, error))? {
+            return Err(FolderError::Public(path.to_owned()));
+        }
         let lock = folder.file(LOCK);
         let file = private::open(&lock).map_err(|error| FolderError::file(&lock, error))?;
         match private::is_private(path, &file) {
@@ -69,9 +73,7 @@ impl Folder {
         if self.file("ca.pem").exists() {
             return Authority::load(&self.path);
         }
-        let authority = Authority::create();
-        authority.save(&self.path)?;
-        Ok(authority)
+        Authority::found(&self.path)
     }
 
     /// The addresses of nodes that live; what others left behind is removed.
@@ -279,6 +281,17 @@ mod tests {
         drop(presence);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(matches!(Folder::at(&path), Err(FolderError::Public(_))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_where_a_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        private::make_folder(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(matches!(Folder::at(&link), Err(FolderError::Public(_))));
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
     }
 
     #[test]

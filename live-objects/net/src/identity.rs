@@ -6,21 +6,25 @@
 //! certificates of all authorities that the node trusts, and `ca.crl`, which is there if they have
 //! revoked anybody.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use live_objects::NodeId;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
+use tracing::warn;
 
+use crate::authority;
 use crate::private;
 use crate::revocation::{CRL, Revocations};
+use crate::turn::Turn;
 
 /// A node's key and certificate, the authorities whose certificates it accepts, and whom they have
 /// revoked. Two are equal if they would be written to files alike.
@@ -51,20 +55,28 @@ impl Identity {
     /// Reads `node.key`, `node.pem`, `ca.pem` and, if it is there, `ca.crl`.
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
         let text = |file: &str| read(&folder.join(file));
-        let (key, certificate, authorities) = (text(KEY)?, text(NODE)?, text(CA)?);
+        let key = read_secret(&folder.join(KEY))?;
+        let (certificate, authorities) = (text(NODE)?, text(CA)?);
         let revoked = read_if_there(&folder.join(CRL))?;
         let pem = Pem { key, certificate, authorities, revoked };
         Self::from_pem(pem).map_err(|flaw| flaw.into_error(folder))
     }
 
     /// Writes `node.key`, `node.pem`, `ca.pem` and, if anybody is revoked, `ca.crl`, for the
-    /// owner's eyes only.
+    /// owner's eyes only. An identity that is there is lost. Refused where an authority is. Waits
+    /// while others change the folder.
     pub fn save(&self, folder: &Path) -> Result<(), IdentityError> {
+        let turn = Turn::make(folder)?;
+        authority::expect_none(&turn)?;
+        self.write(&turn)
+    }
+
+    pub(crate) fn write(&self, turn: &Turn) -> Result<(), IdentityError> {
         let Pem { key, certificate, authorities, revoked } = &*self.pem;
         // A node that looks meanwhile knows the authority before it is shown its certificate.
         let trusted = [(CA, Some(authorities.as_str())), (CRL, revoked.as_deref())];
-        save(folder, &trusted)?;
-        save(folder, &[(KEY, Some(key)), (NODE, Some(certificate))])
+        turn.save(&trusted)?;
+        turn.save(&[(KEY, Some(key)), (NODE, Some(certificate))])
     }
 
     /// The certificate, in PEM.
@@ -73,8 +85,7 @@ impl Identity {
     }
 
     pub(crate) fn from_pem(pem: Pem) -> Result<Self, Flaw> {
-        let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes());
-        let key = key.map_err(|error| Flaw::new(KEY, error))?;
+        let key = key(&pem.key)?;
         let certificates = certificates(NODE, &pem.certificate)?;
         let authorities = certificates_of_authorities(&pem.authorities)?;
         let revoked = pem.revoked.as_deref().map(Revocations::from_pem).transpose()?;
@@ -114,41 +125,58 @@ pub(crate) fn certificates_of_authorities(
     certificates(CA, text)
 }
 
+/// What `node.key` holds.
+pub(crate) fn key(text: &str) -> Result<PrivateKeyDer<'static>, Flaw> {
+    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| Flaw::pem(KEY, &error))
+}
+
 fn certificates(file: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, Flaw> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let certificates = certificates.map_err(|error| Flaw::new(file, error))?;
+    let certificates = certificates.map_err(|error| Flaw::pem(file, &error))?;
     if certificates.is_empty() {
         return Err(Flaw::new(file, "it holds no certificate"));
     }
     Ok(certificates)
 }
 
+/// Reads a file that others may read, but not write.
 pub(crate) fn read(path: &Path) -> Result<String, IdentityError> {
-    fs::read_to_string(path).map_err(|error| IdentityError::file(path, error))
+    warn_of_others(path, WRITE);
+    private::read(path).map_err(|error| IdentityError::file(path, error))
+}
+
+/// Reads a file that is the owner's secret.
+pub(crate) fn read_secret(path: &Path) -> Result<String, IdentityError> {
+    warn_of_others(path, READ | WRITE);
+    private::read(path).map_err(|error| IdentityError::file(path, error))
+}
+
+/// Says, once for each file, that others than the owner have some of these rights to it.
+fn warn_of_others(path: &Path, rights: u32) {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if !have_others(path, rights) {
+        return;
+    }
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() < TOLD_MAX && told.insert(path.to_owned()) {
+        let path = path.display();
+        warn!("{path} can be read or written by others than its owner: chmod 600 {path}");
+    }
+}
+
+fn have_others(path: &Path, rights: u32) -> bool {
+    // A file that cannot be asked about cannot be read either.
+    fs::metadata(path).is_ok_and(|file| private::rights_of_others(&file) & rights != 0)
 }
 
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, IdentityError> {
-    match read(path) {
-        Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(None)
-        }
-        text => text.map(Some),
-    }
+    let text = read(path);
+    if is_missing(&text) { Ok(None) } else { text.map(Some) }
 }
 
-/// Writes these files one after another into a folder, which is made if it is not there. A file
-/// without a text is removed.
-pub(crate) fn save(folder: &Path, files: &[(&str, Option<&str>)]) -> Result<(), IdentityError> {
-    private::make_folder(folder).map_err(|error| IdentityError::file(folder, error))?;
-    for (file, text) in files {
-        let path = folder.join(file);
-        let saved = match text {
-            Some(text) => private::write(&path, text),
-            None => private::remove(&path),
-        };
-        saved.map_err(|error| IdentityError::file(&path, error))?;
-    }
-    Ok(())
+pub(crate) fn is_missing(text: &Result<String, IdentityError>) -> bool {
+    let Err(IdentityError::File { source, .. }) = text else { return false };
+    source.kind() == io::ErrorKind::NotFound
 }
 
 /// Why a file cannot be used, before it is known where the file lies.
@@ -160,6 +188,17 @@ pub(crate) struct Flaw {
 impl Flaw {
     pub(crate) fn new(file: &'static str, why: impl fmt::Display) -> Self {
         Self { file, why: why.to_string() }
+    }
+
+    pub(crate) fn pem(file: &'static str, error: &pem::Error) -> Self {
+        let why = match error {
+            pem::Error::MissingSectionEnd { .. } => "a section does not end",
+            pem::Error::IllegalSectionStart { .. } => "the line that begins a section is broken",
+            pem::Error::Base64Decode(_) => "a section is not in base64",
+            pem::Error::NoItemsFound => "no section is of the kind that belongs here",
+            _ => "a section is too large",
+        };
+        Self::new(file, format!("it holds no readable PEM: {why}"))
     }
 
     pub(crate) fn into_error(self, folder: &Path) -> IdentityError {
@@ -192,19 +231,43 @@ pub enum IdentityError {
         /// What is wrong with it.
         why: String,
     },
+    /// Where an authority should be is none, or not all of it.
+    #[error("{} {why}", path.display())]
+    NoAuthority {
+        /// The file that is missing.
+        path: PathBuf,
+        /// What that means, and what to do.
+        why: String,
+    },
+    /// The folder holds what would be lost. Nothing was written.
+    #[error("{} holds {what}: {remedy}", folder.display())]
+    Occupied {
+        /// Which folder.
+        folder: PathBuf,
+        /// What is in it.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
 }
 
 impl IdentityError {
-    fn file(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
         Self::File { path: path.to_owned(), source }
     }
 }
 
 /// The key of the node.
 pub(crate) const KEY: &str = "node.key";
-const NODE: &str = "node.pem";
+/// The certificate of the node.
+pub(crate) const NODE: &str = "node.pem";
 /// The certificates of the authorities that are trusted.
 pub(crate) const CA: &str = "ca.pem";
+/// Rights of others, as in a file's mode.
+const READ: u32 = 0o044;
+const WRITE: u32 = 0o022;
+/// Of how many files it is told that others have rights to them.
+const TOLD_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +285,7 @@ mod tests {
         assert_eq!(loaded.authorities, identity.authorities);
         assert!(!format!("{loaded:?}").contains("PRIVATE"));
         let left: Vec<_> = fs::read_dir(&folder).unwrap().map(Result::unwrap).collect();
-        assert_eq!(left.len(), 3, "{left:?}: no draft is left behind");
+        assert_eq!(left.len(), 4, "{left:?}: three files and a lock, no draft is left behind");
     }
 
     #[test]
@@ -251,7 +314,7 @@ mod tests {
     #[test]
     fn the_list_of_the_revoked_goes_with_an_identity() {
         let (folder, node) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut authority = Authority::create();
+        let mut authority = Authority::found(folder.path()).unwrap();
         let bad = authority.sign(folder.path()).unwrap().node();
         authority.revoke(folder.path(), bad).unwrap();
         let identity = authority.issue();
@@ -265,5 +328,55 @@ mod tests {
         assert!(error.contains("ca.crl cannot be used: it holds no revocation list"), "{error}");
         Authority::create().issue().save(node.path()).unwrap();
         assert!(!path.exists(), "a list of another cluster does not stay");
+    }
+
+    #[test]
+    fn who_saves_in_one_folder_at_once_leaves_one_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create();
+        let identities: Vec<_> = (0..8).map(|_| authority.issue()).collect();
+        std::thread::scope(|scope| {
+            for identity in &identities {
+                scope.spawn(|| identity.save(folder.path()).unwrap());
+            }
+        });
+        assert!(identities.contains(&Identity::load(folder.path()).unwrap()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn rights_of_others_are_seen() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        Authority::create().issue().save(folder.path()).unwrap();
+        let path = folder.path().join(KEY);
+        for (mode, read, write) in [
+            (0o600, false, false),
+            (0o640, true, false),
+            (0o604, true, false),
+            (0o602, false, true),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!([have_others(&path, READ), have_others(&path, WRITE)], [read, write]);
+            Identity::load(folder.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_broken_pem_is_told_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        Authority::create().issue().save(folder.path()).unwrap();
+        for file in [KEY, NODE, CA] {
+            let path = folder.path().join(file);
+            let text = fs::read_to_string(&path).unwrap();
+            private::write(&path, &text[..text.len() / 2]).unwrap();
+            let error = Identity::load(folder.path()).unwrap_err().to_string();
+            let says = format!("{file} cannot be used: it holds no readable PEM: a section does");
+            assert!(error.contains(&says), "{error}");
+            private::write(&path, &text).unwrap();
+        }
+        private::write(&folder.path().join(KEY), "nothing").unwrap();
+        let error = Identity::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("it holds no readable PEM: no section"), "{error}");
     }
 }

@@ -33,7 +33,7 @@
 //! **Reading order.** `node`: the loop. `wire`: what a step sends by. `links`, `peer`: which
 //! connection is the link. `link`, `carry`: one connection, from its dial to its end. `lanes`,
 //! `inbox`: what waits. `framing`: messages on a stream. `tls`, `identity`, `authority`,
-//! `revocation`: who may. `folder`: nodes of one machine. `disk`: what modules keep.
+//! `revocation`, `turn`: who may. `folder`: nodes of one machine. `disk`: what modules keep.
 
 mod authority;
 mod carry;
@@ -54,6 +54,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod turn;
 mod wire;
 
 pub use authority::{Authority, AuthorityError};

@@ -35,7 +35,7 @@ impl Revocations {
         let flaw = |error: &dyn std::fmt::Display| Flaw::new(CRL, error);
         let lists: Result<Vec<_>, _> =
             CertificateRevocationListDer::pem_slice_iter(text.as_bytes()).collect();
-        let lists = lists.map_err(|error| flaw(&error))?;
+        let lists = lists.map_err(|error| Flaw::pem(CRL, &error))?;
         if lists.is_empty() {
             return Err(flaw(&"it holds no revocation list"));
         }

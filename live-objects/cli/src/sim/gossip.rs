@@ -22,6 +22,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::{open_members, threads_of_machine};
+use crate::join;
 
 /// Which part of gossip.
 #[derive(Subcommand)]
@@ -83,7 +84,7 @@ impl Figures {
         let outcome = args.story();
         outcome.print(args.json);
         let is_good = outcome.round_exact.is_some() && outcome.datagram_bytes_max <= DATAGRAM_MAX;
-        if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        join::ended(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -92,7 +93,7 @@ impl AggregateArgs {
         let begin = Instant::now();
         let nodes = usize::from(self.nodes);
         let mut world = settled(self.seed, nodes);
-        eprintln!("{nodes} nodes know each other, {} s", begin.elapsed().as_secs());
+        join::complain(&format!("{nodes} nodes know each other, {} s", begin.elapsed().as_secs()));
         world.apply(&Fault::Loss(self.loss));
         let (object, truth) = set_shares(&mut world);
         let mut watch = Watch { truth, last: vec![None; nodes], seen: world.history().len() };
@@ -105,7 +106,10 @@ impl AggregateArgs {
             keep(&mut round_1_percent, round, watch.all(|truth, told| truth.is_near(told)));
             let exact = watch.last.iter().flatten().filter(|told| watch.truth.is_exact(told));
             let oldest = watch.last.iter().flatten().map(|told| told.age).max();
-            eprintln!("round {round}: exact at {} nodes, age {oldest:?}", exact.count());
+            join::complain(&format!(
+                "round {round}: exact at {} nodes, age {oldest:?}",
+                exact.count()
+            ));
         }
         let after = traffic(&world);
         let per_node_round = |count: u64| {
@@ -179,17 +183,35 @@ impl Watch {
 impl Outcome {
     fn print(&self, json: bool) {
         if json {
-            println!("{}", serde_json::to_string(self).expect("an outcome is plain data"));
+            let _ = join::line(&serde_json::to_string(self).expect("an outcome is plain data"));
             return;
         }
         let told = |round: Option<u32>| round.map_or("never".to_owned(), |it| it.to_string());
-        println!("aggregate: {} nodes, loss {}, seed {}", self.nodes, self.loss, self.seed);
-        println!("  exact at every node from round:       {}", told(self.round_exact));
-        println!("  within 1 % at every node from round:  {}", told(self.round_1_percent));
-        println!("  longest datagram:                     {} B", self.datagram_bytes_max);
-        println!("  sent a node and round:                {} B", self.bytes_per_node_round_mean);
-        println!("  datagrams a node and round:           {}", self.datagrams_per_node_round);
-        println!("  trace hash {}, {} s", self.trace_hash, self.seconds);
+        let _ = join::line(&format!(
+            "aggregate: {} nodes, loss {}, seed {}",
+            self.nodes, self.loss, self.seed
+        ));
+        let _ = join::line(&format!(
+            "  exact at every node from round:       {}",
+            told(self.round_exact)
+        ));
+        let _ = join::line(&format!(
+            "  within 1 % at every node from round:  {}",
+            told(self.round_1_percent)
+        ));
+        let _ = join::line(&format!(
+            "  longest datagram:                     {} B",
+            self.datagram_bytes_max
+        ));
+        let _ = join::line(&format!(
+            "  sent a node and round:                {} B",
+            self.bytes_per_node_round_mean
+        ));
+        let _ = join::line(&format!(
+            "  datagrams a node and round:           {}",
+            self.datagrams_per_node_round
+        ));
+        let _ = join::line(&format!("  trace hash {}, {} s", self.trace_hash, self.seconds));
     }
 }
 
@@ -216,7 +238,7 @@ fn settled(seed: u64, nodes: usize) -> World {
         if whole == nodes {
             return world;
         }
-        eprintln!("{whole} of {nodes} nodes know all, at {:?}", world.now());
+        join::complain(&format!("{whole} of {nodes} nodes know all, at {:?}", world.now()));
     }
 }
 
