@@ -170,7 +170,7 @@ pub(crate) enum DecodeError {
 }
 
 /// The most members of a view.
-pub(crate) const MEMBERS_MAX: usize = 1_024;
+pub const MEMBERS_MAX: usize = 1_024;
 /// Higher than any number of a view, of an attempt to change one, of a frame and of a byte of state
 /// can honestly become; far enough below what the types hold that counting on is safe. The number
 /// of a view is also the high half of that of a group map.

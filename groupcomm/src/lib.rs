@@ -55,3 +55,4 @@ mod wire;
 
 pub use agent::Groupcomm;
 pub use config::{Config, Founding, Mutation};
+pub use control::MEMBERS_MAX;

@@ -12,11 +12,11 @@ use live_objects::{
     Agreement, Command, Cost, Disk, Event, Input, Io, Kind, Lack, Module, ObjectId, ObjectType,
     Port, Spec, Tag, Time,
 };
-use live_objects_net::{Config, Node, StartError};
+use live_objects_net::{Node, StartError};
 use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use crate::seeds;
+use crate::{seeds, start_alone};
 
 /// The module, for one object. It tells of all entries that it has kept, those of earlier lives
 /// first. Each life writes a file of its own.
@@ -322,14 +322,7 @@ fn a_full_disk_is_told_and_takes_nothing_that_was_safe() {
 }
 
 async fn node(disk: Option<&Path>) -> Result<Node, StartError> {
-    let config = Config {
-        listen: "127.0.0.1:0".parse().expect("an address"),
-        advertise: Vec::new(),
-        seeds: Vec::new(),
-        identity: None,
-        disk: disk.map(Path::to_owned),
-    };
-    Node::start(config, vec![Box::new(Diary::new(None))]).await
+    start_alone(Diary::new(None), disk).await
 }
 
 async fn hear(port: &Port) -> Bytes {

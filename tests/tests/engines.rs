@@ -9,8 +9,10 @@ use live_objects::{
     Agreement, Command, Cost, Event, Input, Io, Kind, Lack, Module, ObjectId, ObjectType, Port,
     PostError, Poster, Spec, Time,
 };
-use live_objects_net::{Config, Node};
+use live_objects_net::Node;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::start_alone;
 
 /// The adapter. Commands go to the engine as fast as it takes them; its posts become events as fast
 /// as they are read.
@@ -110,14 +112,7 @@ impl Module for Adapter {
 const ROOM: usize = 4;
 
 async fn start(adapter: Adapter) -> Node {
-    let config = Config {
-        listen: "127.0.0.1:0".parse().expect("an address"),
-        advertise: Vec::new(),
-        seeds: Vec::new(),
-        identity: None,
-        disk: None,
-    };
-    Node::start(config, vec![Box::new(adapter)]).await.expect("it starts")
+    start_alone(adapter, None).await.expect("it starts")
 }
 
 async fn open(node: &Node) -> Port {

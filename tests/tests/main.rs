@@ -11,8 +11,26 @@ mod news;
 mod tidy;
 mod views;
 
-use live_objects::{Agreement, Event, ObjectId, ObjectType, Spec, Time};
+use std::path::Path;
+
+use live_objects::{Agreement, Event, Module, ObjectId, ObjectType, Spec, Time};
+use live_objects_net::{Config, Node, StartError};
 use live_objects_sim::{What, World};
+
+/// A node on a real socket, in a cluster of its own.
+async fn start_alone(
+    module: impl Module + 'static,
+    disk: Option<&Path>,
+) -> Result<Node, StartError> {
+    let config = Config {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        advertise: Vec::new(),
+        seeds: Vec::new(),
+        identity: None,
+        disk: disk.map(Path::to_owned),
+    };
+    Node::start(config, vec![Box::new(module)]).await
+}
 
 /// Opens the object that tells a node who is in.
 fn open_members(world: &mut World, node: usize, agreement: Agreement) {

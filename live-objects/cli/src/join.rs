@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
-use logo::{FolderError, Founding, Identity, Node, Options, StartError};
+use logo::{FolderError, Founding, Identity, MEMBERS_MAX, Node, Options, StartError};
 use serde_json::Value;
 
 use crate::interrupt::Interrupt;
@@ -44,7 +44,7 @@ pub(crate) struct Stay {
     found: bool,
     /// Found the cluster together with others that expect as many nodes.
     #[arg(long, value_name = "NODES", requires = "listen",
-        value_parser = clap::value_parser!(u16).range(1..=MEMBERS_MAX))]
+        value_parser = clap::value_parser!(u16).range(1..=MEMBERS_MAX as i64))]
     expect: Option<u16>,
 }
 
@@ -224,7 +224,5 @@ pub(crate) fn complain(text: &str) {
 /// The first error of what was to be said on standard output.
 static UNSAID: OnceLock<String> = OnceLock::new();
 
-/// A view has no more members than that.
-const MEMBERS_MAX: i64 = 1_024;
 const NOT_UNDERSTOOD: u8 = 2;
 const MEETING: Duration = Duration::from_secs(10);

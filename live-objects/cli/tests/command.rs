@@ -5,7 +5,9 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use logo::{BestEffort, Topic, Total};
@@ -32,7 +34,8 @@ fn told(runtime: &Path, arguments: &[&str]) -> Vec<Value> {
 /// A command that runs until it is dropped, and what it says.
 struct Running {
     child: Child,
-    out: BufReader<ChildStdout>,
+    /// The lines that it says.
+    says: Receiver<String>,
 }
 
 impl Running {
@@ -40,22 +43,23 @@ impl Running {
         let mut command = logo(runtime, arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the command runs");
         let out = BufReader::new(child.stdout.take().expect("it is piped"));
-        Self { child, out }
+        let (said, says) = channel();
+        // It ends with what the command says, or when nobody wants to know.
+        thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|it| said.send(it)));
+        Self { child, says }
     }
 
     /// Starts a node, and waits until it says that it holds the table.
     fn node(runtime: &Path) -> Self {
-        let mut node = Self::start(runtime, &["node", "--table", "/config", "--json"]);
+        let node = Self::start(runtime, &["node", "--table", "/config", "--json"]);
         node.says(|told| told["table"] == "/config");
         node
     }
 
     /// Reads what it says up to the first line that is meant.
-    fn says(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
+    fn says(&self, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let mut line = String::new();
-            let len = self.out.read_line(&mut line).expect("it can be read");
-            assert!(len > 0, "it says what is meant before it ends");
+            let line = self.says.recv_timeout(PATIENCE).expect("it says what is meant, in time");
             let told = serde_json::from_str(&line).expect("a line of JSON");
             if is_meant(&told) {
                 return told;
@@ -70,9 +74,13 @@ impl Running {
     }
 
     fn code(&mut self) -> Option<i32> {
+        while self.says.recv_timeout(PATIENCE).map_err(|end| assert_eq!(end, ENDED)).is_ok() {}
         self.child.wait().expect("it can be waited for").code()
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ENDED: RecvTimeoutError = RecvTimeoutError::Disconnected;
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -252,11 +260,7 @@ fn what_is_wrong_is_told_to_nobody_without_a_panic() {
 fn who_is_cut_off_says_so_and_when_it_is_back() {
     let runtime = tempfile::tempdir().expect("a folder");
     let runtime = runtime.path();
-    let [senior, mut junior] = [(); 2].map(|()| {
-        let mut node = Running::start(runtime, &["node", "--table", "/config", "--json"]);
-        node.says(|told| told["table"] == "/config");
-        node
-    });
+    let [senior, junior] = [(); 2].map(|()| Running::node(runtime));
     senior.signal("-STOP");
     junior.says(|told| told["cut_off"] == true);
     senior.signal("-CONT");

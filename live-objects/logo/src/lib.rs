@@ -47,7 +47,7 @@ pub use directory::{Directory, Listing};
 pub use dynamic::{Dynamic, DynamicError};
 pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};
 pub use gossip::Gossip;
-pub use groupcomm::{Founding, Groupcomm};
+pub use groupcomm::{Founding, Groupcomm, MEMBERS_MAX};
 pub use live_objects;
 pub use live_objects_net::{
     Authority, AuthorityError, Folder, FolderError, Identity, IdentityError, NodeError, RenewError,
