@@ -42,7 +42,8 @@ use crate::entry::{Addresses, Entry, Generation, Standing};
 use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
 use crate::news::{FANOUT, MESSAGE_BYTES_MAX};
-use crate::probe::{Partners, Probes};
+use crate::partners::Partners;
+use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
@@ -81,6 +82,8 @@ struct Agent {
     holders: Holders,
     rounds: u64,
     round_at: Time,
+    /// How much was said since the last round began.
+    said_bytes: usize,
     /// What changed in this step, for the listeners.
     changes: Vec<Change>,
 }
@@ -214,14 +217,13 @@ impl Module for Gossip {
         }
     }
 
-    fn finish(&mut self, _now: Time, io: &mut Io<'_>) {
+    fn finish(&mut self, now: Time, io: &mut Io<'_>) {
         if let Life::Up(agent) = &mut self.life {
             agent.pull(io);
             agent.push(io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
-            let members = agent.knowledge.members();
-            agent.holders.finish(&mut agent.aggregates, members, io);
+            agent.holders.finish(now, &mut agent.aggregates, io);
         }
     }
 
@@ -245,11 +247,11 @@ impl Agent {
         };
         // Nodes that start together should not all probe in the same moment.
         let offset = rng.fork("round").random_range(Duration::ZERO..config.period);
-        let aggregates = Aggregates::new(config.period, rng.fork("aggregate"));
+        let aggregates = Aggregates::new(config.period, now);
         Self {
             config,
             knowledge: Knowledge::new(config, own, rng),
-            partners: Partners::new(rng.fork("partner")),
+            partners: Partners::new(start.me.node, rng.fork("partner")),
             probes: Probes::new(rng.fork("probe")),
             suspicions: Suspicions::default(),
             seeds: Seeds::new(&start.seeds, &start.addresses, rng.fork("seed")),
@@ -263,6 +265,7 @@ impl Agent {
             holders: Holders::default(),
             rounds: 0,
             round_at: now + offset,
+            said_bytes: 0,
             changes: Vec::new(),
         }
     }
@@ -324,8 +327,11 @@ impl Agent {
         } else {
             self.seeds.on_down(member.node);
         }
-        if change.is_arrival() {
-            self.partners.insert(member.node);
+        match (change.was_up(), standing.is_up()) {
+            (false, true) if change.before.is_none() => self.partners.insert(member.node),
+            (false, true) => self.partners.reinsert(member.node),
+            (true, false) => self.partners.remove(member.node),
+            (true, true) | (false, false) => {}
         }
         if *standing == Standing::Suspect {
             let span = self.config.suspicion(self.knowledge.members().up_count());
@@ -334,7 +340,7 @@ impl Agent {
             self.suspicions.clear(member.node);
         }
         self.show(&change);
-        self.on_aggregates_change(&change);
+        self.on_aggregates_change(now, &change);
         self.changes.push(change);
     }
 

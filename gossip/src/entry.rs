@@ -154,8 +154,6 @@ pub(crate) enum Absurd {
     Addresses(usize),
     #[error("round {0} is above all that nodes can reach")]
     Round(u64),
-    #[error("level {0} of a tree that is not so high")]
-    Level(usize),
     #[error("a zone of {0} leaves")]
     Leaves(u64),
     #[error("{0} shares, more than there are leaves")]

@@ -150,16 +150,6 @@ impl Members {
         range.into_iter().flatten().map(|(node, row)| row.entry(*node))
     }
 
-    /// How the nodes from the one to the other stand, both included, by id.
-    pub(crate) fn standings(
-        &self,
-        from: NodeId,
-        to: NodeId,
-    ) -> impl DoubleEndedIterator<Item = (NodeId, Standing)> {
-        assert!(from <= to, "a zone's first is not behind its last");
-        self.rows.range(from..=to).map(|(node, row)| (*node, row.standing))
-    }
-
     /// Takes in what was heard.
     pub(crate) fn merge(&mut self, entry: Entry) -> Merged {
         let node = entry.member.node;

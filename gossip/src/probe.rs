@@ -1,10 +1,4 @@
-//! Whom to probe, and the probes that wait for an answer.
-//!
-//! SWIM (DSN 2002, section 4.3): a node goes through its list of members in turn, shuffles it when
-//! it is through, and puts newcomers at random places in it, so that of n members each is probed
-//! within 2n - 1 periods. Here the list is drawn up anew from the table for each pass, and members
-//! that went since are passed over; so a departure costs nothing, and one that comes back within a
-//! pass is at worst probed twice in it.
+//! The probes that wait for an answer.
 //!
 //! A probe that gets no answer is repeated a few times, and helpers are asked to probe too, before
 //! the partner is suspected. SWIM asks once, and then the helpers once: where a quarter of the
@@ -17,80 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use live_objects::{NodeId, Rng, Time};
 use rand::RngExt;
-use rand::seq::SliceRandom;
 
 use crate::entry::Generation;
-use crate::members::Members;
-
-/// The order in which members are probed.
-pub(crate) struct Partners {
-    rng: Rng,
-    order: Vec<NodeId>,
-    next: usize,
-}
-
-impl Partners {
-    pub(crate) fn new(rng: Rng) -> Self {
-        Self { rng, order: Vec::new(), next: 0 }
-    }
-
-    /// Takes in a newcomer: at a place in the rest of this pass or, if the place drawn is in the
-    /// part that is done, with the next pass.
-    pub(crate) fn insert(&mut self, node: NodeId) {
-        let place = self.rng.random_range(0..=self.order.len());
-        if place >= self.next {
-            self.order.push(node);
-            let last = self.order.len() - 1;
-            self.order.swap(place, last);
-        }
-    }
-
-    /// Whose turn it is.
-    pub(crate) fn next(&mut self, members: &Members) -> Option<NodeId> {
-        if let Some(partner) = self.next_of_pass(members) {
-            return Some(partner);
-        }
-        self.order.clear();
-        let others = members.up().map(|member| member.node).filter(|node| *node != members.me());
-        self.order.extend(others);
-        self.order.shuffle(&mut self.rng);
-        self.next = 0;
-        self.next_of_pass(members)
-    }
-
-    /// Up to `count` members at random, neither this node nor `except`.
-    pub(crate) fn some(
-        &mut self,
-        count: usize,
-        members: &Members,
-        except: &[NodeId],
-    ) -> Vec<NodeId> {
-        let mut some = Vec::with_capacity(count);
-        if self.order.is_empty() {
-            return some;
-        }
-        // Most draws hit; a list so full of the departed that all miss is drawn up anew soon.
-        for _ in 0..DRAWS_MAX.max(8 * count) {
-            let node = self.order[self.rng.random_range(0..self.order.len())];
-            if members.is_up(node) && !except.contains(&node) && !some.contains(&node) {
-                some.push(node);
-                if some.len() == count {
-                    break;
-                }
-            }
-        }
-        some
-    }
-
-    fn next_of_pass(&mut self, members: &Members) -> Option<NodeId> {
-        let rest = self.order.get(self.next..)?;
-        let found = rest.iter().position(|node| members.is_up(*node));
-        self.next += found.map_or(rest.len(), |found| found + 1);
-        found.map(|_| self.order[self.next - 1])
-    }
-}
-
-const DRAWS_MAX: usize = 32;
 
 /// A probe that waits for an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -187,73 +109,10 @@ const HELPS_MAX: usize = PROBES_MAX - 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Standing;
     use crate::entry::tests::entry;
-    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     fn node(number: u8) -> NodeId {
         entry(number, 1).member.node
-    }
-
-    fn members(others: u8) -> Members {
-        let mut members = Members::new(entry(0, 1));
-        (1..=others).for_each(|other| drop(members.merge(entry(other, 1))));
-        members
-    }
-
-    proptest! {
-        /// SWIM 4.3: whenever one begins to count, every member is probed within 2n - 1 periods.
-        #[test]
-        fn everyone_is_probed_within_twice_the_members(
-            n in 1..40_u8,
-            seed: [u8; 32],
-            skip in 0..80_usize,
-        ) {
-            let members = members(n);
-            let mut partners = Partners::new(Rng::from_seed(seed));
-            (1..=n).for_each(|other| partners.insert(node(other)));
-            for _ in 0..skip {
-                partners.next(&members);
-            }
-            let mut probed: Vec<NodeId> =
-                (0..2 * n - 1).map(|_| partners.next(&members).unwrap()).collect();
-            probed.sort();
-            probed.dedup();
-            prop_assert_eq!(probed.len(), usize::from(n));
-        }
-
-        #[test]
-        fn some_are_up_and_all_different(n in 0..9_u8, seed: [u8; 32]) {
-            let mut members = members(n);
-            members.merge(entry(1, 1).as_standing(Standing::Faulty));
-            let mut partners = Partners::new(Rng::from_seed(seed));
-            partners.next(&members);
-            let some = partners.some(3, &members, &[node(2)]);
-            prop_assert!(some.len() <= 3 && some.iter().all(|node| members.is_up(*node)));
-            prop_assert!(some.iter().all(|one| ![node(0), node(1), node(2)].contains(one)));
-            prop_assert!((1..some.len()).all(|i| !some[..i].contains(&some[i])));
-        }
-    }
-
-    #[test]
-    fn the_departed_are_passed_over_and_newcomers_are_met() {
-        let mut members = members(3);
-        let mut partners = Partners::new(Rng::from_seed([7; 32]));
-        let first = partners.next(&members).unwrap();
-        let gone = (1..=3).find(|other| node(*other) != first).unwrap();
-        members.merge(entry(gone, 1).as_standing(Standing::Left));
-        members.merge(entry(4, 1));
-        partners.insert(node(4));
-        let met: Vec<NodeId> = (0..6).filter_map(|_| partners.next(&members)).collect();
-        assert!(!met.contains(&node(gone)));
-        assert!(met.contains(&node(4)));
-    }
-
-    #[test]
-    fn alone_there_is_nobody_to_probe() {
-        let mut partners = Partners::new(Rng::from_seed([7; 32]));
-        assert_eq!(partners.next(&members(0)), None);
-        assert_eq!(partners.some(3, &members(0), &[]), []);
     }
 
     fn probes() -> Probes {

@@ -14,7 +14,7 @@
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
-//!  tags 8 and 9:   aggregates, see `wire/rows.rs`
+//!  tag 8:          aggregates, see `wire/rows.rs`
 //!  tags 16 to 23:  see `wire/news.rs`
 //! ```
 //!
@@ -34,7 +34,7 @@ use thiserror::Error;
 pub(crate) use self::news::{
     MESSAGE_LEN_MIN, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
 };
-use self::rows::{Answers, Digests};
+use self::rows::Rows;
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
 use crate::records::AbsurdRecord;
@@ -79,10 +79,8 @@ pub(crate) struct Packet {
     pub(crate) inventory: Option<Inventory>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) news: NewsSections,
-    /// What the sender knows of aggregates.
-    pub(crate) digests: Option<Digests>,
     /// Rows of aggregates.
-    pub(crate) answers: Option<Answers>,
+    pub(crate) rows: Option<Rows>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -119,8 +117,7 @@ impl Packet {
             inventory: None,
             entries: Vec::new(),
             news: NewsSections::NONE,
-            digests: None,
-            answers: None,
+            rows: None,
         }
     }
 
@@ -133,17 +130,8 @@ impl Packet {
         let inventory =
             inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
-        let digests = self.digests.as_ref().map_or(0, Digests::section_len);
-        let answers = self.answers.as_ref().map_or(0, Answers::section_len);
-        let aggregates = digests + answers;
-        LEG_LEN
-            + target
-            + digest
-            + buckets
-            + inventory
-            + entries
-            + self.news.encoded_len()
-            + aggregates
+        let rows = self.rows.as_ref().map_or(0, Rows::section_len);
+        LEG_LEN + target + digest + buckets + inventory + entries + self.news.encoded_len() + rows
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -176,8 +164,7 @@ impl Packet {
             self.entries.iter().for_each(|entry| put_entry(&mut out, entry));
         }
         self.news.put(&mut out);
-        self.digests.iter().for_each(|digests| digests.put(&mut out));
-        self.answers.iter().for_each(|answers| answers.put(&mut out));
+        self.rows.iter().for_each(|rows| rows.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -199,8 +186,7 @@ impl Packet {
                     }
                 }
                 tag if NewsSections::has(tag) => packet.news.take(tag, &mut body)?,
-                rows::TAG_DIGESTS => packet.digests = Some(Digests::take(&mut body)?),
-                rows::TAG_ANSWERS => packet.answers = Some(Answers::take(&mut body)?),
+                rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body)?),
                 _ => continue,
             }
             if !body.is_empty() {
@@ -379,7 +365,7 @@ pub(crate) mod tests {
     use super::news::tests::sections;
     use super::*;
     use crate::entry::tests::{entries, entry};
-    use crate::wire::rows::tests::{answers, digests};
+    use crate::wire::rows::tests::rows;
     use proptest::prelude::*;
 
     fn legs() -> impl Strategy<Value = Leg> {
@@ -403,17 +389,16 @@ pub(crate) mod tests {
         let summaries = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
         let inventory = prop::option::of(inventories());
         let entries = prop::collection::vec(entries(), 0..9);
-        let zones = (prop::option::of(digests()), prop::option::of(answers()));
-        (legs(), summaries, inventory, entries, sections(), zones).prop_map(
-            |(leg, (digest, buckets), inventory, entries, news, (digests, answers))| Packet {
+        let rows = prop::option::of(rows());
+        (legs(), summaries, inventory, entries, sections(), rows).prop_map(
+            |(leg, (digest, buckets), inventory, entries, news, rows)| Packet {
                 leg,
                 digest,
                 buckets,
                 inventory,
                 entries,
                 news,
-                digests,
-                answers,
+                rows,
             },
         )
     }

@@ -1,25 +1,24 @@
 //! The table of one aggregate at one node: a tree of zones, of which each node keeps its own branch
-//! (Astrolabe: van Renesse, Birman and Vogels, TOCS 2003).
+//! (Astrolabe: van Renesse, Birman and Vogels, TOCS 2003), with two halves a zone.
 //!
 //! ```text
-//!  node a5c…   level 0:  0  1  …  a* …  f     a* is made of level 1
-//!              level 1:  0  …  5* …     f     5* is made of level 2
-//!              level 2:  0  …     c*    f     c* is its leaf: its share, stamped each round
+//!  node 101…   level 0: sibling zone 0…    beside its own zone 1…,
+//!              level 1: sibling zone 11…   beside its own zone 10…,
+//!              level 2: sibling zone 100…  beside its own zone 101…, which is made of what is
+//!                       deeper, and in the end of its leaf: its share, stamped each round
 //! ```
 //!
-//! For every level a node has a row for each zone beside its own and computes the row of its own
-//! from the level below, in the order of the digits, so that all come to the same sum. Two nodes
-//! have the levels in common whose zones they are both in, and give each other the rows that win.
-//! Where the levels end is up to the node: at the longest beginning that its id has in common with
-//! any other's. Nothing is ever taken off a table, so that what is known of a zone only grows; a
-//! table has at most 16 rows a level.
+//! Two nodes are in each other's sibling zones at just one level. When they meet, each *tells* the
+//! other the row of its own zone there, which it computes from its leaf and all deeper levels. A
+//! row of a zone is taken from a member of that zone and from nobody else, so that nobody can lie
+//! about zones that it is not in. (In Astrolabe rows are passed on by anybody. Pairs that take what
+//! is theirs to tell, level by level, are recursive doubling, as in an all-reduce: log2 n meetings
+//! are enough for everybody to know all, and no way of gossiping has fewer.)
 //!
-//! For its own zones a node keeps the better of what it computed and what it heard from others in
-//! them, and overtakes the latter in a round or two, since all leaves are stamped anew each round.
-//! If it does not, those who stamped the row are gone and forgotten. It outbids them then: it adds
-//! what is missing to the *base* of its leaf, and so to all its zones.
+//! All add up the same halves, so all come to the same sum, to the last bit.
 //!
-//! Invariant: the row of a zone of this node's own is never below what it computed for it.
+//! Invariant: what is held of a sibling zone came from a member of it, is within the limits, and is
+//! not older than [`WINDOW`] rounds on average.
 
 pub(crate) mod place;
 pub(crate) mod row;
@@ -28,155 +27,150 @@ mod tests;
 
 use live_objects::{NodeId, Summary};
 
-use self::place::{DIGITS, FANOUT, digit};
-use self::row::{Round, Row};
+use self::row::{Round, Row, WINDOW};
 
 /// What one node knows of one aggregate.
 pub(crate) struct Table {
-    me: NodeId,
     summary: Summary,
-    levels: Vec<Level>,
     share: Option<f64>,
-    round: Round,
     /// What this node's leaf is stamped with at least: a share that is set within a round counts as
     /// the next round's, since others may have what it was before with the stamp of this one.
     set_in: Round,
-    /// What this node's leaf counts for beside its stamp.
-    base: u64,
+    siblings: Vec<Option<Held>>,
 }
 
-#[derive(Clone, Default)]
-struct Level {
-    rows: [Row; FANOUT],
-    /// What was heard of the zone that this node is in itself, and in which round.
-    heard: Option<(Row, Round)>,
+/// What is held of a sibling zone.
+#[derive(Clone, Copy)]
+struct Held {
+    row: Row,
+    /// Who told it.
+    teller: NodeId,
+    /// The teller is gone. Any other's word is better.
+    is_orphaned: bool,
 }
 
-/// Whom this node knows in a zone.
+/// A row that a member told of its own zone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) row: Row,
+    pub(crate) teller: NodeId,
+    pub(crate) level: usize,
+    /// How many members are known to be in the zone.
+    pub(crate) known: u32,
+}
+
+/// What became of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Living {
-    /// Members that are up.
-    Some,
-    /// Members that are gone.
-    None,
-    /// Nobody has been heard of there.
-    Unknown,
+pub(crate) enum Taken {
+    /// It was taken, and says about what was known.
+    Same,
+    /// It was taken, and is news.
+    News,
+    /// What is held is worth more.
+    Worse,
+    /// It is of a later round than can be.
+    Ahead,
+    /// It speaks of more members than can be there.
+    Crowded,
 }
 
 impl Table {
-    /// A table that knows nothing but this node, of whom others know that have `depth` digits in
-    /// common with it.
-    pub(crate) fn new(me: NodeId, summary: Summary, depth: usize, round: Round) -> Self {
-        let mut table =
-            Self { me, summary, levels: Vec::new(), share: None, round, set_in: round, base: 0 };
-        table.deepen(depth);
-        table
-    }
-
-    /// There is a node that has so many digits in common with this one.
-    pub(crate) fn deepen(&mut self, depth: usize) {
-        assert!(depth < DIGITS, "no other node has the same id");
-        if depth >= self.levels.len() {
-            self.levels.resize(depth + 1, Level::default());
-            self.compute();
-        }
+    /// A table that knows nothing.
+    pub(crate) fn new(summary: Summary, round: Round) -> Self {
+        Self { summary, share: None, set_in: round, siblings: Vec::new() }
     }
 
     /// Sets or takes back this node's share.
-    pub(crate) fn set(&mut self, share: Option<f64>) {
+    pub(crate) fn set(&mut self, share: Option<f64>, round: Round) {
         if self.share != share {
-            self.set_in = self.round.next();
+            self.set_in = round.next();
         }
         self.share = share;
-        self.compute();
     }
 
-    /// The round goes on. In the zones of levels from `alone` on this node knows nobody else.
-    pub(crate) fn stamp(&mut self, round: Round, alone: usize) {
-        assert!(round >= self.round, "rounds go on");
-        self.round = round;
-        self.compute();
-        for at in (0..self.levels.len()).rev() {
-            let patience = if at >= alone { ALONE_PATIENCE } else { PATIENCE };
-            let Some((heard, since)) = self.levels[at].heard else { continue };
-            if round.since(since.into()) >= patience {
-                let missing = heard.mark.stamps - self.computed(at).mark.stamps + 1;
-                self.base = (self.base + missing).min(Row::STAMPS_MAX);
-                self.compute();
-            }
+    /// Takes a row, if it is worth at least what is held.
+    pub(crate) fn take(&mut self, told: Told, round: Round) -> Taken {
+        let Told { row, teller, level, known } = told;
+        if row.is_ahead(round) {
+            return Taken::Ahead;
         }
+        if row.mark.leaves > crowd(known) {
+            return Taken::Crowded;
+        }
+        if level >= self.siblings.len() {
+            self.siblings.resize(level + 1, None);
+        }
+        let slot = &mut self.siblings[level];
+        let held = slot.filter(|held| !held.is_orphaned);
+        if held.is_some_and(|held| held.row.worth(round, known) > row.worth(round, known)) {
+            return Taken::Worse;
+        }
+        let is_news = slot.is_none_or(|held| held.row.has_moved(&row));
+        *slot = Some(Held { row, teller, is_orphaned: false });
+        if is_news { Taken::News } else { Taken::Same }
     }
 
-    /// Takes in a row. Tells whether it won.
-    pub(crate) fn hear(&mut self, at: usize, zone: usize, row: Row, living: Living) -> bool {
-        assert!(zone < FANOUT, "a digit");
-        if at >= self.levels.len() || !row.is_known() {
-            return false;
+    /// A member of the sibling zone at this level is gone, and so many are left. Who told what is
+    /// held may have been lying, if it was not just unlucky.
+    pub(crate) fn on_down(&mut self, level: usize, node: NodeId, known: u32) {
+        let Some(slot) = self.siblings.get_mut(level) else { return };
+        if known == 0 {
+            *slot = None;
         }
-        let row = match living {
-            Living::Some => row,
-            Living::None => Row { mark: row.mark, ..Row::default() },
-            Living::Unknown if row.count == 0 => row,
-            Living::Unknown => return false,
-        };
-        let held = &self.levels[at].rows[zone];
-        if row.precedence(held).is_le() {
-            return false;
-        }
-        if zone == digit(self.me, at) {
-            self.levels[at].heard = Some((row, self.round));
-        } else {
-            self.levels[at].rows[zone] = row;
-        }
-        true
-    }
-
-    /// All that this node knew in a zone beside its own are gone.
-    pub(crate) fn bury(&mut self, at: usize, zone: usize) {
-        if let Some(level) = self.levels.get_mut(at) {
-            level.rows[zone] = level.rows[zone].buried(self.round);
-            self.compute();
+        if let Some(held) = slot.as_mut().filter(|held| held.teller == node) {
+            held.is_orphaned = true;
         }
     }
 
-    /// Computes the rows of this node's own zones: once after rows were heard.
-    pub(crate) fn compute(&mut self) {
-        for at in (0..self.levels.len()).rev() {
-            let computed = self.computed(at);
-            let level = &mut self.levels[at];
-            level.heard = level.heard.filter(|(heard, _)| heard.precedence(&computed).is_gt());
-            let own = level.heard.map_or(computed, |(heard, _)| heard);
-            level.rows[digit(self.me, at)] = own;
+    /// Forgets what is too old.
+    pub(crate) fn forget(&mut self, round: Round) {
+        let is_old = |held: &mut Held| held.row.age(round) >= 16 * WINDOW as i64;
+        for slot in &mut self.siblings {
+            slot.take_if(is_old);
         }
     }
 
-    /// The rows of each level, the root's first.
-    pub(crate) fn levels(&self) -> impl ExactSizeIterator<Item = &[Row; FANOUT]> {
-        self.levels.iter().map(|level| &level.rows)
+    /// The row of this node's own zone beside the sibling zone of this level.
+    pub(crate) fn own(&self, level: usize, round: Round) -> Row {
+        let deeper = self.siblings.get(level + 1..).unwrap_or_default();
+        self.above(deeper, round)
     }
 
     /// The row of all.
-    pub(crate) fn root(&self) -> Row {
-        self.merged(0)
+    pub(crate) fn root(&self, round: Round) -> Row {
+        self.above(&self.siblings, round)
     }
 
-    fn computed(&self, at: usize) -> Row {
-        if at + 1 == self.levels.len() {
-            Row::leaf(self.share, self.round.max(self.set_in), self.base)
-        } else {
-            self.merged(at + 1)
-        }
+    /// Of each of these levels, the deepest first, what is held there and the row of this node's
+    /// own zone beside it.
+    pub(crate) fn beside(
+        &self,
+        levels: impl Iterator<Item = usize>,
+        round: Round,
+    ) -> impl Iterator<Item = (usize, Row, Row)> {
+        let mut own = self.leaf(round);
+        levels.map(move |level| {
+            let held = self.siblings.get(level).copied().flatten();
+            let (held, beside) = (held.map_or(Row::default(), |held| held.row), own);
+            own = own.merged(held, self.summary);
+            (level, held, beside)
+        })
     }
 
-    fn merged(&self, at: usize) -> Row {
-        let rows = self.levels[at].rows.iter();
-        rows.fold(Row::default(), |sum, row| sum.merged(*row, self.summary))
+    fn above(&self, siblings: &[Option<Held>], round: Round) -> Row {
+        let rows = siblings.iter().rev().flatten().map(|held| held.row);
+        rows.fold(self.leaf(round), |own, row| own.merged(row, self.summary))
+    }
+
+    fn leaf(&self, round: Round) -> Row {
+        Row::leaf(self.share, round.max(self.set_in))
     }
 }
 
-/// For how many rounds a row about one's own zone that cannot be overtaken is believed.
-const PATIENCE: u64 = 8;
+/// How many leaves a row may have at most where so many members are known: others may know of
+/// newcomers first.
+fn crowd(known: u32) -> u32 {
+    known.saturating_mul(2).saturating_add(CROWD)
+}
 
-/// The same where this node knows nobody else who could have made it; somebody may have come of
-/// whom it is about to hear.
-const ALONE_PATIENCE: u64 = 2;
+const CROWD: u32 = 64;

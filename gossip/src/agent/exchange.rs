@@ -58,14 +58,14 @@ impl Agent {
         match packet.leg {
             Leg::Probe { number } => {
                 let leg = Leg::Ack { number };
-                self.say(Draft { answers: Some(packet), ..Draft::new(leg, from) }, io);
+                self.say(now, Draft { answers: Some(packet), ..Draft::new(leg, from) }, io);
             }
             Leg::Ack { number } => {
-                self.on_ack(number, from, io);
+                self.on_ack(now, number, from, io);
                 packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
-                self.say_rest(number, from, packet, io);
+                self.say_rest(now, from, packet, io);
             }
-            Leg::Rest { number } => self.say_rest(number, from, packet, io),
+            Leg::Rest { .. } => self.say_rest(now, from, packet, io),
             Leg::Push => {}
             Leg::ProbeRequest { number, target } => {
                 let stage = Stage::Helping { asker: from, number };
@@ -80,20 +80,30 @@ impl Agent {
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
         self.rounds += 1;
-        let near = self.on_aggregates_round(now);
-        let partner = near.or_else(|| self.partners.next(self.knowledge.members()));
-        for partner in [partner, self.hurried(partner)].into_iter().flatten() {
+        for partner in self.on_exchanges(now) {
             let held = self.knowledge.members().of(partner).expect("partners have rows");
             let generation = held.generation;
             let stage = Stage::Own { generation, attempt: 1, helpers: Vec::new() };
             let deadline = now + self.config.ack_timeout;
             let number = self.probes.start(Probe { target: partner, stage }, deadline);
-            self.say(Draft::new(Leg::Probe { number }, partner), io);
+            self.say(now, Draft::new(Leg::Probe { number }, partner), io);
         }
         self.look_around(now, io);
         self.on_round_of_topics(io);
         self.on_round_of_records();
         self.on_round_of_claims(io);
+    }
+
+    /// With whom exchanges are started in a round.
+    fn on_exchanges(&mut self, now: Time) -> Vec<NodeId> {
+        let levels = self.aggregates.on_round(now, &self.partners);
+        let members = self.knowledge.members();
+        let first = levels.and_then(|levels| self.partners.next_at(levels.first, members));
+        let first = first.or_else(|| self.partners.next(members));
+        let has_said_little = std::mem::take(&mut self.said_bytes) <= URGENT_BYTES_MAX;
+        let second = levels.and_then(|levels| levels.second).filter(|_| has_said_little);
+        let second = second.and_then(|level| self.partners.next_at(level, members));
+        first.into_iter().chain(second.filter(|second| Some(*second) != first)).collect()
     }
 
     /// A probe's deadline has passed: the partner is asked again, and so are helpers, or is
@@ -105,13 +115,13 @@ impl Agent {
         if attempt == ATTEMPTS {
             return self.suspect(now, target, generation, io);
         }
-        self.say(Draft::new(Leg::Probe { number }, target), io);
+        self.say(now, Draft::new(Leg::Probe { number }, target), io);
         if HELPED_ATTEMPTS.contains(&attempt) {
             let members = self.knowledge.members();
             let others = self.partners.some(self.config.helpers, members, &[members.me(), target]);
             for helper in &others {
                 let request = Draft::new(Leg::ProbeRequest { number, target }, *helper);
-                self.say(Draft { about: Some(target), ..request }, io);
+                self.say(now, Draft { about: Some(target), ..request }, io);
             }
             helpers.extend(others);
         }
@@ -139,11 +149,11 @@ impl Agent {
     /// An answer. If it is to none of our questions it came too late, or was not the first: what it
     /// told is taken in all the same, since a member on a slow path may have no other way to
     /// object.
-    fn on_ack(&mut self, number: u32, from: NodeId, io: &mut Io<'_>) {
+    fn on_ack(&mut self, now: Time, number: u32, from: NodeId, io: &mut Io<'_>) {
         match self.probes.on_ack(number, from) {
             Some(Probe { target, stage: Stage::Helping { asker, number } }) => {
                 let relayed = Draft::new(Leg::Ack { number }, asker);
-                self.say(Draft { about: Some(target), ..relayed }, io);
+                self.say(now, Draft { about: Some(target), ..relayed }, io);
             }
             Some(_) => {}
             None => {
@@ -161,34 +171,41 @@ impl Agent {
             return;
         }
         match self.probes.help(probe, now + 2 * self.config.period) {
-            Some(number) => self.say(Draft::new(Leg::Probe { number }, target), io),
+            Some(number) => self.say(now, Draft::new(Leg::Probe { number }, target), io),
             None => io.count("gossip.probes_full"),
         }
     }
 
     /// Sends a probe, an ack or a probe request.
-    pub(super) fn say(&mut self, draft: Draft<'_>, io: &mut Io<'_>) {
+    pub(super) fn say(&mut self, now: Time, draft: Draft<'_>, io: &mut Io<'_>) {
         if let Some(len_max) = len_max(draft.to, io) {
             let mut packet = self.knowledge.packet(draft, len_max);
             // However much news there is, aggregates go on; and so does news of any length.
             let is_for_rows = !self.aggregates.is_idle() && !self.rounds.is_multiple_of(4);
             let for_rows = if is_for_rows { ROWS_RESERVED } else { 0 };
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
-            self.tell_aggregates(draft, &mut packet, len_max);
+            self.tell_aggregates(now, draft, &mut packet, len_max);
+            self.said_bytes += packet.encoded_len();
             send(&packet, draft.to, io);
         }
     }
 
     /// What the third and fourth packet of an exchange say, if they have to say something.
-    fn say_rest(&mut self, number: u32, to: NodeId, answered: &Packet, io: &mut Io<'_>) {
+    fn say_rest(&mut self, now: Time, to: NodeId, answered: &Packet, io: &mut Io<'_>) {
+        let (Leg::Ack { number } | Leg::Rest { number }) = answered.leg else { return };
         let Some(len_max) = len_max(to, io) else { return };
+        let leg = Leg::Rest { number };
         let rest = match (&answered.buckets, &answered.inventory) {
             (Some(buckets), _) => self.knowledge.ask(number, buckets, len_max),
             (None, Some(inventory)) => self.knowledge.supply(number, inventory, len_max),
             (None, None) => None,
         };
-        if let Some(rest) = self.supply_aggregates(to, answered, rest, len_max) {
-            send(&rest, to, io);
+        let mut packet = rest.unwrap_or(Packet::new(leg));
+        let draft = Draft { answers: Some(answered), ..Draft::new(leg, to) };
+        self.tell_aggregates(now, draft, &mut packet, len_max);
+        if packet != Packet::new(leg) {
+            self.said_bytes += packet.encoded_len();
+            send(&packet, to, io);
         }
     }
 
@@ -201,3 +218,6 @@ impl Agent {
 /// How much of a packet news leaves to aggregates in three rounds of four, in bytes: some thirty
 /// rows.
 const ROWS_RESERVED: usize = 700;
+
+/// Who has said more than so many bytes in a period starts no second exchange in the next.
+const URGENT_BYTES_MAX: usize = 1_200;

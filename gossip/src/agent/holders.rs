@@ -7,10 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Command, Estimate, Event, Io, ObjectId, Summary};
+use live_objects::{Command, Estimate, Event, Io, ObjectId, Summary, Time};
 
 use super::aggregates::{Aggregates, Hold};
-use crate::members::Members;
 use crate::zones::row::Subject;
 
 /// The open objects.
@@ -62,14 +61,9 @@ impl Holders {
     }
 
     /// Gives what was set to the tables, and what they say to the applications.
-    pub(super) fn finish(
-        &mut self,
-        aggregates: &mut Aggregates,
-        members: &Members,
-        io: &mut Io<'_>,
-    ) {
+    pub(super) fn finish(&mut self, now: Time, aggregates: &mut Aggregates, io: &mut Io<'_>) {
         for subject in std::mem::take(&mut self.changed) {
-            aggregates.hold(subject, self.hold(subject), members);
+            aggregates.hold(now, subject, self.hold(subject));
         }
         let mut due = std::mem::take(&mut self.due);
         due.append(&mut aggregates.take_changed());
@@ -78,7 +72,7 @@ impl Holders {
             if holder.subject != subject {
                 continue;
             }
-            let estimate = aggregates.estimate(subject);
+            let estimate = aggregates.estimate(now, subject);
             if holder.told == Some(estimate) {
                 continue;
             }

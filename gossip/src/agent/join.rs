@@ -44,7 +44,7 @@ impl Agent {
         if let Some(node) = self.faulty(often) {
             let probe = Probe { target: node, stage: Stage::Knocking };
             let number = self.probes.start(probe, now + self.config.ack_timeout);
-            self.say(Draft::new(Leg::Probe { number }, node), io);
+            self.say(now, Draft::new(Leg::Probe { number }, node), io);
         }
     }
 

@@ -1,19 +1,19 @@
 //! Rows: what a node knows of one zone, and which of two rows about a zone knows more.
 //!
-//! A member stamps its share with the number of the *round* in which it said so. Of two rows about
-//! one zone the one with the higher *sum* of stamps wins: a member that a row does not know of
-//! counts 0 in it, so that a row made from more knowledge has the higher sum. (Astrolabe, TOCS
-//! 2003, section 4.2, goes by the time at which a row was made. By that, or by the mean of the
-//! stamps, somebody who knows of nobody but himself would win.) Rounds begin at a high number, so
-//! that to know one member more counts for more than to know all the others better.
+//! A member stamps its share with the number of the *round* in which it said so. A row is worth the
+//! sum over its leaves of how fresh each is: [`WINDOW`] rounds less its age. A member that a row
+//! does not know of is worth nothing in it, so that a row made from more knowledge is worth more;
+//! and one that is gone costs little in a row made after it went, so that this wins soon. (Astrolabe,
+//! TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the mean of the
+//! stamps, somebody who knows of nobody but himself would win. By the bare sum of the stamps a zone
+//! that shrank would lose to what it was for ever.)
 //!
 //! Invariants: a row without a share has no stamp of one and no number; a number is finite; sums
 //! saturate, and what is heard beyond the limits is refused.
 
-use core::cmp::{Ordering, Reverse};
-
 use live_objects::{ObjectId, Summary};
 
+use crate::digest::{halves, mix};
 use crate::entry::Absurd;
 
 /// Which aggregate: an object's name with what it sums up, since a name that two nodes opened
@@ -22,6 +22,14 @@ use crate::entry::Absurd;
 pub(crate) struct Subject {
     pub(crate) object: ObjectId,
     pub(crate) summary: Summary,
+}
+
+impl Subject {
+    /// What it is called for short, among those who know it.
+    pub(crate) fn handle(self) -> u32 {
+        let [high, low] = halves(self.object.as_bytes());
+        mix(high ^ mix(low ^ self.summary as u64)) as u32
+    }
 }
 
 /// The number of a round: all nodes have about the same. A node's grows by one a period, and to
@@ -34,12 +42,17 @@ impl Round {
     pub(crate) const FIRST: Self = Self(1 << 20);
     /// The highest that is accepted: 7,000 years of rounds, at 200 ms.
     pub(crate) const MAX: Self = Self(1 << 40);
-    /// How far a row's stamp may be ahead of the packet that it came in.
+    /// How far stamps may be ahead of this node's round.
     pub(crate) const AHEAD_MAX: u64 = 2;
 
     /// The one after this, unless this is the highest.
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1).min(Self::MAX)
+    }
+
+    /// So many rounds after this, or before it, but none that cannot be.
+    pub(crate) fn shifted(self, by: i64) -> Self {
+        Self(self.0.saturating_add_signed(by)).min(Self::MAX)
     }
 
     /// How many rounds after that stamp it is.
@@ -93,19 +106,14 @@ impl Row {
     pub(crate) const LEAVES_MAX: u32 = 1 << 20;
 
     /// The row of one member, as of this round. Without a share it only relays.
-    pub(crate) fn leaf(share: Option<f64>, round: Round, base: u64) -> Self {
-        let mark = Mark { stamps: (round.0 + base).min(Self::STAMPS_MAX), leaves: 1 };
+    pub(crate) fn leaf(share: Option<f64>, round: Round) -> Self {
+        let mark = Mark { stamps: round.0, leaves: 1 };
         share.map_or(Self { mark, ..Self::default() }, |number| Self {
             mark,
             count: 1,
             least: round.0,
             number,
         })
-    }
-
-    /// Whether anything is known.
-    pub(crate) const fn is_known(&self) -> bool {
-        self.mark.stamps > 0
     }
 
     /// The two zones as one.
@@ -123,18 +131,37 @@ impl Row {
         Self { mark, count, least, number }
     }
 
-    /// The zone when all its members are gone: nobody's share counts, but their stamps do, as of
-    /// the round of the verdict, so that rows from before lose.
-    pub(crate) fn buried(self, round: Round) -> Self {
-        let stamps = self.mark.stamps.max(u64::from(self.mark.leaves) * round.0);
-        Self { mark: Mark { stamps, ..self.mark }, ..Self::default() }
+    /// What it is worth in this round, where so many members are known to be in the zone: leaves
+    /// beyond those count for nothing.
+    pub(crate) fn worth(&self, round: Round, known: u32) -> i128 {
+        let (leaves, stamps) = (i128::from(self.mark.leaves), i128::from(self.mark.stamps));
+        let worth = stamps - leaves * i128::from(round.0.saturating_sub(WINDOW));
+        if self.mark.leaves > known { worth * i128::from(known) / leaves } else { worth }
     }
 
-    /// The greater of two rows about a zone holds. Where the sums are the same any order will do
-    /// that is the same everywhere; fewer shares win, as there may have been a verdict.
-    pub(crate) fn precedence(&self, other: &Self) -> Ordering {
-        let key = |row: &Self| (row.mark.stamps, Reverse(row.count), row.mark.leaves, row.least);
-        key(self).cmp(&key(other)).then(self.number.total_cmp(&other.number))
+    /// How old its leaves are in this round, on average, in sixteenths of a round. What is not
+    /// known is as old as can be.
+    pub(crate) fn age(&self, round: Round) -> i64 {
+        let leaves = u64::from(self.mark.leaves);
+        if leaves == 0 {
+            return 16 * WINDOW as i64;
+        }
+        let age = i128::from(leaves) * i128::from(round.0) - i128::from(self.mark.stamps);
+        (16 * age / i128::from(leaves)) as i64
+    }
+
+    /// Whether some stamp in it is of a later round than can be.
+    pub(crate) fn is_ahead(&self, round: Round) -> bool {
+        let latest = round.0 + Round::AHEAD_MAX;
+        self.least > latest || self.mark.stamps > u64::from(self.mark.leaves) * latest
+    }
+
+    /// Whether what it says is so far from what another says that it is news.
+    pub(crate) fn has_moved(&self, other: &Self) -> bool {
+        let count = u64::from(self.count.max(other.count));
+        let least = self.number.abs().max(other.number.abs()) / NEWS_SHARE as f64;
+        u64::from(self.count.abs_diff(other.count)) * NEWS_SHARE > count
+            || (self.number - other.number).abs() > least
     }
 
     /// The aggregate's value, if this is the row of all.
@@ -158,6 +185,12 @@ fn fold(summary: Summary, one: f64, other: f64) -> f64 {
         Summary::Max => one.max(other),
     }
 }
+
+/// What is older than so many rounds is not known any more.
+pub(crate) const WINDOW: u64 = 256;
+
+/// A change is news if it is more than one part in so many.
+const NEWS_SHARE: u64 = 1_000;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -193,8 +226,8 @@ pub(crate) mod tests {
     fn each_summary_sums_up() {
         let of = |summary, shares: &[f64]| {
             let leaf = |share: &f64| match summary {
-                Summary::Count => Row::leaf(Some(0.0), Round::FIRST, 0),
-                _ => Row::leaf(Some(*share), Round::FIRST, 0),
+                Summary::Count => Row::leaf(Some(0.0), Round::FIRST),
+                _ => Row::leaf(Some(*share), Round::FIRST),
             };
             let merge = |one: Row, other: Row| one.merged(other, summary);
             shares.iter().map(leaf).fold(Row::default(), merge).value(summary)
@@ -212,23 +245,59 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_gone_do_not_count_and_their_stamps_do() {
-        let two = Row { mark: Mark { stamps: 7, leaves: 2 }, count: 2, least: 3, number: 5.0 };
-        assert_eq!(
-            two.buried(round(5)),
-            Row { mark: Mark { stamps: 10, leaves: 2 }, ..Row::default() }
-        );
-        assert_eq!(two.buried(round(2)), Row { mark: two.mark, ..Row::default() });
-        assert_eq!(two.buried(round(2)).precedence(&two), Ordering::Greater);
+    fn knowledge_is_worth_something_and_so_is_freshness() {
+        let at = |number: u64| round(u64::from(Round::FIRST) + number);
+        let row = |stamps: &[u64]| {
+            let leaf = |stamp: &u64| Row::leaf(Some(1.0), at(*stamp));
+            stamps
+                .iter()
+                .map(leaf)
+                .fold(Row::default(), |one, other| one.merged(other, Summary::Sum))
+        };
+        let now = at(10);
+        let worth = |stamps: &[u64]| row(stamps).worth(now, 9);
+        assert!(worth(&[9, 9]) > worth(&[9, 8]));
+        assert!(worth(&[9, 1]) > worth(&[10]), "to know one more is worth more than the last news");
+        assert_eq!(row(&[9, 9]).worth(now, 1), worth(&[9]), "only one of them can be there");
+        assert_eq!(Row::default().worth(now, 9), 0);
+        // One of forty is gone: some rounds later the row that does without it is worth more.
+        let (before, after) = (row(&[2; 40]), row(&[10; 39]));
+        assert!(after.worth(now, u32::MAX) > before.worth(now, u32::MAX));
+        assert!(row(&[5; 39]).worth(at(5), u32::MAX) < before.worth(at(5), u32::MAX));
+        assert_eq!([row(&[9, 8]).age(now), row(&[10]).age(now)], [16 + 8, 0]);
+        assert!(Row::default().age(now) > row(&[0]).age(now));
+    }
+
+    #[test]
+    fn nobody_can_be_far_ahead() {
+        let at = |number: u64| round(u64::from(Round::FIRST) + number);
+        let leaf = |number: u64| Row::leaf(None, at(number));
+        assert!(!leaf(2).is_ahead(at(0)) && leaf(3).is_ahead(at(0)));
+        let mut old = Row::leaf(Some(1.0), at(0)).merged(Row::leaf(Some(1.0), at(9)), Summary::Sum);
+        assert!(old.is_ahead(at(0)) && !old.is_ahead(at(3)), "together they could be real");
+        old.least = at(9).into();
+        assert!(old.is_ahead(at(3)));
+    }
+
+    #[test]
+    fn a_thousandth_is_no_news() {
+        let row = |count, number| Row { count, number, ..Row::default() };
+        assert!(!row(2_000, 5.0).has_moved(&row(2_001, 5.004)));
+        assert!(row(900, 5.0).has_moved(&row(901, 5.0)));
+        assert!(row(1, 5.0).has_moved(&row(1, 5.01)));
+        assert!(row(1, 5.0).has_moved(&row(1, -5.0)));
+        assert!(!row(0, 0.0).has_moved(&row(0, 0.0)));
     }
 
     #[test]
     fn rounds_end() {
         assert_eq!(Round::MAX.next(), Round::MAX);
         assert_eq!(Round::try_from(u64::MAX), Err(Absurd::Round(u64::MAX)));
-        let most = Row::leaf(None, Round::MAX, Row::STAMPS_MAX);
-        let merged = most.merged(most, Summary::Sum);
-        assert_eq!(merged.mark, Mark { stamps: Row::STAMPS_MAX, leaves: 2 });
+        assert_eq!(Round::MAX.shifted(9), Round::MAX);
+        assert_eq!(Round::FIRST.shifted(i64::MIN).since(0), 0);
+        let mark = Mark { stamps: Row::STAMPS_MAX, leaves: Row::LEAVES_MAX };
+        let most = Row { mark, ..Row::default() };
+        assert_eq!(most.merged(most, Summary::Sum).mark, mark);
     }
 
     proptest! {
@@ -242,7 +311,9 @@ pub(crate) mod tests {
             prop_assert!(merged.mark.leaves <= Row::LEAVES_MAX);
             prop_assert!(merged.count <= merged.mark.leaves);
             prop_assert!(merged.number.is_finite());
-            prop_assert_eq!(one.precedence(&other), other.precedence(&one).reverse());
+            // None of it overflows.
+            let _ = (one.worth(Round::MAX, 0), one.age(Round::MAX), one.has_moved(&other));
+            let _ = (one.worth(round(0), u32::MAX), one.age(round(0)), one.is_ahead(Round::MAX));
         }
     }
 }

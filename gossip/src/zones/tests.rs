@@ -1,4 +1,4 @@
-//! Tables that hand each other rows, through joins, crashes, verdicts that were wrong, restarts and
+//! Tables that tell each other rows, through joins, crashes, verdicts that were wrong, restarts and
 //! partitions.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,7 @@ use live_objects::Rng;
 use proptest::prelude::*;
 use rand::RngExt;
 
-use super::place::{common, sibling};
-use super::row::Mark;
+use super::place::level;
 use super::row::tests::round;
 use super::*;
 
@@ -19,48 +18,61 @@ fn id(first: u8, second: u8) -> NodeId {
     NodeId::from_bytes(bytes)
 }
 
-/// A table after it heard the rows of all leaves of which the stamps are given, each with a share
-/// of 1.
+fn at(number: u64) -> Round {
+    round(u64::from(Round::FIRST) + number)
+}
+
+fn leaf(number: f64, stamp: u64) -> Row {
+    Row::leaf(Some(number), at(stamp))
+}
+
+fn told(level: usize, teller: u8, row: Row) -> Told {
+    Told { row, teller: id(teller, 0), level, known: 9 }
+}
+
+/// A table after it took the rows of all leaves of which the stamps are given, each with a share of
+/// 1.
 fn knowing(me: NodeId, leaves: &BTreeMap<NodeId, u64>, now: Round) -> Table {
-    let mut table = Table::new(me, Summary::Sum, 3, now);
-    table.set(Some(1.0));
-    let mut rows: BTreeMap<(usize, usize), Row> = BTreeMap::new();
+    let mut table = Table::new(Summary::Sum, at(0));
+    table.set(Some(1.0), at(0));
+    let mut rows: BTreeMap<usize, Row> = BTreeMap::new();
     for (node, stamp) in leaves.iter().filter(|(node, _)| **node != me) {
-        let at = common(me, *node);
-        let row = rows.entry((at, digit(*node, at))).or_default();
-        *row = row.merged(Row::leaf(Some(1.0), round(*stamp), 0), Summary::Sum);
+        let row = rows.entry(level(me, *node)).or_default();
+        *row = row.merged(leaf(1.0, *stamp), Summary::Sum);
     }
-    for ((at, zone), row) in rows {
-        assert!(table.hear(at, zone, row, Living::Some));
+    for (level, row) in rows {
+        let told = Told { row, teller: me, level, known: u32::MAX };
+        assert_eq!(table.take(told, now), Taken::News);
     }
-    table.compute();
     table
 }
 
 proptest! {
-    /// What the whole rests on: if one table knows all that another does and more, its row wins.
+    /// What the whole rests on: if one table knows all that another does and more, its row is worth
+    /// more, to whomever it is told, whenever that is.
     #[test]
-    fn who_knows_more_wins(
+    fn who_knows_more_is_worth_more(
         known in prop::collection::btree_map(any::<u8>(), (100..110_u64, 0..3_u64), 1..40),
         more in prop::collection::btree_map(any::<u8>(), 100..110_u64, 0..9),
         later in 0..3_u64,
+        told_at in 120..300_u64,
     ) {
-        // Both are in zone 1, one in 11 and one in 12; so are all whom they know.
-        let (one, other) = (id(0x11, 0), id(0x12, 0));
+        // All are in the zone of the first four bits, one in each half of it.
+        let (one, other) = (id(0x11, 0), id(0x19, 0));
         let leaf = |place: u8| id(0x10 | place >> 4, place << 4 | 1);
-        let (mine, theirs) = (u64::from(Round::FIRST), 105);
+        let theirs = 105;
         let mut less: BTreeMap<NodeId, u64> =
             known.iter().map(|(place, (stamp, _))| (leaf(*place), *stamp)).collect();
-        less.insert(one, mine - 1);
-        let other_table = knowing(other, &less, round(theirs));
+        less.insert(one, 104);
         let mut all: BTreeMap<NodeId, u64> =
             more.iter().map(|(place, stamp)| (leaf(*place), *stamp)).collect();
         all.extend(known.iter().map(|(place, (stamp, later))| (leaf(*place), stamp + later)));
         all.insert(other, theirs + later);
-        let one_table = knowing(one, &all, round(mine));
-        let row = |table: &Table| table.levels().next().unwrap()[1];
-        prop_assert!(row(&one_table).mark.stamps > row(&other_table).mark.stamps);
-        prop_assert!(row(&one_table).precedence(&row(&other_table)).is_gt());
+        let less = knowing(other, &less, at(110)).own(3, at(theirs));
+        let all = knowing(one, &all, at(110)).own(3, at(110));
+        prop_assert!(all.worth(at(told_at), u32::MAX) > less.worth(at(told_at), u32::MAX));
+        let known = all.mark.leaves;
+        prop_assert!(all.worth(at(told_at), known) > less.worth(at(told_at), known));
     }
 }
 
@@ -68,7 +80,7 @@ proptest! {
 struct Cluster {
     ids: Vec<NodeId>,
     tables: Vec<Option<Table>>,
-    rounds: Vec<Round>,
+    now: u64,
     rng: Rng,
 }
 
@@ -77,11 +89,11 @@ impl Cluster {
         let mut rng = Rng::from_seed(seed);
         let mut ids: Vec<NodeId> = (0..nodes)
             .map(|node| {
-                id([0x11, 0x12, 0x15, 0x21, 0x2f, 0x31][rng.random_range(0..6)], node as u8)
+                id([0x11, 0x12, 0x15, 0x21, 0x2f, 0x91][rng.random_range(0..6)], node as u8)
             })
             .collect();
         ids.sort();
-        let mut cluster = Self { ids, tables: Vec::new(), rounds: vec![Round::FIRST; nodes], rng };
+        let mut cluster = Self { ids, tables: Vec::new(), now: 0, rng };
         cluster.tables.resize_with(nodes, || None);
         (0..nodes).for_each(|node| cluster.start(node));
         cluster
@@ -93,12 +105,8 @@ impl Cluster {
 
     /// A node starts, or starts again and knows nothing.
     fn start(&mut self, node: usize) {
-        let me = self.ids[node];
-        let others = self.ids.iter().filter(|other| **other != me);
-        let depth = others.map(|other| common(me, *other)).max().unwrap_or(0);
-        self.rounds[node] = Round::FIRST;
-        let mut table = Table::new(me, Summary::Sum, depth, Round::FIRST);
-        table.set(Some(Self::share(node)));
+        let mut table = Table::new(Summary::Sum, at(self.now));
+        table.set(Some(Self::share(node)), at(self.now));
         self.tables[node] = Some(table);
     }
 
@@ -106,93 +114,73 @@ impl Cluster {
         (0..self.ids.len()).filter(|node| self.tables[*node].is_some()).collect()
     }
 
-    fn living(&self, me: NodeId, at: usize, zone: usize) -> Living {
-        let (first, last) = sibling(me, at, zone);
-        let within = |node: &usize| (first..=last).contains(&self.ids[*node]);
-        let is_up = self.up().iter().any(within);
-        let is_known = (0..self.ids.len()).any(|node| within(&node));
-        match (is_up, is_known) {
-            (true, _) => Living::Some,
-            (false, true) => Living::None,
-            (false, false) => Living::Unknown,
-        }
+    /// Who is up in a node's sibling zone, as all know.
+    fn siblings(&self, node: usize, of: usize) -> Vec<usize> {
+        let is_there = |other: &usize| level(self.ids[node], self.ids[*other]) == of;
+        self.up().into_iter().filter(is_there).collect()
     }
 
     /// A verdict, at all who are up, right or wrong.
-    fn bury(&mut self, gone: NodeId) {
-        for node in self.up() {
-            let me = self.ids[node];
-            let at = common(me, gone);
-            if me != gone && self.living(me, at, digit(gone, at)) != Living::Some {
-                self.tables[node].as_mut().unwrap().bury(at, digit(gone, at));
-            }
+    fn bury(&mut self, gone: usize) {
+        for node in self.up().into_iter().filter(|node| *node != gone) {
+            let level = level(self.ids[node], self.ids[gone]);
+            let others = self.siblings(node, level).into_iter().filter(|other| *other != gone);
+            let known = others.count() as u32;
+            self.tables[node].as_mut().unwrap().on_down(level, self.ids[gone], known);
         }
     }
 
     fn crash(&mut self, node: usize) {
         self.tables[node] = None;
-        self.bury(self.ids[node]);
+        self.bury(node);
     }
 
-    /// One hears all that the other knows of the zones that both are in.
     fn tell(&mut self, from: usize, to: usize) {
-        let later = self.rounds[from].max(self.rounds[to]);
-        self.stamp(to, later);
-        let (me, shared) = (self.ids[to], common(self.ids[from], self.ids[to]) + 1);
-        let told: Vec<_> =
-            self.tables[from].as_ref().unwrap().levels().take(shared).copied().collect();
-        for (at, rows) in told.into_iter().enumerate() {
-            for (zone, row) in rows.into_iter().enumerate() {
-                let living = self.living(me, at, zone);
-                self.tables[to].as_mut().unwrap().hear(at, zone, row, living);
-            }
-        }
-        self.tables[to].as_mut().unwrap().compute();
+        let level = level(self.ids[from], self.ids[to]);
+        let row = self.tables[from].as_ref().unwrap().own(level, at(self.now));
+        let known = self.siblings(to, level).len() as u32;
+        let told = Told { row, teller: self.ids[from], level, known };
+        self.tables[to].as_mut().unwrap().take(told, at(self.now));
     }
 
-    fn stamp(&mut self, node: usize, now: Round) {
-        let me = self.ids[node];
-        let others = self.up().into_iter().filter(|other| *other != node);
-        let alone = others.map(|other| common(me, self.ids[other])).max().unwrap_or(0);
-        self.rounds[node] = now;
-        self.tables[node].as_mut().unwrap().stamp(now, alone);
-    }
-
-    /// A round of everybody who is up, among those of its side; where one shares a zone with
-    /// others it meets them half of the time.
+    /// A round of everybody who is up, at some level each, with those of its side.
     fn round(&mut self, side: impl Fn(usize) -> bool) {
+        self.now += 1;
         for node in self.up() {
-            self.stamp(node, self.rounds[node].next());
-            let near = self.rng.random_bool(0.5);
             let is_partner = |other: &usize| *other != node && side(*other) == side(node);
-            let mut others: Vec<usize> = self.up().into_iter().filter(is_partner).collect();
-            if near {
-                let shared = |other: usize| common(self.ids[node], self.ids[other]);
-                let most = others.iter().map(|other| shared(*other)).max().unwrap_or(0);
-                let at_least = self.rng.random_range(0..=most);
-                others.retain(|other| shared(*other) >= at_least);
+            let others: Vec<usize> = self.up().into_iter().filter(is_partner).collect();
+            let mut levels: Vec<usize> =
+                others.iter().map(|other| level(self.ids[node], self.ids[*other])).collect();
+            levels.sort();
+            levels.dedup();
+            if levels.is_empty() {
+                continue;
             }
-            if !others.is_empty() {
-                let other = others[self.rng.random_range(0..others.len())];
-                self.tell(node, other);
-                self.tell(other, node);
-            }
+            let of = levels[self.rng.random_range(0..levels.len())];
+            let mut there = self.siblings(node, of);
+            there.retain(|other| others.contains(other));
+            let other = there[self.rng.random_range(0..there.len())];
+            self.tell(node, other);
+            self.tell(other, node);
+        }
+        for node in self.up() {
+            self.tables[node].as_mut().unwrap().forget(at(self.now));
         }
     }
 
     fn inexact(&self) -> Vec<(usize, Row)> {
         let up = self.up();
         let sum: f64 = up.iter().map(|node| Self::share(*node)).sum();
-        let roots = up.iter().map(|node| (*node, self.tables[*node].as_ref().unwrap().root()));
+        let root = |node: usize| self.tables[node].as_ref().unwrap().root(at(self.now));
         let is_exact = |row: &Row| row.count as usize == up.len() && row.number == sum;
-        roots.filter(|(_, row)| !is_exact(row)).collect()
+        up.iter().map(|node| (*node, root(*node))).filter(|(_, row)| !is_exact(row)).collect()
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Whatever happened, once nothing happens any more all are exact within 40 rounds.
+    /// Whatever happened, once nothing happens any more all are exact within some rounds.
     #[test]
     fn all_becomes_exact(
         seed: [u8; 32],
@@ -206,99 +194,86 @@ proptest! {
             match what {
                 0 if cluster.tables[node].is_some() => cluster.crash(node),
                 0 | 1 => cluster.start(node),
-                2 => cluster.bury(cluster.ids[node]),
+                2 => cluster.bury(node),
                 3 => is_parted = !is_parted,
                 _ => (0..=node).for_each(|_| cluster.round(|node| !is_parted || node % 3 == 0)),
             }
         }
-        (0..40).for_each(|_| cluster.round(|_| true));
+        (0..80).for_each(|_| cluster.round(|_| true));
         prop_assert_eq!(cluster.inexact(), []);
     }
 }
 
 #[test]
 fn own_zones_are_made_of_the_levels_below() {
-    let mut table = Table::new(id(0x12, 0x30), Summary::Average, 2, Round::FIRST);
-    assert_eq!(table.root().count, 0);
-    table.set(Some(5.0));
-    let sibling = Row::leaf(Some(7.0), Round::FIRST, 0);
-    assert!(table.hear(1, 9, sibling, Living::Some));
-    assert!(!table.hear(1, 9, sibling, Living::Some), "it is known");
-    assert!(!table.hear(3, 9, sibling, Living::Some), "the table is not so deep");
-    assert!(!table.hear(1, 8, Row::default(), Living::Some), "nothing is known");
-    table.compute();
-    assert_eq!(table.levels().next().unwrap()[1].value(Summary::Average), Some(6.0));
-    assert_eq!(table.root().count, 2);
-    table.set(None);
-    assert_eq!(table.root().value(Summary::Average), Some(7.0));
-    table.deepen(4);
-    assert_eq!(table.root().mark.leaves, 2);
+    let mut table = Table::new(Summary::Average, at(0));
+    assert_eq!(table.root(at(0)).count, 0);
+    table.set(Some(5.0), at(0));
+    assert_eq!(table.take(told(3, 1, leaf(7.0, 0)), at(0)), Taken::News);
+    assert_eq!(table.take(told(1, 2, leaf(9.0, 0)), at(0)), Taken::News);
+    let own = |level| table.own(level, at(0)).value(Summary::Average);
+    assert_eq!([9, 3, 2, 1, 0].map(own), [5.0, 5.0, 6.0, 6.0, 7.0].map(Some));
+    assert_eq!(table.root(at(0)).count, 3);
+    let beside: Vec<_> = table.beside([3, 2, 1].into_iter(), at(0)).collect();
+    assert_eq!(beside.iter().map(|(level, ..)| *level).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(beside.iter().map(|(_, held, _)| held.count).collect::<Vec<_>>(), [1, 0, 1]);
+    assert_eq!(beside.iter().map(|(.., own)| own.count).collect::<Vec<_>>(), [1, 2, 2]);
+    table.set(None, at(0));
+    assert_eq!(table.root(at(0)).value(Summary::Average), Some(8.0));
 }
 
 #[test]
-fn who_is_not_known_to_live_does_not_count() {
-    let mut table = Table::new(id(0x12, 0), Summary::Sum, 1, Round::FIRST);
-    let row = Row::leaf(Some(7.0), Round::FIRST, 0);
-    assert!(!table.hear(0, 5, row, Living::Unknown), "who should that be?");
-    assert!(table.hear(0, 5, Row { mark: row.mark, ..Row::default() }, Living::Unknown));
-    assert!(table.hear(0, 6, row, Living::None));
-    assert_eq!(table.root(), Row { mark: table.root().mark, ..Row::default() });
-    assert_eq!(table.root().mark.leaves, 3);
-    let later = Row::leaf(Some(7.0), Round::FIRST.next(), 0);
-    assert!(table.hear(0, 6, later, Living::Some), "it was a mistake");
-    assert_eq!(table.root().number, 7.0);
-    let now = Round::FIRST.next().next();
-    table.stamp(now, 1);
-    table.bury(0, 6);
-    let stamps = u64::from(now);
-    assert_eq!(table.levels().next().unwrap()[6].mark, Mark { stamps, leaves: 1 });
-    assert!(!table.hear(0, 6, later, Living::Some), "that is from before the verdict");
+fn of_two_rows_the_one_worth_more_is_held() {
+    let mut table = Table::new(Summary::Sum, at(0));
+    let two = leaf(1.0, 5).merged(leaf(1.0, 5), Summary::Sum);
+    assert_eq!(table.take(told(0, 1, two), at(5)), Taken::News);
+    assert_eq!(table.take(told(0, 2, leaf(1.0, 6)), at(6)), Taken::Worse);
+    let later = leaf(1.0, 6).merged(leaf(1.0, 6), Summary::Sum);
+    assert_eq!(table.take(told(0, 2, later), at(6)), Taken::Same);
+    let other = leaf(2.0, 6).merged(leaf(1.0, 6), Summary::Sum);
+    assert_eq!(table.take(told(0, 2, other), at(6)), Taken::News, "of equal worth the last");
+    assert_eq!(table.root(at(6)).number, 3.0);
 }
 
-/// The row of a zone whose members are all gone has stamps that newcomers do not know of.
+/// Who told lies is believed no longer than it stays.
 #[test]
-fn newcomers_outbid_the_row_of_the_forgotten() {
-    let old =
-        Row { mark: Mark { stamps: 9 * (1 << 20), leaves: 9 }, count: 9, least: 5, number: 9.0 };
-    for (alone, patience) in [(0, ALONE_PATIENCE), (1, PATIENCE)] {
-        let mut newcomer = Table::new(id(0x12, 0), Summary::Sum, 1, Round::FIRST);
-        newcomer.set(Some(3.0));
-        assert!(newcomer.hear(0, 1, old, Living::Some));
-        newcomer.compute();
-        let mut now = Round::FIRST;
-        for _ in 1..patience {
-            now = now.next();
-            newcomer.stamp(now, alone);
-            assert_eq!(newcomer.root().number, 9.0, "others may know better");
-        }
-        newcomer.stamp(now.next(), alone);
-        let row = newcomer.levels().next().unwrap()[1];
-        assert_eq!((row.count, row.number), (1, 3.0));
-        let mut other = Table::new(id(0x21, 0), Summary::Sum, 1, Round::FIRST);
-        assert!(other.hear(0, 1, old, Living::None));
-        assert!(other.hear(0, 1, row, Living::Some));
-        assert_eq!(other.root().number, 3.0);
-    }
+fn the_word_of_who_is_gone_gives_way() {
+    let mut table = Table::new(Summary::Sum, at(0));
+    let many =
+        |stamp| (0..9).fold(Row::default(), |all, _| all.merged(leaf(1e9, stamp), Summary::Sum));
+    assert_eq!(table.take(told(0, 1, many(7)), at(5)), Taken::News);
+    assert_eq!(table.take(told(0, 2, leaf(1.0, 5)), at(5)), Taken::Worse);
+    table.on_down(0, id(3, 0), 8);
+    assert_eq!(table.take(told(0, 2, leaf(1.0, 6)), at(6)), Taken::Worse);
+    table.on_down(0, id(1, 0), 7);
+    assert_eq!(table.root(at(6)).count, 9, "something is better than nothing");
+    assert_eq!(table.take(told(0, 2, leaf(1.0, 6)), at(6)), Taken::News);
+    assert_eq!(table.root(at(6)).number, 1.0);
+    table.on_down(0, id(2, 0), 0);
+    table.on_down(4, id(2, 0), 0);
+    assert_eq!(table.root(at(6)).count, 0);
 }
 
 #[test]
-fn what_cannot_be_outbid_is_no_panic() {
-    let most = Row {
-        mark: Mark { stamps: Row::STAMPS_MAX, leaves: Row::LEAVES_MAX },
-        count: Row::LEAVES_MAX,
-        least: 1,
-        number: f64::MAX,
+fn what_cannot_be_is_not_taken() {
+    let mut table = Table::new(Summary::Sum, at(0));
+    let ahead = Round::AHEAD_MAX;
+    assert_eq!(table.take(told(0, 1, leaf(1.0, ahead + 1)), at(0)), Taken::Ahead);
+    assert_eq!(table.take(told(0, 1, leaf(1.0, ahead)), at(0)), Taken::News);
+    let row = |leaves: u32| {
+        let stamps = u64::from(leaves) * u64::from(at(0));
+        Row { mark: row::Mark { stamps, leaves }, ..Row::default() }
     };
-    let mut table = Table::new(id(0x12, 0), Summary::Sum, 1, Round::FIRST);
-    for zone in 0..FANOUT {
-        table.hear(0, zone, most, Living::Some);
-        table.hear(1, zone, most, Living::Some);
-    }
-    table.compute();
-    let mut now = Round::FIRST;
-    for _ in 0..3 * PATIENCE {
-        now = now.next();
-        table.stamp(now, 0);
-    }
-    assert_eq!(table.root().mark.stamps, Row::STAMPS_MAX);
+    assert_eq!(table.take(told(0, 1, row(crowd(9) + 1)), at(0)), Taken::Crowded);
+    assert_eq!(table.take(told(0, 1, row(crowd(9))), at(0)), Taken::News);
+}
+
+#[test]
+fn what_is_too_old_is_forgotten() {
+    let mut table = Table::new(Summary::Sum, at(0));
+    assert_eq!(table.take(told(0, 1, leaf(1.0, 0)), at(0)), Taken::News);
+    table.forget(at(WINDOW - 1));
+    assert_eq!(table.root(at(WINDOW - 1)).count, 1);
+    table.forget(at(WINDOW));
+    assert_eq!(table.root(at(WINDOW)).count, 0);
 }

@@ -13,10 +13,10 @@ use super::seconds;
 use super::world::{World, id};
 use crate::Gossip;
 use crate::agent::aggregates::{EMPTY_ROUNDS_MAX, RELAYED_MAX};
-use crate::wire::rows::tests::{answers, digests};
-use crate::wire::rows::{Answer, Answers, Digest, Digests, Shelf};
+use crate::wire::rows::tests::rows as rows_of;
+use crate::wire::rows::{Rows, Title};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
-use crate::zones::row::{Round, Row, Subject};
+use crate::zones::row::{Mark, Round, Row, Subject};
 
 fn open(world: &mut World, node: usize, name: &str, summary: Summary) -> Port {
     let spec = Spec::new(name.parse().unwrap(), ObjectType::aggregate(summary));
@@ -92,7 +92,7 @@ fn those_who_do_not_hold_it_relay_and_forget() {
     assert_eq!(last(&late).map(|last| (last.value, last.members)), Some((Some(0.0), 0)));
     late.close();
     world.step(3, Vec::new());
-    world.run(Duration::from_millis(200) * (EMPTY_ROUNDS_MAX + 10));
+    world.run(Duration::from_millis(200) * (EMPTY_ROUNDS_MAX as u32 + 10));
     let before = world.wire.datagram_bytes;
     world.run(seconds(20));
     let a_round = (world.wire.datagram_bytes - before) / (8 * 20 * 5);
@@ -134,14 +134,24 @@ fn subject(number: usize) -> Subject {
     Subject { object, summary: Summary::Sum }
 }
 
+fn named(number: usize, row: Row) -> (Title, Row) {
+    (Title::Full(subject(number)), row)
+}
+
+fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
+    let mut rows = Rows::new(round, 0, Row::leaf(None, round).mark);
+    told.into_iter().for_each(|(title, row)| assert!(rows.add(title, row, PACKET_LEN_MAX)));
+    let mut packet = Packet::new(Leg::Rest { number: 1 });
+    packet.rows = Some(rows);
+    packet
+}
+
 #[test]
 fn a_node_relays_only_so_many() {
     let mut world = World::settled(2);
+    let row = Row::leaf(Some(1.0), Round::FIRST);
     for number in 0..=RELAYED_MAX {
-        let mut packet = Packet::new(Leg::Probe { number: 1 });
-        let digest = Digest { subject: subject(number), introduces: true, levels: Vec::new() };
-        packet.digests = Some(Digests { round: Round::FIRST, objects: vec![digest] });
-        world.inject(id(1), 0, &packet.encode());
+        world.inject(id(1), 0, &rows(Round::FIRST, [named(number, row)]).encode());
     }
     assert_eq!(world.count(0, "gossip.aggregates_full"), 1);
     world.run(seconds(1));
@@ -152,27 +162,36 @@ fn a_row_from_the_future_is_refused() {
     let mut world = World::settled(2);
     let port = open(&mut world, 0, "/1", Summary::Sum);
     set(&mut world, 0, &port, 1.0);
-    let now = Round::FIRST;
-    for (ahead, refused) in [(Round::AHEAD_MAX, 0), (Round::AHEAD_MAX + 1, 1)] {
-        let stamp = Round::try_from(u64::from(now) + ahead).unwrap();
-        let row = Row::leaf(Some(1.0), stamp, 0);
-        let shelves = vec![Shelf { level: 0, wanted: 0, rows: vec![(0, row)] }];
-        let mut packet = Packet::new(Leg::Rest { number: 1 });
-        let answer = Answer { subject: subject(1), shelves };
-        packet.answers = Some(Answers { round: now, objects: vec![answer] });
-        world.inject(id(1), 0, &packet.encode());
+    let now = Round::FIRST.shifted(25);
+    for (ahead, refused) in [(2, 0), (3, 1)] {
+        let row = Row::leaf(Some(1.0), now.shifted(ahead));
+        world.inject(id(1), 0, &rows(now, [named(1, row)]).encode());
         assert_eq!(world.count(0, "gossip.row_ahead"), refused);
     }
+}
+
+/// A row speaks of its teller's own zone, whoever that is; and of no more members than there can
+/// be.
+#[test]
+fn a_row_of_too_many_is_refused() {
+    let mut world = World::settled(2);
+    let port = open(&mut world, 0, "/1", Summary::Sum);
+    set(&mut world, 0, &port, 1.0);
+    let now = Round::FIRST.shifted(25);
+    let mut million = Row::leaf(Some(1e300), now);
+    million.mark = Mark { stamps: u64::from(now) * 1_000_000, leaves: 1_000_000 };
+    million.count = 1_000_000;
+    world.inject(id(1), 0, &rows(now, [named(1, million)]).encode());
+    assert_eq!(world.count(0, "gossip.row_crowded"), 1);
+    assert_eq!(value(&port), (Some(1.0), 1));
 }
 
 /// What strangers say of aggregates is not heard.
 #[test]
 fn only_members_introduce() {
     let mut world = World::settled(2);
-    let mut packet = Packet::new(Leg::Probe { number: 1 });
-    let digest = Digest { subject: subject(1), introduces: true, levels: Vec::new() };
-    packet.digests = Some(Digests { round: Round::MAX, objects: vec![digest] });
-    world.inject(id(77), 0, &packet.encode());
+    let row = Row::leaf(Some(1.0), Round::FIRST);
+    world.inject(id(77), 0, &rows(Round::MAX, [named(1, row)]).encode());
     let before = world.wire.datagram_bytes;
     world.run(seconds(4));
     let a_round = (world.wire.datagram_bytes - before) / (2 * 4 * 5);
@@ -183,30 +202,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn nothing_that_is_said_of_aggregates_makes_it_panic(
-        said in prop::collection::vec((digests(), answers()), 1..6),
-    ) {
+    fn nothing_that_is_said_of_aggregates_makes_it_panic(said in prop::collection::vec(rows_of(), 1..6)) {
         let mut world = World::settled(3);
         let port = open(&mut world, 0, "/1", Summary::Sum);
         set(&mut world, 0, &port, 1.0);
-        for (digests, answers) in said {
-            let subjects: Vec<Subject> =
-                answers.objects.iter().map(|answer| answer.subject).chain([subject(1)]).collect();
-            let introduces = |subject| Digest { subject, introduces: true, levels: Vec::new() };
-            let mut probe = Packet::new(Leg::Probe { number: 1 });
-            let objects = subjects.into_iter().map(introduces).collect();
-            probe.digests = Some(Digests { round: digests.round, objects });
-            world.inject(id(1), 0, &probe.encode());
-            let mut all = Packet::new(Leg::Rest { number: 1 });
-            (all.digests, all.answers) = (Some(digests), Some(answers));
-            // As their own, and once more as of an object that is held.
-            world.inject(id(1), 0, &all.encode());
-            all.answers.iter_mut().flat_map(|answers| &mut answers.objects).for_each(|answer| {
-                if answer.subject.summary == Summary::Sum {
-                    answer.subject = subject(1);
-                }
+        for said in said {
+            let told = said.told.iter().map(|(title, row)| match title {
+                Title::Full(of) if of.summary == Summary::Sum => named(1, *row),
+                _ => (*title, *row),
             });
-            world.inject(id(2), 0, &all.encode());
+            // As its own, and once more as of an object that is held.
+            let held = rows(said.round, told.filter(|(_, row)| row.count < 9).collect::<Vec<_>>());
+            let mut packet = Packet::new(Leg::Probe { number: 1 });
+            packet.rows = Some(said);
+            world.inject(id(1), 0, &packet.encode());
+            world.inject(id(2), 0, &held.encode());
         }
         world.run(seconds(3));
     }

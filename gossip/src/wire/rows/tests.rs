@@ -2,40 +2,40 @@
 
 use super::*;
 use crate::wire::{Leg, Packet};
-use crate::zones::row::tests::{round, rows, summaries};
+use crate::zones::row::tests::{round, rows as rows_of, summaries};
 use proptest::prelude::*;
 
-fn subjects() -> impl Strategy<Value = Subject> {
-    (any::<[u8; 16]>(), summaries())
-        .prop_map(|(object, summary)| Subject { object: ObjectId::from_bytes(object), summary })
+fn titles() -> impl Strategy<Value = Title> {
+    (any::<[u8; 16]>(), summaries(), any::<bool>()).prop_map(|(object, summary, is_full)| {
+        let object = ObjectId::from_bytes(object);
+        if is_full { Title::Full(Subject { object, summary }) } else { Title::Handle(7, summary) }
+    })
 }
 
 fn rounds() -> impl Strategy<Value = Round> {
     (0..=u64::from(Round::MAX)).prop_map(round)
 }
 
-pub(crate) fn digests() -> impl Strategy<Value = Digests> {
-    let mark = rows(Summary::Count).prop_map(|row| row.mark);
-    let mark = prop_oneof![Just(Mark::default()), mark];
-    let level = prop::collection::vec(mark, FANOUT).prop_map(|marks| marks.try_into().unwrap());
-    let levels = prop::collection::vec(level, 0..4);
-    let object = (subjects(), any::<bool>(), levels)
-        .prop_map(|(subject, introduces, levels)| Digest { subject, introduces, levels });
-    (rounds(), prop::collection::vec(object, 0..3))
-        .prop_map(|(round, objects)| Digests { round, objects })
-}
-
-pub(crate) fn answers() -> impl Strategy<Value = Answers> {
-    let object = subjects().prop_flat_map(|subject| {
-        let rows = prop::collection::btree_map(0..FANOUT as u8, rows(subject.summary), 0..FANOUT);
-        let shelf = (0..DIGITS as u8, any::<u16>(), rows).prop_map(|(level, wanted, rows)| {
-            let rows = rows.into_iter().collect();
-            Shelf { level, wanted, rows }
-        });
-        prop::collection::vec(shelf, 0..4).prop_map(move |shelves| Answer { subject, shelves })
+pub(crate) fn rows() -> impl Strategy<Value = Rows> {
+    let mark = rows_of(Summary::Count).prop_map(|row| row.mark);
+    let told = titles().prop_flat_map(|title| {
+        (Just(title), rows_of(title.summary()), any::<bool>(), any::<bool>())
     });
-    (rounds(), prop::collection::vec(object, 0..3))
-        .prop_map(|(round, objects)| Answers { round, objects })
+    (rounds(), any::<u32>(), mark, prop::collection::vec(told, 0..9)).prop_map(
+        |(round, subjects, mark, told)| {
+            let mut rows = Rows::new(round, subjects, mark);
+            for (title, mut row, is_common, do_all_share) in told {
+                if is_common {
+                    (row.mark, row.count) = (mark, row.count.min(mark.leaves));
+                }
+                if do_all_share && row.count > 0 {
+                    row.count = row.mark.leaves;
+                }
+                assert!(rows.add(title, row, usize::MAX));
+            }
+            rows
+        },
+    )
 }
 
 fn subject() -> Subject {
@@ -48,67 +48,73 @@ fn hex(packet: &Packet) -> String {
 
 #[test]
 fn golden_bytes() {
+    let mark = Mark { stamps: 2 * 300 - 5, leaves: 2 };
+    let mut rows = Rows::new(round(300), 0x01020304, mark);
+    let all = Row { mark, count: 2, least: 297, number: 1.5 };
+    let none = Row { mark: Mark { stamps: 200 * 300 + 64, leaves: 200 }, ..Row::default() };
+    let one = Row { mark, count: 1, least: 300, number: 0.0 };
+    assert!(rows.add(Title::Full(subject()), all, 99));
+    assert!(rows.add(Title::Handle(0xcdcdcdcd, Summary::Sum), none, 99));
+    assert!(rows.add(Title::Handle(0xcdcdcdcd, Summary::Count), one, 99));
     let mut probe = Packet::new(Leg::Probe { number: 1 });
-    let mut level = [Mark::default(); FANOUT];
-    level[1] = Mark { stamps: 2 * 300 - 5, leaves: 2 };
-    level[15] = Mark { stamps: 200 * 300 + 64, leaves: 200 };
-    let digest = Digest { subject: subject(), introduces: true, levels: vec![level] };
-    probe.digests = Some(Digests { round: round(300), objects: vec![digest] });
+    probe.rows = Some(rows);
     let object = "ab".repeat(16);
-    assert_eq!(
-        hex(&probe),
-        format!("010000000108001c ac02 {object} 80 01 8002 0209 c8018001").replace(' ', "")
-    );
-
-    let mut ack = Packet::new(Leg::Ack { number: 1 });
-    let row = Row { mark: level[1], count: 1, least: 297, number: 1.5 };
-    let relay = Row { mark: Mark { stamps: 300, leaves: 1 }, ..Row::default() };
-    let shelf = Shelf { level: 3, wanted: 0x8000, rows: vec![(0, relay), (4, row)] };
-    let answer = Answer { subject: subject(), shelves: vec![shelf] };
-    ack.answers = Some(Answers { round: round(300), objects: vec![answer] });
     let golden = format!(
-        "0200000001090028 ac02 {object} 00 01 03 8000 0011 010000 0209 01 06 3ff8000000000000"
+        "0100000001 08 0033 ac02 01020304 0209 50 {object} 06 3ff8000000000000 \
+         21 cdcdcdcd c8018001 00 02 cdcdcdcd 01 00"
     );
-    assert_eq!(hex(&ack), golden.replace(' ', ""));
+    assert_eq!(hex(&probe), golden.replace(' ', ""));
 }
 
-fn take_answers(body: &[u8]) -> Result<Answers, PacketError> {
-    Answers::take(&mut &body[..])
+#[test]
+fn what_does_not_fit_is_not_added() {
+    let mark = Mark { stamps: 300, leaves: 1 };
+    let mut rows = Rows::new(round(300), 0, mark);
+    let row = Row { mark, count: 1, least: 300, number: 1.0 };
+    let len = rows.section_len();
+    assert!(!rows.add(Title::Full(subject()), row, len + 1 + 16 + 1 + 8 - 1));
+    assert_eq!((rows.section_len(), rows.told.len()), (len, 0));
+    assert!(rows.add(Title::Handle(1, Summary::Sum), row, len + 1 + 4 + 1 + 8));
 }
 
-/// An answer of round 1, with a shelf of one row that has these bytes.
+fn take(body: &[u8]) -> Result<Rows, PacketError> {
+    Rows::take(&mut &body[..])
+}
+
+/// A section of round 1, whose rows have mostly a leaf, with a row that has these bytes.
 fn with_row(row: &[u8]) -> Vec<u8> {
-    [&[1][..], &[7; 16], &[1, 1, 0, 0, 0, 0, 1], row].concat()
+    [&[1, 0, 0, 0, 0, 1, 0][..], row].concat()
 }
 
 #[test]
 fn each_fault_has_its_name() {
-    let number = |number: f64| [&[1, 0, 1, 0][..], &number.to_be_bytes()].concat();
-    let fault = |row: &[u8]| take_answers(&with_row(row)).expect_err("damaged");
-    assert!(take_answers(&with_row(&number(2.0))).is_ok());
+    let number = |number: f64| [&[ALL_SHARE, 0, 0, 0, 7, 0][..], &number.to_be_bytes()].concat();
+    let fault = |row: &[u8]| take(&with_row(row)).expect_err("damaged");
+    assert!(take(&with_row(&number(2.0))).is_ok());
     assert_eq!(fault(&number(f64::NAN)), Absurd::Number.into());
     assert_eq!(fault(&number(f64::INFINITY)), Absurd::Number.into());
-    assert_eq!(fault(&[0, 0, 0]), Absurd::Leaves(0).into());
-    assert_eq!(fault(&[0xff, 0xff, 0xff, 0x01, 0]), Absurd::Leaves((1 << 22) - 1).into());
-    assert_eq!(fault(&[1, 1, 0]), Absurd::Stamps.into(), "a sum of 0");
-    assert_eq!(fault(&[1, 3, 0]), Absurd::Stamps.into(), "a sum below 0");
-    assert_eq!(fault(&[1, 0, 2]), Absurd::Count(2).into());
-    assert_eq!(fault(&[1, 0, 1, 4]), Absurd::Stamps.into(), "a stamp below 0");
-    assert_eq!(fault(&[0xff; 11]), Absurd::Varint.into());
-    assert_eq!(fault(&[1]), PacketError::Truncated);
-    let mut body = with_row(&[1, 0, 0]);
-    body[17] = 5;
-    assert_eq!(take_answers(&body), Err(PacketError::UnknownSummary(5)));
-    body[17] = 0;
-    body[19] = DIGITS as u8;
-    assert_eq!(take_answers(&body), Err(Absurd::Level(DIGITS).into()));
-    let digest = [&[1][..], &[7; 16], &[0, DIGITS as u8 + 1]].concat();
-    assert_eq!(Digests::take(&mut &digest[..]), Err(Absurd::Level(DIGITS + 1).into()));
+    let mark = |mark: &[u8]| [&[OWN_MARK, 0, 0, 0, 7][..], mark].concat();
+    assert_eq!(fault(&mark(&[0, 0, 0])), Absurd::Leaves(0).into());
+    assert_eq!(fault(&mark(&[0xff, 0xff, 0xff, 0x01, 0])), Absurd::Leaves((1 << 22) - 1).into());
+    assert_eq!(fault(&mark(&[1, 1, 0])), Absurd::Stamps.into(), "a sum of 0");
+    assert_eq!(fault(&mark(&[1, 3, 0])), Absurd::Stamps.into(), "a sum below 0");
+    assert_eq!(fault(&[0, 0, 0, 0, 7, 2]), Absurd::Count(2).into());
+    assert_eq!(fault(&[0, 0, 0, 0, 7, 1, 4]), Absurd::Stamps.into(), "a stamp below 0");
+    assert_eq!(fault(&mark(&[0xff; 11])), Absurd::Varint.into());
+    assert_eq!(fault(&[0, 0]), PacketError::Truncated);
+    assert_eq!(fault(&[5, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(5));
     let absurd = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
-    assert!(matches!(take_answers(&absurd), Err(PacketError::Absurd(Absurd::Round(_)))));
+    assert!(matches!(take(&absurd), Err(PacketError::Absurd(Absurd::Round(_)))));
 }
 
 proptest! {
+    #[test]
+    fn reads_what_it_wrote(rows in rows()) {
+        let mut packet = Packet::new(Leg::Ack { number: 7 });
+        packet.rows = Some(rows);
+        prop_assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
+    }
+
     #[test]
     fn integers_are_as_long_as_they_say(number: u64, shift in 0..64_u32) {
         let number = number >> shift;
@@ -120,8 +126,7 @@ proptest! {
 
     #[test]
     fn never_panics(body: Vec<u8>, row: Vec<u8>) {
-        let _ = take_answers(&body);
-        let _ = take_answers(&with_row(&row));
-        let _ = Digests::take(&mut &body[..]);
+        let _ = take(&body);
+        let _ = take(&with_row(&row));
     }
 }
