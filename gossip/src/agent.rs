@@ -42,6 +42,7 @@ use crate::entry::{Addresses, Entry, Generation, Standing};
 use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
 use crate::news::{FANOUT, MESSAGE_BYTES_MAX};
+use crate::pace::Pace;
 use crate::partners::Partners;
 use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
@@ -80,8 +81,18 @@ struct Agent {
     claims: Claims,
     aggregates: Aggregates,
     holders: Holders,
+    born_at: Time,
+    /// How many periods it has lived, and had when the last round began.
     rounds: u64,
-    round_at: Time,
+    rounds_before: u64,
+    pace: Pace,
+    /// The digest of the records when the last step ended.
+    records_before: u64,
+    /// When it wants to be woken, by what it said last.
+    wakes_at: Time,
+    /// Of whom there is news that was pushed to nobody yet, and how much may be pushed still.
+    unpushed: Vec<NodeId>,
+    push_left: usize,
     /// How much was said since the last round began.
     said_bytes: usize,
     /// What changed in this step, for the listeners.
@@ -173,6 +184,9 @@ impl Module for Gossip {
     }
 
     fn handle(&mut self, now: Time, input: Input, io: &mut Io<'_>) {
+        if let Life::Up(agent) = &mut self.life {
+            agent.age(now);
+        }
         match (input, &mut self.life) {
             (Input::Start(start), Life::Unborn) => self.on_start(now, &start, io),
             (Input::Open { object, spec }, Life::Unborn | Life::Up(_)) => {
@@ -220,17 +234,18 @@ impl Module for Gossip {
     fn finish(&mut self, now: Time, io: &mut Io<'_>) {
         if let Life::Up(agent) = &mut self.life {
             agent.pull(io);
+            agent.push_entries(io);
             agent.push(io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             agent.holders.finish(now, &mut agent.aggregates, io);
+            agent.finish(now);
         }
     }
 
     fn next_wake(&self) -> Option<Time> {
         let Life::Up(agent) = &self.life else { return None };
-        let deadlines = [agent.probes.next_deadline(), agent.suspicions.next_end()];
-        deadlines.into_iter().flatten().chain([agent.round_at]).min()
+        Some(agent.next_wake())
     }
 }
 
@@ -263,8 +278,14 @@ impl Agent {
             claims: Claims::new(),
             aggregates,
             holders: Holders::default(),
+            born_at: now,
             rounds: 0,
-            round_at: now + offset,
+            rounds_before: 0,
+            pace: Pace::new(config.period, now + offset),
+            records_before: 0,
+            wakes_at: now + offset,
+            unpushed: Vec::new(),
+            push_left: 0,
             said_bytes: 0,
             changes: Vec::new(),
         }
@@ -309,10 +330,21 @@ impl Agent {
             Merged::Stale | Merged::Known => {}
             Merged::Changed(change) => self.on_change(now, change, io),
             Merged::Refused => io.count("gossip.members_full"),
-            Merged::Refuted => io.count("gossip.refuted"),
+            Merged::Refuted => {
+                io.count("gossip.refuted");
+                self.on_urgent(now, self.knowledge.members().me());
+            }
             Merged::Outbid => io.count("gossip.outbid"),
         }
         objects
+    }
+
+    /// There is news of a node. Newcomers learn of all at once, which is no news to others.
+    fn on_urgent(&mut self, now: Time, node: NodeId) {
+        self.pace.on_news(now);
+        if !self.pulls.is_newcomer() {
+            self.unpushed.push(node);
+        }
     }
 
     /// Every part that goes by who is up, and how, learns of a change here.
@@ -339,6 +371,7 @@ impl Agent {
         } else {
             self.suspicions.clear(member.node);
         }
+        self.on_urgent(now, member.node);
         self.show(&change);
         self.on_aggregates_change(now, &change);
         self.changes.push(change);
@@ -377,6 +410,27 @@ impl Agent {
         self.on_directory_drained(object, io);
         self.holders.drained(object);
         self.on_closed_drained(object, io);
+    }
+
+    fn age(&mut self, now: Time) {
+        let periods = now.since(self.born_at).as_nanos() / self.config.period.as_nanos();
+        self.rounds = u64::try_from(periods).unwrap_or(u64::MAX);
+    }
+
+    fn next_wake(&self) -> Time {
+        let deadlines = [self.probes.next_deadline(), self.suspicions.next_end()];
+        deadlines.into_iter().flatten().chain([self.pace.next()]).min().expect("one at least")
+    }
+
+    /// The step ends.
+    fn finish(&mut self, now: Time) {
+        let records = self.directories.records.digest(0).map_or(0, |digest| digest.total);
+        let are_others = std::mem::replace(&mut self.records_before, records) != records;
+        let is_said = self.claims.is_any_in_doubt() || self.topics.news.is_any();
+        if are_others || is_said || self.aggregates.is_moving(now) {
+            self.pace.on_news(now);
+        }
+        self.wakes_at = self.next_wake();
     }
 
     /// Tells some members good-bye; they tell the others.

@@ -13,16 +13,20 @@ use thiserror::Error;
 /// }`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
-    /// How often a node starts an exchange with a partner.
+    /// How often a node starts an exchange with a partner, while there is something to say.
     pub period: Duration,
+    /// How many periods it is from one exchange to the next where there is nothing to say: 1 to
+    /// [`Config::STRETCH_MAX`].
+    pub stretch: u32,
     /// How long a probe waits for its answer before others are asked to probe too. It should be
     /// above most round trips, and is at most [`Config::ACK_PERIODS_MAX`] periods.
     pub ack_timeout: Duration,
     /// How many others are asked to probe a partner that did not answer: 1 to
     /// [`Config::HELPERS_MAX`].
     pub helpers: usize,
-    /// For how many periods a suspected member may object in a cluster of up to ten; in larger ones
-    /// it has as many times more as their number has decimal digits, since news takes longer.
+    /// For how many periods a suspected member may object, in a cluster of up to some three hundred;
+    /// in larger ones, since news takes longer, it is 0.4 times as many for each decimal digit of
+    /// their number.
     pub suspicion_periods: u32,
     /// How often a node passes a piece of news on, times the binary logarithm of the number of
     /// members: 1 to [`Config::RETRANSMIT_MULT_MAX`]. SWIM calls it λ.
@@ -32,6 +36,8 @@ pub struct Config {
 impl Config {
     /// The longest `ack_timeout`, in periods.
     pub const ACK_PERIODS_MAX: u32 = ACK_PERIODS_MAX;
+    /// The highest `stretch`.
+    pub const STRETCH_MAX: u32 = 1_000;
     /// The highest `helpers`.
     pub const HELPERS_MAX: usize = 16;
     /// The longest `suspicion_periods`.
@@ -41,8 +47,10 @@ impl Config {
 
     /// The defaults for another period.
     pub const fn with_period(period: Duration) -> Self {
-        let (helpers, suspicion_periods, retransmit_mult) = (3, 10, 3);
-        Self { period, ack_timeout: period, helpers, suspicion_periods, retransmit_mult }
+        // Half a period.
+        let ack_timeout = Duration::from_micros(period.as_micros() as u64 / 2);
+        let (stretch, helpers, suspicion_periods, retransmit_mult) = (5, 3, 10, 3);
+        Self { period, stretch, ack_timeout, helpers, suspicion_periods, retransmit_mult }
     }
 
     /// Whether the protocol works with these numbers.
@@ -50,6 +58,8 @@ impl Config {
         let ack_max = self.period.saturating_mul(Self::ACK_PERIODS_MAX);
         if self.period < PERIOD_MIN || self.period > PERIOD_MAX {
             Err(ConfigError::Period(self.period))
+        } else if !(1..=Self::STRETCH_MAX).contains(&self.stretch) {
+            Err(ConfigError::Stretch(self.stretch))
         } else if self.ack_timeout.is_zero() || self.ack_timeout > ack_max {
             Err(ConfigError::AckTimeout(self.ack_timeout))
         } else if !(1..=Self::HELPERS_MAX).contains(&self.helpers) {
@@ -66,7 +76,7 @@ impl Config {
     /// How long a suspected member has to object, in a cluster of this many.
     pub(crate) fn suspicion(&self, members: usize) -> Duration {
         let millis = self.period * self.suspicion_periods / 1_000;
-        millis * log10_thousandths(members).max(1_000)
+        millis * (log10_thousandths(members) * 2 / 5).max(1_000)
     }
 
     /// How often a piece of news is passed on, in a cluster of this many: the mult times log2,
@@ -88,6 +98,9 @@ pub enum ConfigError {
     /// The period is out of bounds.
     #[error("a period of {0:?}: choose {PERIOD_MIN:?} to {PERIOD_MAX:?}")]
     Period(Duration),
+    /// The stretch of periods is out of bounds.
+    #[error("a stretch of {0}: choose 1 to {max}", max = Config::STRETCH_MAX)]
+    Stretch(u32),
     /// The time for an answer is out of bounds.
     #[error("an ack_timeout of {0:?}: choose above 0, to {ACK_PERIODS_MAX} periods")]
     AckTimeout(Duration),
@@ -124,7 +137,7 @@ mod tests {
         let config = Config::default();
         assert_eq!(config.suspicion(1), Duration::from_secs(2));
         assert_eq!(config.suspicion(10), Duration::from_secs(2));
-        let exact = |n: usize| Duration::from_secs_f64(2.0 * (n as f64).log10().max(1.0));
+        let exact = |n: usize| Duration::from_secs_f64(2.0 * (0.4 * (n as f64).log10()).max(1.0));
         for n in [11, 57, 100, 999, 1_000, 10_000, 65_536] {
             assert!(exact(n) - config.suspicion(n) < Duration::from_millis(100), "{n}");
         }
@@ -147,6 +160,7 @@ mod tests {
         assert_eq!(good.checked(), Ok(good));
         let zero = Duration::ZERO;
         assert_eq!(refused(Config { period: zero, ..good }), ConfigError::Period(zero));
+        assert_eq!(refused(Config { stretch: 0, ..good }), ConfigError::Stretch(0));
         let long = good.period * (Config::ACK_PERIODS_MAX + 1);
         assert_eq!(refused(Config { ack_timeout: long, ..good }), ConfigError::AckTimeout(long));
         assert_eq!(refused(Config { helpers: 0, ..good }), ConfigError::Helpers(0));

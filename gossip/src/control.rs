@@ -5,6 +5,7 @@
 //! numbered by position on the wire: new ones go last.
 
 use bytes::Bytes;
+use live_objects::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
@@ -13,11 +14,15 @@ use crate::records::{Hashes, Inventory, Record};
 /// The longest message: a piece of a table that is written, sent and read in one go.
 pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
 
+/// By how many hashes a peer is told what is known, in one message.
+pub(crate) const HASHES_MAX: usize = 12_000;
+
 /// What goes over a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
-    /// Here I am; send me your table.
-    Pull { entry: Entry },
+    /// Here I am, and this is what I know of these nodes; send me what I lack, and ask for what you
+    /// lack.
+    Pull { entry: Entry, known: Known },
     /// A piece of the table, and whether it is the last.
     Table { entries: Vec<Entry>, last: bool },
     /// A piece of what I have of the records; send me what I lack there, and ask for what you lack.
@@ -28,6 +33,16 @@ pub(crate) enum Control {
     Records { records: Vec<Record> },
     /// What I have of the records, summed up; send me pieces of what you have where that differs.
     Sums(Hashes),
+    /// Send me the entries that have these hashes.
+    Fetch(Vec<u32>),
+}
+
+/// The hashes of all entries of the nodes behind one, up to another.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) behind: Option<NodeId>,
+    pub(crate) up_to: NodeId,
+    pub(crate) hashes: Vec<u32>,
 }
 
 impl Control {
@@ -103,11 +118,27 @@ mod tests {
     use crate::records::tests::{record, records};
     use proptest::prelude::*;
 
+    fn known(hashes: usize) -> Known {
+        let up_to = NodeId::from_bytes([0xff; NodeId::LEN]);
+        Known { behind: None, up_to, hashes: vec![7; hashes] }
+    }
+
+    /// As many hashes as are asked by in one go fit a message, however they are written.
+    #[test]
+    fn the_longest_pull_fits() {
+        let mut long = known(HASHES_MAX);
+        (long.behind, long.hashes) = (Some(long.up_to), vec![u32::MAX; HASHES_MAX]);
+        let longest = entry_len_max(&entry(1, 300)) + 3 * 20;
+        let pull = Control::Pull { entry: entry(1, 300), known: long };
+        assert!(pull.encode().len() + longest <= MESSAGE_LEN_MAX);
+    }
+
     proptest! {
         #[test]
         fn reads_what_it_wrote(entries in prop::collection::vec(entries(), 1..9), last: bool) {
             for message in [
-                Control::Pull { entry: entries[0].clone() },
+                Control::Pull { entry: entries[0].clone(), known: known(3) },
+                Control::Fetch(known(3).hashes),
                 Control::Table { entries, last },
             ] {
                 prop_assert_eq!(Control::decode(&message.encode()), Ok(message));
@@ -201,8 +232,10 @@ mod tests {
         };
         let (node, life) = ("10".repeat(16), "01".repeat(16));
         let written = format!("{node}{life}ac020001000a000001d836");
-        let pull = Control::Pull { entry: entry(1, 300) };
-        assert_eq!(hex(&pull), format!("00{written}"));
+        let pull = Control::Pull { entry: entry(1, 300), known: known(2) };
+        let all = "ff".repeat(16);
+        assert_eq!(hex(&pull), format!("00{written}00{all}020707"));
+        assert_eq!(hex(&Control::Fetch(vec![7])), "060107");
         let table = Control::Table { entries: vec![entry(1, 300)], last: true };
         assert_eq!(hex(&table), format!("0101{written}01"));
         let inventory = Inventory { from: 1, to: 300, hashes: Hashes(vec![7]) };
@@ -219,10 +252,10 @@ mod tests {
         assert!(Control::decode(&vec![0; MESSAGE_LEN_MAX + 1]).is_err());
         let endless = [1, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert!(Control::decode(&endless).is_err(), "four billion entries in no bytes");
-        let mut absurd = Control::Pull { entry: entry(1, 1) }.encode().to_vec();
+        let mut absurd = Control::Pull { entry: entry(1, 1), known: known(0) }.encode().to_vec();
         absurd.splice(33..34, [[0xff; 9].as_slice(), &[1]].concat());
         assert!(Control::decode(&absurd).is_err(), "generation u64::MAX");
-        let mut many = Control::Pull { entry: entry(1, 1) }.encode().to_vec();
+        let mut many = Control::Pull { entry: entry(1, 1), known: known(0) }.encode().to_vec();
         assert_eq!(many[35], 1);
         many[35] = 5;
         many.extend([0; 99]);

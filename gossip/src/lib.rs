@@ -87,6 +87,7 @@ mod entry;
 mod knowledge;
 mod members;
 mod news;
+mod pace;
 mod partners;
 mod probe;
 mod queue;

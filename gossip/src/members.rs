@@ -116,6 +116,11 @@ impl Members {
         self.standing(node).is_some_and(Standing::is_up)
     }
 
+    /// How many rows there are, tombstones included.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// How many are up, this node included.
     pub(crate) fn up_count(&self) -> usize {
         self.up

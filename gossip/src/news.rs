@@ -138,6 +138,11 @@ impl News {
         picked
     }
 
+    /// Whether any message is to be passed on.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// Forgets which messages of those who are gone were heard.
     pub(crate) fn forget(&mut self, round: u64, is_here: impl Fn(Member) -> bool) {
         self.windows.forget(round, is_here);

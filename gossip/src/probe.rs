@@ -7,6 +7,7 @@
 //! *knocks* at tombstones. All have a number, by which an answer finds its probe, and a deadline.
 
 use core::ops::RangeInclusive;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use live_objects::{NodeId, Rng, Time};
@@ -69,6 +70,15 @@ impl Probes {
     pub(crate) fn due(&mut self, now: Time) -> Option<(u32, Probe)> {
         let (deadline, number) = *self.queue.first()?;
         if deadline <= now { self.remove(number).map(|probe| (number, probe)) } else { None }
+    }
+
+    /// All deadlines are later by so much.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        self.queue.clear();
+        for (number, (_, deadline)) in &mut self.waiting {
+            *deadline = *deadline + by;
+            self.queue.insert((*deadline, *number));
+        }
     }
 
     /// `from` answered the probe of this number. Gives the probe, which no longer waits, if there

@@ -7,6 +7,7 @@
 //!
 //! Invariant: a node has at most one suspicion, so there are no more than members.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use live_objects::{NodeId, Time};
@@ -34,6 +35,15 @@ impl Suspicions {
     pub(crate) fn clear(&mut self, node: NodeId) {
         if let Some(end) = self.ends.remove(&node) {
             self.queue.remove(&(end, node));
+        }
+    }
+
+    /// All have so much more time.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        self.queue.clear();
+        for (node, end) in &mut self.ends {
+            *end = *end + by;
+            self.queue.insert((*end, *node));
         }
     }
 

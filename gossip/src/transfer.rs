@@ -1,13 +1,19 @@
-//! Whole tables, from those who have one to those who have none.
+//! Tables, over streams: how a newcomer gets to know all who are there.
 //!
-//! A newcomer *pulls*: it says who it is over the link to a peer, and gets the peer's table in
-//! pieces, as the link has room for them. It pulls from one peer at a time, and if that link goes
-//! down, or brings nothing for a while, from the next. A node that has a table pulls too when a
-//! link comes up to somebody it does not know: that may be another cluster, and the two are to
-//! become one.
+//! A newcomer *pulls*: it says who it is and what it knows, by hashes, and gets in pieces, as the
+//! link has room for them, what it lacks. Whoever is asked asks back for what it lacks itself, so
+//! that both know the same in the end. A newcomer pulls from one peer at a time, chosen at random
+//! among all it knows of by then, until a pull brings hardly anything; so where a thousand start
+//! together what each knows about doubles with each pull, and nobody is sent the same twice. (A
+//! node that gave out much in this period gives the next a few members only, for it to ask: else
+//! the one seed of thousands would give its table to all of them.)
 //!
-//! A giver keeps no more of a transfer than the last node it told of: it walks its table by id, so
-//! rows may come and go meanwhile. Those that come behind its back travel as news anyway.
+//! If a link goes down, or brings nothing for a while, the next peer is asked. A node that has a
+//! table pulls too when a link comes up to somebody it does not know: that may be another cluster,
+//! and the two are to become one.
+//!
+//! A giver walks its table by id, so rows may come and go meanwhile. Those that come behind its back
+//! travel as news anyway.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,15 +22,34 @@ use live_objects::NodeId;
 /// The tables that this node gets.
 #[derive(Default)]
 pub(crate) struct Pulls {
-    /// Whom it gets one from, and in how many rounds its patience ends.
-    from: Option<(NodeId, u32)>,
+    from: Option<Pull>,
     /// Whom it may ask next.
     candidates: VecDeque<NodeId>,
     has_table: bool,
 }
 
+struct Pull {
+    peer: NodeId,
+    /// In how many rounds it ends.
+    patience: u32,
+    /// How many entries it has brought that were not known.
+    gain: usize,
+    /// Up to which node was asked.
+    asked: NodeId,
+}
+
+/// What is to follow a piece.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Then {
+    /// More will come, or it was no pull of this node.
+    Wait,
+    /// The nodes behind this one are to be asked for.
+    Ask(NodeId),
+    Done,
+}
+
 impl Pulls {
-    /// Whether this node has not had a whole table yet.
+    /// Whether this node may still lack much.
     pub(crate) fn is_newcomer(&self) -> bool {
         !self.has_table
     }
@@ -36,8 +61,8 @@ impl Pulls {
 
     /// This peer could be asked.
     pub(crate) fn offer(&mut self, peer: NodeId) {
-        let is_known =
-            self.candidates.contains(&peer) || self.from.is_some_and(|(from, _)| from == peer);
+        let is_asked = self.from.as_ref().is_some_and(|from| from.peer == peer);
+        let is_known = self.candidates.contains(&peer) || is_asked;
         if !is_known && self.candidates.len() < CANDIDATES_MAX {
             self.candidates.push_back(peer);
         }
@@ -50,8 +75,13 @@ impl Pulls {
         }
         let peer =
             std::iter::from_fn(|| self.candidates.pop_front()).find(|peer| is_wanted(*peer))?;
-        self.from = Some((peer, PATIENCE_ROUNDS));
+        self.from = Some(Pull { peer, patience: PATIENCE_ROUNDS, gain: 0, asked: LAST });
         Some(peer)
+    }
+
+    /// The peer was asked for nodes up to this one.
+    pub(crate) fn asked(&mut self, up_to: NodeId) {
+        self.from.iter_mut().for_each(|from| from.asked = up_to);
     }
 
     /// The peer could not be asked now; it is to be asked again.
@@ -60,74 +90,154 @@ impl Pulls {
         self.candidates.push_front(peer);
     }
 
-    /// A piece came from this peer.
-    pub(crate) fn on_piece(&mut self, peer: NodeId) {
-        if let Some((_, patience)) = self.from.as_mut().filter(|(from, _)| *from == peer) {
-            *patience = PATIENCE_ROUNDS;
+    /// A piece came from this peer that brought so much, to a table of so many.
+    pub(crate) fn on_piece(
+        &mut self,
+        peer: NodeId,
+        gain: usize,
+        known: usize,
+        is_last: bool,
+    ) -> Then {
+        let Some(from) = self.from.as_mut().filter(|from| from.peer == peer) else {
+            return Then::Wait;
+        };
+        from.patience = PATIENCE_ROUNDS;
+        from.gain += gain;
+        if !is_last {
+            return Then::Wait;
         }
-    }
-
-    /// The last piece came from this peer.
-    pub(crate) fn on_last(&mut self, peer: NodeId) {
-        if self.from.take_if(|(from, _)| *from == peer).is_some() {
-            self.has_table = true;
+        if from.asked < LAST {
+            return Then::Ask(from.asked);
         }
+        self.has_table |= from.gain <= GAIN_LITTLE.max(known / KNOWN_PER_GAIN);
+        self.from = None;
+        Then::Done
     }
 
     /// The link to this peer is down.
     pub(crate) fn on_down(&mut self, peer: NodeId) {
         self.candidates.retain(|candidate| *candidate != peer);
-        self.from.take_if(|(from, _)| *from == peer);
+        self.from.take_if(|from| from.peer == peer);
     }
 
     /// A round passed. Says whether that was too many without a piece.
     pub(crate) fn on_round(&mut self) -> bool {
-        self.from.as_mut().is_some_and(|(_, patience)| {
-            *patience -= 1;
-            *patience == 0
+        self.from.as_mut().is_some_and(|from| {
+            from.patience -= 1;
+            from.patience == 0
         }) && self.from.take().is_some()
     }
 }
 
-/// The tables that this node gives: to whom, and the last node told of.
+/// The tables that this node gives.
 #[derive(Default)]
-pub(crate) struct Gives(BTreeMap<NodeId, Option<NodeId>>);
+pub(crate) struct Gives {
+    gives: BTreeMap<(NodeId, Which), Give>,
+    /// How many bytes were given in this round.
+    given: usize,
+}
 
-impl Gives {
-    /// A peer is to get the table, from the beginning. Says whether it can.
-    #[must_use]
-    pub(crate) fn start(&mut self, peer: NodeId) -> bool {
-        let has_room = self.0.len() < GIVES_MAX || self.0.contains_key(&peer);
-        if has_room {
-            self.0.insert(peer, None);
-        }
-        has_room
+/// Of which entries, told by their hashes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Which {
+    /// All but these.
+    Others,
+    /// These.
+    These,
+}
+
+/// What a peer is to get.
+pub(crate) struct Give {
+    which: Which,
+    /// In order.
+    hashes: Vec<u32>,
+    /// Behind which node it goes on, if not at the first.
+    pub(crate) behind: Option<NodeId>,
+    /// Where it ends.
+    pub(crate) up_to: NodeId,
+}
+
+impl Give {
+    /// Of the nodes behind `behind` up to `up_to`.
+    pub(crate) fn new(
+        which: Which,
+        mut hashes: Vec<u32>,
+        behind: Option<NodeId>,
+        up_to: NodeId,
+    ) -> Self {
+        hashes.sort_unstable();
+        Self { which, hashes, behind, up_to }
     }
 
-    /// The last node that this peer was told of, if it is being given the table.
-    pub(crate) fn told(&self, peer: NodeId) -> Option<Option<NodeId>> {
-        self.0.get(&peer).copied()
-    }
-
-    /// The peer was told of all up to and with `node`.
-    pub(crate) fn advance(&mut self, peer: NodeId, node: NodeId) {
-        self.0.insert(peer, Some(node));
-    }
-
-    /// The peer has the whole table, or its link is down.
-    pub(crate) fn end(&mut self, peer: NodeId) {
-        self.0.remove(&peer);
+    /// Whether an entry of this hash is to be given.
+    pub(crate) fn has(&self, hash: u32) -> bool {
+        self.hashes.binary_search(&hash).is_ok() == (self.which == Which::These)
     }
 }
+
+impl Gives {
+    /// A peer is to get something; what it was to get of that kind before is void. Says whether it
+    /// can: others should ask somebody else.
+    #[must_use]
+    pub(crate) fn start(&mut self, peer: NodeId, give: Give) -> bool {
+        let key = (peer, give.which);
+        let has_room = self.gives.len() < GIVES_MAX || self.gives.contains_key(&key);
+        let can = has_room && self.given < ROUND_BYTES_MAX;
+        if can {
+            self.gives.insert(key, give);
+        }
+        can
+    }
+
+    /// What this peer is to get next, if anything.
+    pub(crate) fn next(&mut self, peer: NodeId) -> Option<&mut Give> {
+        let range = (peer, Which::Others)..=(peer, Which::These);
+        self.gives.range_mut(range).next().map(|(_, give)| give)
+    }
+
+    /// So many bytes were given.
+    pub(crate) fn gave(&mut self, bytes: usize) {
+        self.given += bytes;
+    }
+
+    /// The peer has got the first of what it was to get.
+    pub(crate) fn end_first(&mut self, peer: NodeId) {
+        if let Some(which) = self.next(peer).map(|give| give.which) {
+            self.gives.remove(&(peer, which));
+        }
+    }
+
+    /// The link to this peer is down.
+    pub(crate) fn end(&mut self, peer: NodeId) {
+        self.gives.remove(&(peer, Which::Others));
+        self.gives.remove(&(peer, Which::These));
+    }
+
+    pub(crate) fn on_round(&mut self) {
+        self.given = 0;
+    }
+}
+
+/// The last of all nodes that can be.
+pub(crate) const LAST: NodeId = NodeId::from_bytes([0xff; NodeId::LEN]);
 
 /// The most peers that wait to be asked for their tables.
 pub(crate) const CANDIDATES_MAX: usize = 64;
 
-/// The most peers that are given the table at the same time. Others ask somebody else.
+/// The most tables that are given at the same time.
 pub(crate) const GIVES_MAX: usize = 1_024;
+
+/// Who gave so many bytes in a round begins to give nobody else a whole table: some ten tables of a
+/// thousand members.
+pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
 
 /// How many rounds a pull waits for the next piece: a link that is up may still bring nothing.
 pub(crate) const PATIENCE_ROUNDS: u32 = 25;
+
+/// A pull that brought no more than so many entries, or one for so many that are known, was the
+/// last: what is missing then is found by exchanges.
+const GAIN_LITTLE: usize = 4;
+const KNOWN_PER_GAIN: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -141,19 +251,43 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_until_there_is_a_table() {
+    fn one_at_a_time_until_a_pull_brings_little() {
         let mut pulls = Pulls::default();
         (1..=3).for_each(|peer| pulls.offer(node(peer)));
         assert_eq!(pulls.next(|_| true), Some(node(1)));
         assert_eq!(pulls.next(|_| true), None);
-        pulls.on_last(node(2));
-        assert!(pulls.is_newcomer(), "nobody asked it");
+        assert_eq!(pulls.on_piece(node(2), 0, 9, true), Then::Wait, "nobody asked it");
         pulls.on_down(node(1));
         assert_eq!(pulls.next(|_| true), Some(node(2)));
-        pulls.on_last(node(2));
+        assert_eq!(pulls.on_piece(node(2), GAIN_LITTLE, 9, false), Then::Wait);
+        assert_eq!(pulls.on_piece(node(2), 1, 9, true), Then::Done);
+        assert!(pulls.is_newcomer(), "there may be more where that came from");
+        assert_eq!(pulls.next(|_| true), Some(node(3)));
+        assert_eq!(pulls.on_piece(node(3), GAIN_LITTLE, 9, true), Then::Done);
         assert!(!pulls.is_newcomer());
-        assert_eq!(pulls.next(|peer| peer != node(3)), None);
+        pulls.offer(node(4));
+        assert_eq!(pulls.next(|peer| peer != node(4)), None);
         assert!(pulls.is_idle(), "who was not wanted is forgotten");
+    }
+
+    #[test]
+    fn in_a_large_table_little_is_more() {
+        let mut pulls = Pulls::default();
+        pulls.offer(node(1));
+        pulls.next(|_| true);
+        pulls.on_piece(node(1), 19, 10_000, true);
+        assert!(!pulls.is_newcomer());
+    }
+
+    #[test]
+    fn a_long_table_is_asked_for_in_parts() {
+        let mut pulls = Pulls::default();
+        pulls.offer(node(1));
+        pulls.next(|_| true);
+        pulls.asked(node(500));
+        assert_eq!(pulls.on_piece(node(1), 0, 9, true), Then::Ask(node(500)));
+        pulls.asked(LAST);
+        assert_eq!(pulls.on_piece(node(1), 0, 9, true), Then::Done);
     }
 
     #[test]
@@ -162,8 +296,8 @@ mod tests {
         pulls.offer(node(1));
         pulls.next(|_| true);
         assert!(!(1..PATIENCE_ROUNDS).any(|_| pulls.on_round()));
-        pulls.on_piece(node(2));
-        pulls.on_piece(node(1));
+        pulls.on_piece(node(2), 1, 1, false);
+        pulls.on_piece(node(1), 1, 1, false);
         assert!(!(1..PATIENCE_ROUNDS).any(|_| pulls.on_round()));
         assert!(pulls.on_round());
         assert!(pulls.is_idle() && !pulls.on_round());
@@ -185,17 +319,43 @@ mod tests {
         assert_eq!(pulls.candidates.len(), CANDIDATES_MAX);
     }
 
+    fn give(which: Which) -> Give {
+        Give::new(which, vec![7, 3], None, LAST)
+    }
+
     #[test]
-    fn a_table_is_given_to_so_many_at_a_time() {
+    fn tables_are_given_to_so_many_at_a_time() {
         let mut gives = Gives::default();
-        assert!((0..GIVES_MAX as u16).all(|peer| gives.start(node(peer))));
-        assert!(!gives.start(node(GIVES_MAX as u16)));
-        gives.advance(node(1), node(9));
-        assert_eq!(gives.told(node(1)), Some(Some(node(9))));
-        assert!(gives.start(node(1)), "who asks again begins again");
-        assert_eq!(gives.told(node(1)), Some(None));
+        assert!((0..GIVES_MAX as u16).all(|peer| gives.start(node(peer), give(Which::Others))));
+        assert!(!gives.start(node(GIVES_MAX as u16), give(Which::Others)));
+        gives.next(node(1)).unwrap().behind = Some(node(9));
+        assert!(gives.start(node(1), give(Which::Others)), "who asks again begins again");
+        assert_eq!(gives.next(node(1)).unwrap().behind, None);
         gives.end(node(1));
-        assert_eq!(gives.told(node(1)), None);
-        assert!(gives.start(node(GIVES_MAX as u16)));
+        assert!(gives.next(node(1)).is_none());
+        assert!(gives.start(node(GIVES_MAX as u16), give(Which::These)));
+    }
+
+    #[test]
+    fn so_much_is_given_in_a_round() {
+        let mut gives = Gives::default();
+        gives.gave(ROUND_BYTES_MAX);
+        assert!(!gives.start(node(1), give(Which::Others)));
+        gives.on_round();
+        assert!(gives.start(node(1), give(Which::Others)));
+    }
+
+    #[test]
+    fn what_is_lacking_is_given_before_what_was_asked_for() {
+        let mut gives = Gives::default();
+        assert!(
+            gives.start(node(1), give(Which::These)) && gives.start(node(1), give(Which::Others))
+        );
+        let has = |give: &Give| [3, 5, 7].map(|hash| give.has(hash));
+        assert_eq!(gives.next(node(1)).map(|give| has(give)), Some([false, true, false]));
+        gives.end_first(node(1));
+        assert_eq!(gives.next(node(1)).map(|give| has(give)), Some([true, false, true]));
+        gives.end_first(node(1));
+        assert!(gives.next(node(1)).is_none());
     }
 }

@@ -62,9 +62,11 @@ pub(crate) struct Told {
 /// What became of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
-    /// It was taken, and says about what was known.
+    /// It was taken, and says what was known.
     Same,
-    /// It was taken, and is news.
+    /// It was taken, and says something a little different.
+    Moved,
+    /// It was taken, and says something new.
     News,
     /// What is held is worth more.
     Worse,
@@ -105,9 +107,15 @@ impl Table {
         if held.is_some_and(|held| held.row.worth(round, known) > row.worth(round, known)) {
             return Taken::Worse;
         }
-        let is_news = slot.is_none_or(|held| held.row.has_moved(&row));
-        *slot = Some(Held { row, teller, is_orphaned: false });
-        if is_news { Taken::News } else { Taken::Same }
+        let before = slot.map_or(Row::default(), |held| held.row);
+        let is_first = slot.replace(Held { row, teller, is_orphaned: false }).is_none();
+        if is_first || before.has_moved(&row) {
+            Taken::News
+        } else if (before.count, before.number) == (row.count, row.number) {
+            Taken::Same
+        } else {
+            Taken::Moved
+        }
     }
 
     /// A member of the sibling zone at this level is gone, and so many are left. Who told what is

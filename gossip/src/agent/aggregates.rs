@@ -20,9 +20,10 @@
 //! (By age alone the root would be next for ever: what is known of many is older than what is known
 //! of few.)
 //!
-//! A node that lacks rows, or whose rows moved lately, starts a second exchange in a round, at the
-//! level that gains most; but not if it has said much already in the last. So has a node that set
-//! its share.
+//! A node that lacks rows, or heard of something new, starts a second exchange in a round, at the
+//! level that gains most; but not if it has said much already in the last. So does a node that set
+//! its share. While a row anywhere moves at all, nobody near it rests (`pace`), and where there are
+//! aggregates rest is shorter, so that shares that do not move do not seem too old.
 //!
 //! Simulated by a model of these rules (random ids, 5 % lost, no other traffic), the round from
 //! which on all nodes are exact; and in the steady state the mean age of a share and that of the
@@ -70,8 +71,10 @@ pub(super) struct Aggregates {
     told: BTreeMap<usize, Subject>,
     /// Those whose estimates may be others since it was asked last.
     changed: BTreeSet<Subject>,
-    /// Until this round the node hurries: it has set a share, or a row has moved.
+    /// Until this round the node hurries: it has set a share, or a row is news.
     hurries_until: Round,
+    /// Until this round it does not rest: a row has moved.
+    moves_until: Round,
     /// For how many rounds it has lacked rows.
     lacking_rounds: u32,
 }
@@ -105,6 +108,7 @@ impl Aggregates {
             told: BTreeMap::new(),
             changed: BTreeSet::new(),
             hurries_until: Round::FIRST,
+            moves_until: Round::FIRST,
             lacking_rounds: 0,
         }
     }
@@ -133,6 +137,13 @@ impl Aggregates {
     /// Whether there is nothing to tell of any aggregate.
     pub(super) fn is_idle(&self) -> bool {
         self.branches.is_empty()
+    }
+
+    /// Whether there is something new to tell.
+    pub(super) fn is_moving(&self, now: Time) -> bool {
+        let is_lacking = (1..=LACKING_ROUNDS_MAX).contains(&self.lacking_rounds);
+        let until = self.hurries_until.max(self.moves_until);
+        !self.is_idle() && (is_lacking || self.rounds.at(now) <= until)
     }
 
     /// What this node knows of an aggregate.
@@ -290,7 +301,11 @@ impl Aggregates {
             Taken::Ahead => return Some("gossip.row_ahead"),
             Taken::Crowded => return Some("gossip.row_crowded"),
             Taken::Same => {}
-            Taken::News => self.hurries_until = round.shifted(MOVED_ROUNDS),
+            Taken::Moved => self.moves_until = round.shifted(MOVED_ROUNDS),
+            Taken::News => {
+                self.moves_until = round.shifted(MOVED_ROUNDS);
+                self.hurries_until = self.hurries_until.max(self.moves_until);
+            }
         }
         self.on_branch(subject, round);
         self.changed.insert(subject);

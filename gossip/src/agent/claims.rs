@@ -69,6 +69,11 @@ impl Claims {
         }
     }
 
+    /// Whether some name is in doubt.
+    pub(super) fn is_any_in_doubt(&self) -> bool {
+        !self.doubts.is_empty()
+    }
+
     /// The object that claims are records of.
     pub(super) const fn directory(&self) -> ObjectId {
         self.directory

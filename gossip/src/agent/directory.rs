@@ -144,10 +144,11 @@ impl Agent {
     }
 
     pub(super) fn on_round_of_records(&mut self) {
+        let is_due = self.is_time(EXPIRE_ROUNDS);
         let mending = &mut self.directories.mending;
         mending.answers = 0;
         mending.has_table |= self.rounds >= NEWCOMER_ROUNDS;
-        if self.rounds.is_multiple_of(EXPIRE_ROUNDS) {
+        if is_due {
             let members = self.knowledge.members();
             let is_known = |publisher: Member| {
                 members.of(publisher.node).is_some_and(|held| held.member == publisher)

@@ -21,10 +21,18 @@ use super::{Agent, len_max, send};
 use crate::entry::{Entry, Generation, Standing};
 use crate::knowledge::{Draft, Source};
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
-use crate::wire::{Leg, Packet};
+use crate::records::RecordsDigest;
+use crate::wire::{self, Leg, Packet};
 
 impl Agent {
     pub(super) fn on_wake(&mut self, now: Time, io: &mut Io<'_>) {
+        if let Some(slept) = self.pace.slept(now, self.wakes_at) {
+            // Nobody is to be suspected of this node's own silence.
+            trace!(?slept, "this node did not run");
+            io.count("gossip.slept");
+            self.probes.postpone(slept);
+            self.suspicions.postpone(slept);
+        }
         while let Some((number, probe)) = self.probes.due(now) {
             self.on_silence(now, number, probe, io);
         }
@@ -33,16 +41,21 @@ impl Agent {
             assert_eq!(suspect.standing, Standing::Suspect, "a suspicion that was not cleared");
             self.conclude(now, Entry { standing: Standing::Faulty, ..suspect }, io);
         }
-        if self.round_at <= now {
-            let next = self.round_at + self.config.period;
-            self.round_at = if next > now { next } else { now + self.config.period };
+        if self.pace.begin(now) {
             self.on_round(now, io);
+            self.rounds_before = self.rounds;
+            let is_busy = self.pulls.is_newcomer() || self.suspicions.next_end().is_some();
+            if !is_busy {
+                let stretch = self.config.stretch;
+                let is_idle = self.aggregates.is_idle();
+                self.pace.rest(if is_idle { stretch } else { (stretch * 3 / 5).max(1) });
+            }
         }
     }
 
     pub(super) fn on_packet(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
-        let source =
-            if matches!(packet.leg, Leg::Rest { .. }) { self.table() } else { Source::News };
+        let is_table = matches!(packet.leg, Leg::Rest { .. }) || self.pulls.is_newcomer();
+        let source = if is_table { self.table() } else { Source::News };
         let mut objects = false;
         for entry in &packet.entries {
             objects |= self.hear(now, entry.clone(), source, io);
@@ -63,6 +76,7 @@ impl Agent {
             Leg::Ack { number } => {
                 self.on_ack(now, number, from, io);
                 packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
+                self.compare_all(now, packet);
                 self.say_rest(now, from, packet, io);
             }
             Leg::Rest { .. } => self.say_rest(now, from, packet, io),
@@ -79,7 +93,7 @@ impl Agent {
     }
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
-        self.rounds += 1;
+        self.push_left = PUSH_BYTES_MAX;
         for partner in self.on_exchanges(now) {
             let held = self.knowledge.members().of(partner).expect("partners have rows");
             let generation = held.generation;
@@ -176,6 +190,49 @@ impl Agent {
         }
     }
 
+    /// Looks whether a partner knows what this node knows, of members and of records.
+    fn compare_all(&mut self, now: Time, packet: &Packet) {
+        let Some(digest) = packet.digest else { return };
+        let records = self.directories.records.digest(self.knowledge.sent_max());
+        let total = |digest: Option<RecordsDigest>| digest.map_or(0, |digest| digest.total);
+        if digest == self.knowledge.members().digest().total()
+            && total(packet.news.digest) == total(records)
+        {
+            self.pace.on_agreement();
+        } else {
+            self.pace.on_news(now);
+        }
+    }
+
+    /// Pushes news of members to a few of them at once, as far as the period has room for that: the
+    /// rest rides on exchanges.
+    pub(super) fn push_entries(&mut self, io: &mut Io<'_>) {
+        let unpushed = std::mem::take(&mut self.unpushed);
+        if unpushed.is_empty() || self.push_left == 0 {
+            return;
+        }
+        let members = self.knowledge.members();
+        for to in self.partners.some(FANOUT, members, &[]) {
+            let Some(len_max) = len_max(to, io) else { continue };
+            let mut packet = Packet::new(Leg::Push);
+            let mut room = packet.room(len_max.min(self.push_left));
+            for entry in unpushed.iter().filter_map(|node| members.of(*node)) {
+                let Some(left) = room.checked_sub(wire::entry_len(&entry)) else { break };
+                room = left;
+                packet.entries.push(entry);
+            }
+            if !packet.entries.is_empty() {
+                self.push_left -= packet.encoded_len();
+                send(&packet, to, io);
+            }
+        }
+    }
+
+    /// Whether a multiple of so many periods has passed since the last round.
+    pub(super) fn is_time(&self, every: u64) -> bool {
+        self.rounds / every != self.rounds_before / every
+    }
+
     /// Sends a probe, an ack or a probe request.
     pub(super) fn say(&mut self, now: Time, draft: Draft<'_>, io: &mut Io<'_>) {
         if let Some(len_max) = len_max(draft.to, io) {
@@ -218,6 +275,12 @@ impl Agent {
 /// How much of a packet news leaves to aggregates in three rounds of four, in bytes: some thirty
 /// rows.
 const ROWS_RESERVED: usize = 700;
+
+/// How much news of members is pushed in a period, in bytes.
+const PUSH_BYTES_MAX: usize = 3_600;
+
+/// To how many members it is pushed by each node that hears it first.
+const FANOUT: usize = 3;
 
 /// Who has said more than so many bytes in a period starts no second exchange in the next.
 const URGENT_BYTES_MAX: usize = 1_200;

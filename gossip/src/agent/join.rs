@@ -1,7 +1,7 @@
 //! How nodes find each other: seeds are dialled, tombstones are knocked at, tables are pulled.
 //!
 //! A newcomer dials its seeds; whichever link comes up first, it pulls that peer's table, with its
-//! own entry in the request. A link between two that did not know each other makes both pull,
+//! own entry in the request, and then those of others (`transfer`). A link between two that did not know each other makes both pull,
 //! newcomers or not: so two clusters, or two halves of one, that touch anywhere become one. Nor
 //! need there be a link before: whoever gets a packet from somebody unknown pulls, since an
 //! exchange mends only the table of the one who began it.
@@ -15,10 +15,12 @@ use live_objects::{Io, NodeId, Target, Time, Via};
 use rand::RngExt;
 
 use super::Agent;
-use crate::control::{Control, MESSAGE_LEN_MAX};
+use crate::control::{Control, HASHES_MAX, Known, MESSAGE_LEN_MAX};
+use crate::digest::short_hash;
 use crate::entry::Standing;
 use crate::knowledge::{Draft, Source};
 use crate::probe::{Probe, Stage};
+use crate::transfer::{Give, LAST, Then, Which};
 use crate::wire::Leg;
 
 impl Agent {
@@ -27,9 +29,10 @@ impl Agent {
         if self.pulls.on_round() {
             io.count("gossip.pull_stalled");
         }
+        self.gives.on_round();
         let members = self.knowledge.members();
-        let is_retry = self.rounds.is_multiple_of(RETRY_ROUNDS);
-        if is_retry && self.pulls.is_newcomer() && self.pulls.is_idle() {
+        let is_retry = self.is_time(RETRY_ROUNDS);
+        if self.pulls.is_newcomer() && self.pulls.is_idle() {
             // Members that were heard of meanwhile have a table, whether or not the seeds answer.
             let known = self.partners.some(1, members, &[members.me()]);
             known.into_iter().for_each(|peer| self.pulls.offer(peer));
@@ -38,6 +41,9 @@ impl Agent {
             self.seeds.all().for_each(|seed| io.dial(seed));
         }
         let often = SEEK_ROUNDS.max(members.up_count() as u32 / SEEK_ROUNDS);
+        // As often in time where rounds are far apart.
+        let passed = u32::try_from(self.rounds - self.rounds_before).unwrap_or(u32::MAX).max(1);
+        let often = (often / passed).max(1);
         if let Some(seed) = self.seeds.lost(often) {
             io.dial(seed);
         }
@@ -68,23 +74,30 @@ impl Agent {
         io: &mut Io<'_>,
     ) {
         match message {
-            Control::Pull { entry } if entry.member.node == from => {
-                self.hear(now, entry, Source::News, io);
-                if self.gives.start(from) {
+            Control::Pull { entry, known } if entry.member.node == from => {
+                let source = if self.pulls.is_newcomer() { Source::Newcomer } else { Source::News };
+                self.hear(now, entry, source, io);
+                self.on_pull(from, known, io);
+            }
+            Control::Pull { .. } => io.count("gossip.malformed"),
+            Control::Fetch(hashes) => {
+                if self.gives.start(from, Give::new(Which::These, hashes, None, LAST)) {
                     self.give(from, io);
                 } else {
                     io.count("gossip.gives_full");
                 }
             }
-            Control::Pull { .. } => io.count("gossip.malformed"),
             Control::Table { entries, last } => {
                 let source = self.table();
+                let known = self.knowledge.members().len();
                 for entry in entries {
                     self.hear(now, entry, source, io);
                 }
-                self.pulls.on_piece(from);
-                if last {
-                    self.pulls.on_last(from);
+                let members = self.knowledge.members();
+                let gain = members.len().saturating_sub(known);
+                match self.pulls.on_piece(from, gain, members.len(), last) {
+                    Then::Ask(behind) => self.ask(from, Some(behind), io),
+                    Then::Wait | Then::Done => {}
                 }
             }
             Control::Inventory(theirs) => self.on_inventory(from, &theirs, io),
@@ -102,33 +115,75 @@ impl Agent {
         let Some(peer) = self.pulls.next(|peer| is_newcomer || !members.is_up(peer)) else {
             return;
         };
-        let request = Control::Pull { entry: members.own() };
-        if io.send(Target::Node(peer), Via::Control, request.encode()).is_err() {
+        self.ask(peer, None, io);
+    }
+
+    /// Asks a peer for what this node lacks of the nodes behind one.
+    fn ask(&mut self, peer: NodeId, behind: Option<NodeId>, io: &mut Io<'_>) {
+        let members = self.knowledge.members();
+        let mut rest = members.after(behind);
+        let some: Vec<_> = rest.by_ref().take(HASHES_MAX).collect();
+        let is_rest = rest.next().is_some();
+        let up_to = some.last().filter(|_| is_rest).map_or(LAST, |last| last.member.node);
+        let known = Known { behind, up_to, hashes: some.iter().map(short_hash).collect() };
+        let request = Control::Pull { entry: members.own(), known };
+        if io.send(Target::Node(peer), Via::Control, request.encode()).is_ok() {
+            self.pulls.asked(up_to);
+        } else {
             self.pulls.postpone(peer);
         }
     }
 
-    /// Gives a peer as much of the table as there is room for. [`Input::Room`] goes on.
+    /// A peer pulls: it gets what it lacks, and is asked for what this node lacks.
+    fn on_pull(&mut self, from: NodeId, known: Known, io: &mut Io<'_>) {
+        let Known { behind, up_to, mut hashes } = known;
+        let members = self.knowledge.members();
+        hashes.sort_unstable();
+        let mut mine: Vec<u32> = members.after(behind).map(|entry| short_hash(&entry)).collect();
+        mine.sort_unstable();
+        let lacking = |hash: &u32| mine.binary_search(hash).is_err();
+        let lacking: Vec<u32> = hashes.iter().copied().filter(lacking).take(HASHES_MAX).collect();
+        if !lacking.is_empty() {
+            // If there is no room, exchanges will find it.
+            let _ = io.send(Target::Node(from), Via::Control, Control::Fetch(lacking).encode());
+        }
+        if self.gives.start(from, Give::new(Which::Others, hashes, behind, up_to)) {
+            self.give(from, io);
+            return;
+        }
+        io.count("gossip.gives_full");
+        let some = self.partners.some(SAMPLE, members, &[from]);
+        let some = some.into_iter().filter_map(|node| members.of(node));
+        let sample = Control::Table { entries: some.collect(), last: true };
+        let _ = io.send(Target::Node(from), Via::Bulk, sample.encode());
+    }
+
+    /// Gives a peer as much as there is room for. [`Input::Room`] goes on.
     ///
     /// [`Input::Room`]: live_objects::Input::Room
     pub(super) fn give(&mut self, to: NodeId, io: &mut Io<'_>) {
-        while let Some(told) = self.gives.told(to) {
+        while let Some(give) = self.gives.next(to) {
             let room = io.room(to);
             if room == 0 {
                 return;
             }
-            let rest = self.knowledge.members().after(told);
-            let piece = Control::table(rest, room.min(MESSAGE_LEN_MAX));
-            if io.send(Target::Node(to), Via::Bulk, piece.encode()).is_err() {
+            let members = self.knowledge.members();
+            let rest = members.after(give.behind).take_while(|it| it.member.node <= give.up_to);
+            let wanted = rest.filter(|entry| give.has(short_hash(entry)));
+            let piece = Control::table(wanted, room.min(MESSAGE_LEN_MAX));
+            let bytes = piece.encode();
+            let len = bytes.len();
+            if io.send(Target::Node(to), Via::Bulk, bytes).is_err() {
                 return;
             }
             match piece {
                 Control::Table { entries, last: false } => {
                     let last = entries.last().expect("a piece that is not the last is not empty");
-                    self.gives.advance(to, last.member.node);
+                    give.behind = Some(last.member.node);
                 }
-                _ => self.gives.end(to),
+                _ => self.gives.end_first(to),
             }
+            self.gives.gave(len);
         }
     }
 
@@ -146,6 +201,9 @@ impl Agent {
 
 /// A node that knows nobody tries again in so many rounds.
 const RETRY_ROUNDS: u64 = 5;
+
+/// How many members are told to somebody who pulls from a node that gave much already.
+const SAMPLE: usize = 32;
 
 /// A member seeks what may have come back once in about so many rounds; in a large cluster, less
 /// often in proportion.

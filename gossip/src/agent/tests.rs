@@ -16,7 +16,7 @@ use rand::RngExt;
 
 use self::world::{World, id};
 use crate::Gossip;
-use crate::control::Control;
+use crate::control::{Control, Known};
 use crate::entry::tests::entry;
 use crate::entry::{Entry, Generation, Standing};
 use crate::members::TOMBSTONES_MAX;
@@ -281,7 +281,8 @@ fn what_is_asked_wrongly_is_counted() {
     assert_eq!(world.count(0, "gossip.request_for_nobody"), 2);
     world.inject(id(1), 0, &[99, 0, 0, 0, 0]);
     assert_eq!(world.count(0, "gossip.unknown_leg"), 1);
-    world.inject_message(id(1), 0, &Control::Pull { entry: entry(7, 1) }.encode());
+    let known = Known { behind: None, up_to: id(1), hashes: Vec::new() };
+    world.inject_message(id(1), 0, &Control::Pull { entry: entry(7, 1), known }.encode());
     assert_eq!(world.count(0, "gossip.malformed"), 1);
 }
 

@@ -106,7 +106,7 @@ impl Agent {
     pub(super) fn on_round_of_topics(&mut self, io: &mut Io<'_>) {
         self.topics.take_left = TAKE_BYTES_MAX;
         self.topics.push_left = PUSH_BYTES_MAX;
-        if self.rounds.is_multiple_of(FORGET_ROUNDS) {
+        if self.is_time(FORGET_ROUNDS) {
             let members = self.knowledge.members();
             let is_here =
                 |origin: Member| members.of(origin.node).is_some_and(|held| held.member == origin);

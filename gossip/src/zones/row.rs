@@ -187,7 +187,7 @@ fn fold(summary: Summary, one: f64, other: f64) -> f64 {
 }
 
 /// What is older than so many rounds is not known any more.
-pub(crate) const WINDOW: u64 = 256;
+pub(crate) const WINDOW: u64 = 1_024;
 
 /// A change is news if it is more than one part in so many.
 const NEWS_SHARE: u64 = 1_000;
@@ -260,10 +260,10 @@ pub(crate) mod tests {
         assert!(worth(&[9, 1]) > worth(&[10]), "to know one more is worth more than the last news");
         assert_eq!(row(&[9, 9]).worth(now, 1), worth(&[9]), "only one of them can be there");
         assert_eq!(Row::default().worth(now, 9), 0);
-        // One of forty is gone: some rounds later the row that does without it is worth more.
-        let (before, after) = (row(&[2; 40]), row(&[10; 39]));
+        // One of many is gone: some rounds later the row that does without it is worth more.
+        let (before, after) = (row(&[2; 400]), row(&[10; 399]));
         assert!(after.worth(now, u32::MAX) > before.worth(now, u32::MAX));
-        assert!(row(&[5; 39]).worth(at(5), u32::MAX) < before.worth(at(5), u32::MAX));
+        assert!(row(&[3; 399]).worth(at(3), u32::MAX) < before.worth(at(3), u32::MAX));
         assert_eq!([row(&[9, 8]).age(now), row(&[10]).age(now)], [16 + 8, 0]);
         assert!(Row::default().age(now) > row(&[0]).age(now));
     }

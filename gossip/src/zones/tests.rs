@@ -230,6 +230,8 @@ fn of_two_rows_the_one_worth_more_is_held() {
     assert_eq!(table.take(told(0, 2, leaf(1.0, 6)), at(6)), Taken::Worse);
     let later = leaf(1.0, 6).merged(leaf(1.0, 6), Summary::Sum);
     assert_eq!(table.take(told(0, 2, later), at(6)), Taken::Same);
+    let almost = Row { number: 2.000_1, ..later };
+    assert_eq!(table.take(told(0, 2, almost), at(6)), Taken::Moved);
     let other = leaf(2.0, 6).merged(leaf(1.0, 6), Summary::Sum);
     assert_eq!(table.take(told(0, 2, other), at(6)), Taken::News, "of equal worth the last");
     assert_eq!(table.root(at(6)).number, 3.0);

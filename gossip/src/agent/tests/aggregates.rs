@@ -38,10 +38,10 @@ fn last(port: &Port) -> Option<Estimate> {
     Some(estimate)
 }
 
-/// What it said last, within the time that is needed to hear of it.
+/// What it said last, within the time that is needed to hear of it at rest.
 fn value(port: &Port) -> (Option<f64>, u64) {
     let estimate = last(port).expect("told once a round");
-    assert!(estimate.age <= seconds(3), "{estimate:?}");
+    assert!(estimate.age <= seconds(8), "{estimate:?}");
     (estimate.value, estimate.members)
 }
 

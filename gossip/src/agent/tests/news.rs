@@ -43,9 +43,9 @@ fn where_no_object_is_open_nothing_is_said_of_any() {
     let mut world = World::settled(2);
     let before = world.wire.datagram_bytes;
     world.run(seconds(10));
-    // Ten seconds are 50 rounds of each node: a probe and an ack, of a leg and a digest.
+    // Ten seconds are 10 rounds of a node at rest: a probe and an ack, of a leg and a digest.
     let packet = 28 + 3 + 5 + 11;
-    assert_eq!(world.wire.datagram_bytes - before, 2 * 50 * 2 * packet);
+    assert_eq!(world.wire.datagram_bytes - before, 2 * 10 * 2 * packet);
 }
 
 #[test]
@@ -69,6 +69,8 @@ fn a_fast_sender_waits_with_its_own_feed() {
     let mut world = World::settled(2);
     let ports =
         ["/one", "/two"].map(|name| open(&mut world, 0, name, ObjectType::best_effort_topic()));
+    // It rests no more.
+    world.run(Config::default().period * 2);
     for port in &ports {
         while port.try_send(Command::Send(vec![7; 958].into())).is_ok() {}
     }
@@ -124,6 +126,8 @@ fn claims_that_never_settle_are_settled() {
     let directory = Gossip::CLAIMS.parse::<Name>().unwrap().id();
     let ty = postcard::to_allocvec(&ObjectType::best_effort_topic()).unwrap();
     let mut closed_after = None;
+    // It rests no more.
+    world.run(Config::default().period * 2);
     for round in 0..12_u64 {
         let mut packet = Packet::new(Leg::Push);
         for node in 1..3 {
