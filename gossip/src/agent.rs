@@ -46,6 +46,7 @@ use crate::pace::Pace;
 use crate::partners::Partners;
 use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
+use crate::rounds::Rounds;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
 use crate::transfer::{Gives, Pulls};
@@ -81,6 +82,8 @@ struct Agent {
     claims: Claims,
     aggregates: Aggregates,
     holders: Holders,
+    /// What all nodes have in common of time.
+    clock: Rounds,
     born_at: Time,
     /// How many periods it has lived, and had when the last round began.
     rounds: u64,
@@ -238,7 +241,8 @@ impl Module for Gossip {
             agent.push(io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
-            agent.holders.finish(now, &mut agent.aggregates, io);
+            let round = agent.clock.at(now);
+            agent.holders.finish(round, &mut agent.aggregates, io);
             agent.finish(now);
         }
     }
@@ -262,7 +266,7 @@ impl Agent {
         };
         // Nodes that start together should not all probe in the same moment.
         let offset = rng.fork("round").random_range(Duration::ZERO..config.period);
-        let aggregates = Aggregates::new(config.period, now);
+        let aggregates = Aggregates::new(config.period);
         Self {
             config,
             knowledge: Knowledge::new(config, own, rng),
@@ -278,6 +282,7 @@ impl Agent {
             claims: Claims::new(),
             aggregates,
             holders: Holders::default(),
+            clock: Rounds::new(config.period, now),
             born_at: now,
             rounds: 0,
             rounds_before: 0,
@@ -427,7 +432,7 @@ impl Agent {
         let records = self.directories.records.digest(0).map_or(0, |digest| digest.total);
         let are_others = std::mem::replace(&mut self.records_before, records) != records;
         let is_said = self.claims.is_any_in_doubt() || self.topics.news.is_any();
-        if are_others || is_said || self.aggregates.is_moving(now) {
+        if are_others || is_said || self.aggregates.is_moving(self.clock.at(now)) {
             self.pace.on_news(now);
         }
         self.wakes_at = self.next_wake();

@@ -288,7 +288,7 @@ mod tests {
         a.hear(entry(2, 5), Newcomer);
         b.hear(entry(1, 5), Newcomer);
         let packets = exchange(&mut a, &mut b, Table);
-        assert_eq!(packets.iter().map(Packet::encoded_len).collect::<Vec<_>>(), [16, 16]);
+        assert_eq!(packets.iter().map(Packet::encoded_len).collect::<Vec<_>>(), [20, 20]);
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Pace {
         self.next
     }
 
+    /// Whether it rests.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.calm >= CALM_EXCHANGES
+    }
+
     /// A round begins, if it is time.
     pub(crate) fn begin(&mut self, now: Time) -> bool {
         let is_time = self.next <= now;
@@ -47,7 +52,7 @@ impl Pace {
 
     /// If the last exchanges were calm, the next round is so many periods after the last.
     pub(crate) fn rest(&mut self, stretch: u32) {
-        if self.calm >= CALM_EXCHANGES {
+        if self.is_resting() {
             self.next = self.last + self.period * stretch;
         }
     }

@@ -1,15 +1,15 @@
 //! Whom to start an exchange with.
 //!
-//! Members are listed by the level at which they are in this node's sibling zone (`zones`). A
-//! protocol that wants an exchange at a level names it; the failure detector wants them all in turn,
-//! so that its turns go to levels in proportion to how many members they have. (That is what MiCA,
-//! Princehouse and others, SRDS 2012, calls a merge of correlated protocols: each shapes whom it
-//! meets, and all share the exchange.)
-//!
-//! SWIM (DSN 2002, section 4.3): a node goes through its list of members in turn, shuffles it when
-//! it is through, and puts newcomers at random places in it, so that of n members each is probed
-//! within 2n - 1 turns. So it is here, a list a level. Who went is passed over, and taken off with
-//! the next shuffle.
+//! A protocol that wants an exchange at a level (`zones`) names it, and gets the members that are
+//! there in turn. The failure detector wants each member to be probed by somebody in each turn: all
+//! members stand in a ring, by id, and each meets the one that is so many places further on, a number
+//! that all draw alike from the round that it is. So the next probe of a member is never further
+//! away than two periods, and half of one on average, while who probes it is a matter of chance.
+//! (SWIM, DSN 2002, section 4.3, has each node go through a list of its own in an order of its own:
+//! of n members each is then probed within 2n - 1 periods by every other, but in more than a third
+//! of the periods by nobody.) Nodes that do not know the same members, or the same round, meet as by
+//! chance. That all share one exchange is what MiCA (Princehouse and others, SRDS 2012) calls a
+//! merge of correlated protocols.
 //!
 //! Invariant: a level's count is that of the members in it that are up; its list has each of them
 //! once.
@@ -18,14 +18,28 @@ use live_objects::{NodeId, Rng};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
+use crate::digest::mix;
 use crate::members::Members;
 use crate::zones::place::level;
+use crate::zones::row::Round;
 
 /// The members that are up, but for this node, by level.
 pub(crate) struct Partners {
     me: NodeId,
     rng: Rng,
     levels: Vec<Level>,
+    /// Who is up, this node included, by id, as far as nothing changed since it was drawn up.
+    ring: Vec<NodeId>,
+    is_ring_old: bool,
+}
+
+/// How long the turn lasts in which each member is to be probed once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Turn {
+    /// This round.
+    Short(Round),
+    /// The so many rounds to which this one belongs.
+    Long(Round, u32),
 }
 
 #[derive(Default)]
@@ -34,13 +48,11 @@ struct Level {
     /// All who are up, and some who went.
     order: Vec<NodeId>,
     next: usize,
-    /// How many turns are owed to it, times the number of all members.
-    owed: i64,
 }
 
 impl Partners {
     pub(crate) fn new(me: NodeId, rng: Rng) -> Self {
-        Self { me, rng, levels: Vec::new() }
+        Self { me, rng, levels: Vec::new(), ring: Vec::new(), is_ring_old: true }
     }
 
     /// A member has come: it gets a place in the rest of this pass or, if the place drawn is in the
@@ -50,8 +62,9 @@ impl Partners {
         if at >= self.levels.len() {
             self.levels.resize_with(at + 1, Level::default);
         }
-        let Level { up, order, next, .. } = &mut self.levels[at];
+        let Level { up, order, next } = &mut self.levels[at];
         *up += 1;
+        self.is_ring_old = true;
         let place = self.rng.random_range(0..=order.len());
         order.push(node);
         let last = order.len() - 1;
@@ -69,6 +82,7 @@ impl Partners {
             && order.contains(&node)
         {
             *up += 1;
+            self.is_ring_old = true;
         } else {
             self.insert(node);
         }
@@ -78,6 +92,7 @@ impl Partners {
     pub(crate) fn remove(&mut self, node: NodeId) {
         let at = level(self.me, node);
         self.levels[at].up -= 1;
+        self.is_ring_old = true;
     }
 
     /// How many there are at a level.
@@ -92,13 +107,18 @@ impl Partners {
     }
 
     /// Whose turn it is, of all.
-    pub(crate) fn next(&mut self, members: &Members) -> Option<NodeId> {
-        let all: i64 = self.levels.iter().map(|level| i64::from(level.up)).sum();
-        self.levels.iter_mut().for_each(|level| level.owed += i64::from(level.up));
-        let owed = self.levels.iter_mut().filter(|level| level.up > 0);
-        let most = owed.max_by_key(|level| level.owed)?;
-        most.owed -= all;
-        most.next(members, &mut self.rng)
+    pub(crate) fn next(&mut self, turn: Turn, members: &Members) -> Option<NodeId> {
+        if std::mem::take(&mut self.is_ring_old) {
+            self.ring = members.up().map(|member| member.node).collect();
+        }
+        let others = self.ring.len().checked_sub(1).filter(|others| *others > 0)?;
+        let (salt, turn) = match turn {
+            Turn::Short(round) => (0, u64::from(round)),
+            Turn::Long(round, len) => (u64::from(len), u64::from(round) / u64::from(len)),
+        };
+        let further = 1 + mix(salt ^ mix(turn)) as usize % others;
+        let place = self.ring.binary_search(&self.me).expect("this node is up");
+        Some(self.ring[(place + further) % self.ring.len()])
     }
 
     /// Whose turn it is, of a level.
@@ -173,7 +193,7 @@ mod tests {
     use super::*;
     use crate::entry::Standing;
     use crate::entry::tests::entry;
-    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, prop_assert_ne, proptest};
 
     /// Nodes that are spread over all levels.
     fn node(number: u8) -> NodeId {
@@ -186,9 +206,13 @@ mod tests {
     }
 
     impl Known {
+        fn of(me: u8, seed: [u8; 32]) -> Self {
+            let partners = Partners::new(node(me), Rng::from_seed(seed));
+            Self { members: Members::new(entry(me, 1)), partners }
+        }
+
         fn new(others: u8, seed: [u8; 32]) -> Self {
-            let partners = Partners::new(node(0), Rng::from_seed(seed));
-            let mut known = Self { members: Members::new(entry(0, 1)), partners };
+            let mut known = Self::of(0, seed);
             (1..=others).for_each(|other| known.come(other, 1));
             known
         }
@@ -207,28 +231,47 @@ mod tests {
             self.partners.remove(node(other));
         }
 
-        fn next(&mut self) -> Option<NodeId> {
-            self.partners.next(&self.members)
+        fn next(&mut self, round: u64) -> Option<NodeId> {
+            let round = Round::FIRST.shifted(round as i64);
+            self.partners.next(Turn::Short(round), &self.members)
         }
     }
 
     proptest! {
-        /// SWIM 4.3: whenever one begins to count, every member is probed within 2n - 1 turns; of
-        /// the levels one may come a few turns late.
+        /// Whoever knows the same, and that it is the same turn, meets another than the others do.
         #[test]
-        fn everyone_is_probed_within_twice_the_members(
-            n in 1..40_u8,
-            seed: [u8; 32],
-            skip in 0..80_usize,
-        ) {
+        fn in_a_turn_everybody_is_probed_once(n in 2..40_u8, seed: [u8; 32], round in 0..99_u64) {
+            let nodes: Vec<u8> = (0..n).collect();
+            let mut met: Vec<NodeId> = Vec::new();
+            for me in &nodes {
+                let mut known = Known::of(*me, seed);
+                nodes.iter().filter(|other| *other != me).for_each(|other| known.come(*other, 1));
+                let long = Turn::Long(Round::FIRST.shifted(4 + 5 * round as i64 + i64::from(*me % 5)), 5);
+                let partner = known.partners.next(long, &known.members).unwrap();
+                prop_assert_ne!(partner, node(*me));
+                prop_assert!(known.next(round).is_some_and(|short| short != node(*me)));
+                met.push(partner);
+            }
+            met.sort();
+            met.dedup();
+            prop_assert_eq!(met.len(), nodes.len());
+        }
+
+        #[test]
+        fn of_a_level_everyone_has_a_turn(n in 1..40_u8, seed: [u8; 32], skip in 0..80_usize) {
             let mut known = Known::new(n, seed);
-            (0..skip).for_each(|_| assert!(known.next().is_some()));
-            let late = 2 * known.partners.counts().count();
-            let turns = 2 * usize::from(n) - 1 + late;
-            let mut probed: Vec<NodeId> = (0..turns).map(|_| known.next().unwrap()).collect();
-            probed.sort();
-            probed.dedup();
-            prop_assert_eq!(probed.len(), usize::from(n));
+            let counts: Vec<_> = known.partners.counts().collect();
+            for (at, count) in counts {
+                for _ in 0..skip {
+                    known.partners.next_at(at, &known.members);
+                }
+                let turns = 2 * count - 1;
+                let next = |_| known.partners.next_at(at, &known.members).unwrap();
+                let mut met: Vec<NodeId> = (0..turns).map(next).collect();
+                met.sort();
+                met.dedup();
+                prop_assert_eq!(met.len(), count as usize);
+            }
         }
 
         #[test]
@@ -259,8 +302,9 @@ mod tests {
                 } else {
                     known.come(other, generation);
                 }
-                for _ in 0..turns {
-                    known.next();
+                for round in 0..turns {
+                    let next = known.next(round.into());
+                    prop_assert!(next.is_none_or(|next| known.members.is_up(next)));
                 }
             }
             let counts: Vec<_> = known.partners.counts().collect();
@@ -280,11 +324,11 @@ mod tests {
     #[test]
     fn the_departed_are_passed_over_and_newcomers_are_met() {
         let mut known = Known::new(3, [7; 32]);
-        let first = known.next().unwrap();
+        let first = known.next(0).unwrap();
         let gone = (1..=3).find(|other| node(*other) != first).unwrap();
         known.go(gone);
         known.come(4, 1);
-        let met: Vec<NodeId> = (0..8).filter_map(|_| known.next()).collect();
+        let met: Vec<NodeId> = (0..20).filter_map(|round| known.next(round)).collect();
         assert!(!met.contains(&node(gone)));
         assert!(met.contains(&node(4)));
     }
@@ -292,7 +336,7 @@ mod tests {
     #[test]
     fn alone_there_is_nobody_to_probe() {
         let mut known = Known::new(0, [7; 32]);
-        assert_eq!(known.next(), None);
+        assert_eq!(known.next(0), None);
         assert_eq!(known.partners.next_at(0, &known.members), None);
         assert_eq!(known.partners.some(3, &known.members, &[]), []);
     }

@@ -2,12 +2,12 @@
 //! written.
 //!
 //! ```text
-//!  0      1         5                21 (of a probe request; else at 5)
-//!  +------+---------+----------------+-----+--------+-----------+-----+--------+------
-//!  | leg  | number  | target         | tag | length | body      | tag | length | …
-//!  +------+---------+----------------+-----+--------+-----------+-----+--------+------
-//!    u8     u32       only of a probe  u8    u16
-//!                     request
+//!  0      1         5       9                25 (of a probe request; else at 9)
+//!  +------+---------+-------+----------------+-----+--------+-----------+-----+--------+------
+//!  | leg  | number  | round | target         | tag | length | body      | tag | length | …
+//!  +------+---------+-------+----------------+-----+--------+-----------+-----+--------+------
+//!    u8     u32       u32     only of a probe  u8    u16
+//!                             request
 //!
 //!  tag 1, entries: node [16], incarnation [16], generation u64, standing u8, count u8, addresses
 //!                  (4 [4] u16 | 6 [16] u16) …
@@ -38,6 +38,7 @@ use self::rows::Rows;
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
 use crate::records::AbsurdRecord;
+use crate::zones::row::Round;
 
 /// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
 /// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
@@ -72,6 +73,8 @@ pub(crate) const SECTION_LEN: usize = 1 + 2;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Packet {
     pub(crate) leg: Leg,
+    /// The sender's round, of a probe, an ack, and where there are rows.
+    pub(crate) round: Round,
     /// The sender's digest of all.
     pub(crate) digest: Option<u64>,
     /// The sender's digests by bucket.
@@ -112,6 +115,7 @@ impl Packet {
     pub(crate) fn new(leg: Leg) -> Self {
         Self {
             leg,
+            round: Round::FIRST,
             digest: None,
             buckets: None,
             inventory: None,
@@ -171,7 +175,8 @@ impl Packet {
 
     /// Reads one.
     pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, PacketError> {
-        let mut packet = Self::new(take_leg(&mut bytes)?);
+        let (leg, round) = take_leg(&mut bytes)?;
+        let mut packet = Self { round, ..Self::new(leg) };
         while !bytes.is_empty() {
             let tag = bytes.try_get_u8()?;
             let len = usize::from(bytes.try_get_u16()?);
@@ -186,7 +191,7 @@ impl Packet {
                     }
                 }
                 tag if NewsSections::has(tag) => packet.news.take(tag, &mut body)?,
-                rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body)?),
+                rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body, round)?),
                 _ => continue,
             }
             if !body.is_empty() {
@@ -210,6 +215,8 @@ impl Packet {
         };
         out.put_u8(code);
         out.put_u32(number);
+        let round = u64::from(self.round);
+        out.put_u32(round.try_into().expect("no round is higher"));
         if let Leg::ProbeRequest { target, .. } = self.leg {
             out.put_slice(target.as_bytes());
         }
@@ -277,19 +284,21 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
     }
 }
 
-fn take_leg(bytes: &mut &[u8]) -> Result<Leg, PacketError> {
+fn take_leg(bytes: &mut &[u8]) -> Result<(Leg, Round), PacketError> {
     let code = bytes.try_get_u8()?;
     let number = bytes.try_get_u32()?;
-    match code {
-        LEG_PROBE => Ok(Leg::Probe { number }),
-        LEG_ACK => Ok(Leg::Ack { number }),
+    let round = Round::try_from(u64::from(bytes.try_get_u32()?))?;
+    let leg = match code {
+        LEG_PROBE => Leg::Probe { number },
+        LEG_ACK => Leg::Ack { number },
         LEG_PROBE_REQUEST => {
-            Ok(Leg::ProbeRequest { number, target: NodeId::from_bytes(take_array(bytes)?) })
+            Leg::ProbeRequest { number, target: NodeId::from_bytes(take_array(bytes)?) }
         }
-        LEG_REST => Ok(Leg::Rest { number }),
-        LEG_PUSH => Ok(Leg::Push),
-        unknown => Err(PacketError::UnknownLeg(unknown)),
-    }
+        LEG_REST => Leg::Rest { number },
+        LEG_PUSH => Leg::Push,
+        unknown => return Err(PacketError::UnknownLeg(unknown)),
+    };
+    Ok((leg, round))
 }
 
 fn take_buckets(bytes: &mut &[u8]) -> Result<[u32; BUCKETS], PacketError> {
@@ -343,7 +352,7 @@ fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], PacketError>
     bytes.split_off(..N).and_then(|taken| taken.try_into().ok()).ok_or(PacketError::Truncated)
 }
 
-const LEG_LEN: usize = 1 + 4;
+const LEG_LEN: usize = 1 + 4 + 4;
 const LEG_PROBE: u8 = 1;
 const LEG_ACK: u8 = 2;
 const LEG_PROBE_REQUEST: u8 = 3;
@@ -393,6 +402,7 @@ pub(crate) mod tests {
         (legs(), summaries, inventory, entries, sections(), rows).prop_map(
             |(leg, (digest, buckets), inventory, entries, news, rows)| Packet {
                 leg,
+                round: rows.as_ref().map_or(Round::MAX, |rows| rows.round),
                 digest,
                 buckets,
                 inventory,
@@ -469,21 +479,24 @@ pub(crate) mod tests {
         let number = 0x0102_0304;
         let mut probe = Packet::new(Leg::Probe { number });
         probe.digest = Some(0x1122_3344_5566_7788);
-        assert_eq!(hex(&probe.encode()), "01010203040200081122334455667788");
+        assert_eq!(hex(&probe.encode()), "0101020304001000000200081122334455667788");
 
         let mut ack = Packet::new(Leg::Ack { number });
         ack.buckets = Some([7; BUCKETS]);
-        assert_eq!(hex(&ack.encode()), format!("0201020304030040{}", "00000007".repeat(BUCKETS)));
+        assert_eq!(
+            hex(&ack.encode()),
+            format!("020102030400100000030040{}", "00000007".repeat(BUCKETS))
+        );
 
         let target = NodeId::from_bytes([0xab; 16]);
         let request = Packet::new(Leg::ProbeRequest { number, target });
-        assert_eq!(hex(&request.encode()), format!("0301020304{}", "ab".repeat(16)));
+        assert_eq!(hex(&request.encode()), format!("030102030400100000{}", "ab".repeat(16)));
 
         let (from, to) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
         let mut asks = Packet::new(Leg::Rest { number });
         asks.inventory = Some(Inventory { from, to, hashes: vec![8, 9] });
         let range = "01".repeat(16) + &"02".repeat(16);
-        assert_eq!(hex(&asks.encode()), format!("0401020304040028{range}0000000800000009"));
+        assert_eq!(hex(&asks.encode()), format!("040102030400100000040028{range}0000000800000009"));
 
         let mut rest = Packet::new(Leg::Rest { number });
         let addresses: Vec<SocketAddr> =
@@ -492,7 +505,7 @@ pub(crate) mod tests {
         rest.entries = vec![Entry { addresses, ..entry(1, 9).as_standing(Standing::Suspect) }];
         let (node, life) = ("10".repeat(16), "01".repeat(16));
         let places = "040a0000011b58 0620010db80000000000000000000000011b59".replace(' ', "");
-        let golden = format!("0401020304010044{node}{life}00000000000000090102{places}");
+        let golden = format!("040102030400100000010044{node}{life}00000000000000090102{places}");
         assert_eq!(hex(&rest.encode()), golden);
     }
 

@@ -51,7 +51,6 @@ use super::Agent;
 use crate::knowledge::Draft;
 use crate::members::Change;
 use crate::partners::Partners;
-use crate::rounds::Rounds;
 use crate::wire::rows::{Rows, Title};
 use crate::wire::{Leg, Packet};
 use crate::zones::place::level;
@@ -61,7 +60,6 @@ use crate::zones::{Table, Taken, Told};
 /// The aggregates that this node takes part in.
 pub(super) struct Aggregates {
     period: Duration,
-    rounds: Rounds,
     branches: BTreeMap<Subject, Branch>,
     /// Subjects by their handles; none where two have the same.
     handles: BTreeMap<u32, Option<Subject>>,
@@ -98,10 +96,9 @@ pub(super) struct Levels {
 }
 
 impl Aggregates {
-    pub(super) fn new(period: Duration, now: Time) -> Self {
+    pub(super) fn new(period: Duration) -> Self {
         Self {
             period,
-            rounds: Rounds::new(period, now),
             branches: BTreeMap::new(),
             handles: BTreeMap::new(),
             subjects: 0,
@@ -114,8 +111,7 @@ impl Aggregates {
     }
 
     /// This node set its share, or gave it back, or holds the aggregate no longer.
-    pub(super) fn hold(&mut self, now: Time, subject: Subject, hold: Hold) {
-        let round = self.rounds.at(now);
+    pub(super) fn hold(&mut self, round: Round, subject: Subject, hold: Hold) {
         let share = if let Hold::Share(share) = hold { Some(share) } else { None };
         if share.is_some() {
             self.insert(subject, round);
@@ -140,15 +136,14 @@ impl Aggregates {
     }
 
     /// Whether there is something new to tell.
-    pub(super) fn is_moving(&self, now: Time) -> bool {
+    pub(super) fn is_moving(&self, round: Round) -> bool {
         let is_lacking = (1..=LACKING_ROUNDS_MAX).contains(&self.lacking_rounds);
         let until = self.hurries_until.max(self.moves_until);
-        !self.is_idle() && (is_lacking || self.rounds.at(now) <= until)
+        !self.is_idle() && (is_lacking || round <= until)
     }
 
     /// What this node knows of an aggregate.
-    pub(super) fn estimate(&self, now: Time, subject: Subject) -> Estimate {
-        let round = self.rounds.at(now);
+    pub(super) fn estimate(&self, round: Round, subject: Subject) -> Estimate {
         let root = self.branches.get(&subject).map_or(Row::default(), |it| it.table.root(round));
         let rounds = if root.count > 0 { round.since(root.least) } else { 0 };
         let age = self.period.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
@@ -156,8 +151,7 @@ impl Aggregates {
     }
 
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
-    pub(super) fn on_round(&mut self, now: Time, partners: &Partners) -> Option<Levels> {
-        let round = self.rounds.at(now);
+    pub(super) fn on_round(&mut self, round: Round, partners: &Partners) -> Option<Levels> {
         self.forget(round);
         let (lacking, gaining) = self.wanted(round, partners)?;
         self.lacking_rounds = lacking.map_or(0, |_| self.lacking_rounds.saturating_add(1));
@@ -239,8 +233,7 @@ impl Aggregates {
         }
     }
 
-    fn on_down(&mut self, now: Time, level: usize, node: NodeId, known: u32) {
-        let round = self.rounds.at(now);
+    fn on_down(&mut self, round: Round, level: usize, node: NodeId, known: u32) {
         let subjects: Vec<Subject> = self.branches.keys().copied().collect();
         for subject in subjects {
             let branch = self.branches.get_mut(&subject).expect("it was just seen");
@@ -251,8 +244,7 @@ impl Aggregates {
     }
 
     /// What goes into a packet to a member in the sibling zone at this level.
-    fn tell(&mut self, now: Time, level: usize, naming: Naming, len_max: usize) -> Option<Rows> {
-        let round = self.rounds.at(now);
+    fn tell(&mut self, round: Round, level: usize, naming: Naming, len_max: usize) -> Option<Rows> {
         let told = self.told.get(&level).map_or(Unbounded, |told| Excluded(*told));
         let all = self.branches.range((told, Unbounded)).chain(&self.branches);
         let all = all.take(self.branches.len());
@@ -344,7 +336,7 @@ impl Agent {
         let node = change.after.member.node;
         if change.was_up() && !change.after.standing.is_up() {
             let level = level(self.knowledge.members().me(), node);
-            self.aggregates.on_down(now, level, node, self.partners.count(level));
+            self.aggregates.on_down(self.clock.at(now), level, node, self.partners.count(level));
         }
     }
 
@@ -361,8 +353,7 @@ impl Agent {
         if from == members.me() {
             return;
         }
-        self.aggregates.rounds.hear(now, from, rows.round);
-        let round = self.aggregates.rounds.at(now);
+        let round = self.clock.at(now);
         let level = level(members.me(), from);
         let known = self.partners.count(level);
         for (title, row) in &rows.told {
@@ -382,7 +373,6 @@ impl Agent {
     /// subjects.
     pub(super) fn tell_aggregates(
         &mut self,
-        now: Time,
         draft: Draft<'_>,
         packet: &mut Packet,
         len_max: usize,
@@ -400,7 +390,7 @@ impl Agent {
         if members.is_up(draft.to) && draft.to != members.me() {
             let level = level(members.me(), draft.to);
             let room = len_max - packet.encoded_len();
-            packet.rows = self.aggregates.tell(now, level, naming, room);
+            packet.rows = self.aggregates.tell(packet.round, level, naming, room);
         }
     }
 

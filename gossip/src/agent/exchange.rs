@@ -20,6 +20,7 @@ use tracing::trace;
 use super::{Agent, len_max, send};
 use crate::entry::{Entry, Generation, Standing};
 use crate::knowledge::{Draft, Source};
+use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
 use crate::records::RecordsDigest;
 use crate::wire::{self, Leg, Packet};
@@ -63,6 +64,11 @@ impl Agent {
         self.hear_records(&packet.news.records, Source::News, io);
         self.hear_messages(&packet.news.messages, io);
         self.compare_records(from, packet, io);
+        if matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. })
+            && self.knowledge.members().is_up(from)
+        {
+            self.clock.hear(now, from, packet.round);
+        }
         self.hear_aggregates(now, from, packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         if self.knowledge.members().standing(from).is_none() {
@@ -110,10 +116,16 @@ impl Agent {
 
     /// With whom exchanges are started in a round.
     fn on_exchanges(&mut self, now: Time) -> Vec<NodeId> {
-        let levels = self.aggregates.on_round(now, &self.partners);
+        let round = self.clock.at(now);
+        let levels = self.aggregates.on_round(round, &self.partners);
         let members = self.knowledge.members();
         let first = levels.and_then(|levels| self.partners.next_at(levels.first, members));
-        let first = first.or_else(|| self.partners.next(members));
+        let turn = if self.pace.is_resting() {
+            Turn::Long(round, self.config.stretch)
+        } else {
+            Turn::Short(round)
+        };
+        let first = first.or_else(|| self.partners.next(turn, members));
         let has_said_little = std::mem::take(&mut self.said_bytes) <= URGENT_BYTES_MAX;
         let second = levels.and_then(|levels| levels.second).filter(|_| has_said_little);
         let second = second.and_then(|level| self.partners.next_at(level, members));
@@ -241,7 +253,8 @@ impl Agent {
             let is_for_rows = !self.aggregates.is_idle() && !self.rounds.is_multiple_of(4);
             let for_rows = if is_for_rows { ROWS_RESERVED } else { 0 };
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
-            self.tell_aggregates(now, draft, &mut packet, len_max);
+            packet.round = self.clock.at(now);
+            self.tell_aggregates(draft, &mut packet, len_max);
             self.said_bytes += packet.encoded_len();
             send(&packet, draft.to, io);
         }
@@ -257,10 +270,12 @@ impl Agent {
             (None, Some(inventory)) => self.knowledge.supply(number, inventory, len_max),
             (None, None) => None,
         };
+        let is_empty = rest.is_none();
         let mut packet = rest.unwrap_or(Packet::new(leg));
         let draft = Draft { answers: Some(answered), ..Draft::new(leg, to) };
-        self.tell_aggregates(now, draft, &mut packet, len_max);
-        if packet != Packet::new(leg) {
+        packet.round = self.clock.at(now);
+        self.tell_aggregates(draft, &mut packet, len_max);
+        if !is_empty || packet.rows.is_some() {
             self.said_bytes += packet.encoded_len();
             send(&packet, to, io);
         }

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Command, Estimate, Event, Io, ObjectId, Summary, Time};
+use live_objects::{Command, Estimate, Event, Io, ObjectId, Summary};
 
 use super::aggregates::{Aggregates, Hold};
-use crate::zones::row::Subject;
+use crate::zones::row::{Round, Subject};
 
 /// The open objects.
 #[derive(Default)]
@@ -61,9 +61,9 @@ impl Holders {
     }
 
     /// Gives what was set to the tables, and what they say to the applications.
-    pub(super) fn finish(&mut self, now: Time, aggregates: &mut Aggregates, io: &mut Io<'_>) {
+    pub(super) fn finish(&mut self, round: Round, aggregates: &mut Aggregates, io: &mut Io<'_>) {
         for subject in std::mem::take(&mut self.changed) {
-            aggregates.hold(now, subject, self.hold(subject));
+            aggregates.hold(round, subject, self.hold(subject));
         }
         let mut due = std::mem::take(&mut self.due);
         due.append(&mut aggregates.take_changed());
@@ -72,7 +72,7 @@ impl Holders {
             if holder.subject != subject {
                 continue;
             }
-            let estimate = aggregates.estimate(now, subject);
+            let estimate = aggregates.estimate(round, subject);
             if holder.told == Some(estimate) {
                 continue;
             }

@@ -253,7 +253,7 @@ fn an_absurd_generation_locks_nobody_out() {
     absurd.entries.push(entry(1, 1).as_standing(Standing::Faulty));
     absurd.entries[0].member = world.nodes[0].member;
     let mut bytes = absurd.encode().to_vec();
-    let at = 8 + 32;
+    let at = 12 + 32;
     bytes[at..at + 8].copy_from_slice(&u64::MAX.to_be_bytes());
     world.inject(id(0), 1, &bytes);
     world.inject(id(1), 0, &bytes);
@@ -279,7 +279,7 @@ fn what_is_asked_wrongly_is_counted() {
         world.inject(id(1), 0, &Packet::new(Leg::ProbeRequest { number: 1, target }).encode());
     }
     assert_eq!(world.count(0, "gossip.request_for_nobody"), 2);
-    world.inject(id(1), 0, &[99, 0, 0, 0, 0]);
+    world.inject(id(1), 0, &[99, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(world.count(0, "gossip.unknown_leg"), 1);
     let known = Known { behind: None, up_to: id(1), hashes: Vec::new() };
     world.inject_message(id(1), 0, &Control::Pull { entry: entry(7, 1), known }.encode());

@@ -214,14 +214,14 @@ pub(crate) mod tests {
         let said = packet(NewsSections { messages, digest, ..NewsSections::default() });
         let (seven, four, nine) = (number(7), number(4), number(9));
         let golden =
-            format!("1000000000100044{ten}{one}{seven}{three}{four}00026869120009{nine}01");
+            format!("100000000000100000100044{ten}{one}{seven}{three}{four}00026869120009{nine}01");
         assert_eq!(hex(&said.encode()), golden);
         let mut withdrawn = record(1, b"k", 7);
         withdrawn.value = None;
         let records = vec![record(1, b"k", 7), withdrawn];
         let told = packet(NewsSections { records, ..NewsSections::default() });
         let head = format!("{three}{ten}{one}{seven}");
-        let golden = format!("100000000011{:04x}{head}01000100056b76616c7565", 61 * 2 + 7);
+        let golden = format!("10000000000010000011{:04x}{head}01000100056b76616c7565", 61 * 2 + 7);
         assert_eq!(hex(&told.encode()), format!("{golden}{head}00000100006b"));
     }
 
@@ -232,7 +232,7 @@ pub(crate) mod tests {
             bytes[at] = byte;
             Packet::decode(&bytes).expect_err("damaged")
         };
-        let body = 5 + SECTION_LEN;
+        let body = 9 + SECTION_LEN;
         let messages = vec![message(1, 7, b"hi")];
         let said = NewsSections { messages, ..NewsSections::default() };
         let len_at = body + MESSAGE_LEN_MIN - 2;

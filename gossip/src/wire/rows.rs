@@ -1,7 +1,7 @@
 //! The section of aggregates: what the sender's own zone comes to, beside that of the receiver.
 //!
 //! ```text
-//!  tag 8, rows: round v, subjects u32, mark, then of each object:
+//!  tag 8, rows: subjects u32, mark, then of each object:
 //!               flags u8:  summary (the lower four bits), 0x10 if it is named in full,
 //!                          0x20 if it has a mark of its own, 0x40 if all leaves have shares
 //!               handle u32, or object [16] if it is named in full
@@ -30,7 +30,7 @@ use crate::zones::row::{Mark, Round, Row, Subject};
 /// What the sender's own zone comes to in some aggregates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Rows {
-    /// The sender's round.
+    /// The sender's round, which is the packet's.
     pub(crate) round: Round,
     /// A digest of what the sender takes part in.
     pub(crate) subjects: u32,
@@ -59,7 +59,7 @@ impl Title {
 impl Rows {
     /// A section without a row, in which most will have this mark.
     pub(crate) fn new(round: Round, subjects: u32, mark: Mark) -> Self {
-        let len = SECTION_LEN + varint_len(round.into()) + HANDLE_LEN + mark_len(mark, round);
+        let len = SECTION_LEN + HANDLE_LEN + mark_len(mark, round);
         Self { round, subjects, mark, told: Vec::new(), len }
     }
 
@@ -92,7 +92,6 @@ impl Rows {
 
     pub(super) fn put(&self, out: &mut BytesMut) {
         put_section(out, TAG_ROWS, self.len - SECTION_LEN);
-        put_varint(out, self.round.into());
         out.put_u32(self.subjects);
         put_mark(out, self.mark, self.round);
         self.told.iter().for_each(|(title, row)| self.put_row(out, *title, row));
@@ -122,8 +121,8 @@ impl Rows {
         }
     }
 
-    pub(super) fn take(bytes: &mut &[u8]) -> Result<Self, PacketError> {
-        let round = Round::try_from(take_varint(bytes)?)?;
+    /// Reads the section of a packet of this round.
+    pub(super) fn take(bytes: &mut &[u8], round: Round) -> Result<Self, PacketError> {
         let subjects = bytes.try_get_u32()?;
         let mut rows = Self::new(round, subjects, take_mark(bytes, round)?);
         while !bytes.is_empty() {

@@ -40,8 +40,8 @@ pub(crate) struct Round(u64);
 impl Round {
     /// Where a node begins.
     pub(crate) const FIRST: Self = Self(1 << 20);
-    /// The highest that is accepted: 7,000 years of rounds, at 200 ms.
-    pub(crate) const MAX: Self = Self(1 << 40);
+    /// The highest there is: 27 years of rounds, at 200 ms.
+    pub(crate) const MAX: Self = Self(u32::MAX as u64);
     /// How far stamps may be ahead of this node's round.
     pub(crate) const AHEAD_MAX: u64 = 2;
 

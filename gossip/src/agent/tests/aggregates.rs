@@ -142,6 +142,7 @@ fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
     let mut rows = Rows::new(round, 0, Row::leaf(None, round).mark);
     told.into_iter().for_each(|(title, row)| assert!(rows.add(title, row, PACKET_LEN_MAX)));
     let mut packet = Packet::new(Leg::Rest { number: 1 });
+    packet.round = round;
     packet.rows = Some(rows);
     packet
 }
@@ -214,6 +215,7 @@ proptest! {
             // As its own, and once more as of an object that is held.
             let held = rows(said.round, told.filter(|(_, row)| row.count < 9).collect::<Vec<_>>());
             let mut packet = Packet::new(Leg::Probe { number: 1 });
+            packet.round = said.round;
             packet.rows = Some(said);
             world.inject(id(1), 0, &packet.encode());
             world.inject(id(2), 0, &held.encode());
