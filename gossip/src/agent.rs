@@ -263,6 +263,7 @@ impl Agent {
             generation: Generation::at_start(start.unix_ms),
             standing: Standing::Alive,
             addresses: addresses.try_into().expect("no more than MAX are left"),
+            credential: start.credential.clone().try_into().expect("a driver keeps to the bound"),
         };
         // Nodes that start together should not all probe in the same moment.
         let offset = rng.fork("round").random_range(Duration::ZERO..config.period);
@@ -354,10 +355,12 @@ impl Agent {
 
     /// Every part that goes by who is up, and how, learns of a change here.
     fn on_change(&mut self, now: Time, change: Change, io: &mut Io<'_>) {
-        let Entry { member, standing, addresses, .. } = &change.after;
-        let known = change.before.as_ref().map(|before| &before.addresses);
-        if known != Some(addresses) && addresses.iter().next().is_some() {
-            io.address(member.node, &Vec::from(addresses.clone()));
+        let Entry { member, standing, addresses, credential, .. } = &change.after;
+        let is_introduced = change.before.as_ref().is_some_and(|it| {
+            it.member == *member && it.addresses == *addresses && it.credential == *credential
+        });
+        if !is_introduced && addresses.iter().next().is_some() {
+            io.introduce(*member, &Vec::from(addresses.clone()), credential.bytes());
         }
         if standing.is_up() {
             self.seeds.on_up(member.node, addresses);

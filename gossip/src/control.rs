@@ -93,11 +93,11 @@ impl Control {
 }
 
 /// The most bytes that an entry takes: node, incarnation, a generation of 63 bits, standing, count,
-/// and for each address its family, itself, and a port.
+/// and for each address its family, itself, and a port; a credential and its length.
 fn entry_len_max(entry: &Entry) -> usize {
     let address_len = |v4: bool| if v4 { 1 + 4 + 3 } else { 1 + 16 + 3 };
     let addresses = entry.addresses.iter().map(|address| address_len(address.is_ipv4()));
-    16 + 16 + 9 + 1 + 1 + addresses.sum::<usize>()
+    16 + 16 + 9 + 1 + 1 + addresses.sum::<usize>() + 2 + entry.credential.bytes().len()
 }
 
 /// What a table takes beside its entries: variant, count, last.
@@ -116,6 +116,7 @@ mod tests {
     use crate::entry::tests::{entries, entry};
     use crate::records::Version;
     use crate::records::tests::{record, records};
+    use live_objects::CREDENTIAL_BYTES_MAX;
     use proptest::prelude::*;
 
     fn known(hashes: usize) -> Known {
@@ -128,7 +129,7 @@ mod tests {
     fn the_longest_pull_fits() {
         let mut long = known(HASHES_MAX);
         (long.behind, long.hashes) = (Some(long.up_to), vec![u32::MAX; HASHES_MAX]);
-        let longest = entry_len_max(&entry(1, 300)) + 3 * 20;
+        let longest = entry_len_max(&entry(1, 300)) + 3 * 20 + CREDENTIAL_BYTES_MAX;
         let pull = Control::Pull { entry: entry(1, 300), known: long };
         assert!(pull.encode().len() + longest <= MESSAGE_LEN_MAX);
     }
@@ -148,7 +149,7 @@ mod tests {
         #[test]
         fn a_piece_fits_and_pieces_join(
             given in prop::collection::vec(entries(), 0..40),
-            len_max in 200..2_000_usize,
+            len_max in 300..2_000_usize,
         ) {
             let mut got = Vec::new();
             loop {
@@ -231,7 +232,7 @@ mod tests {
             message.encode().iter().map(|byte| format!("{byte:02x}")).collect()
         };
         let (node, life) = ("10".repeat(16), "01".repeat(16));
-        let written = format!("{node}{life}ac020001000a000001d836");
+        let written = format!("{node}{life}ac020001000a000001d83600");
         let pull = Control::Pull { entry: entry(1, 300), known: known(2) };
         let all = "ff".repeat(16);
         assert_eq!(hex(&pull), format!("00{written}00{all}020707"));
@@ -260,5 +261,11 @@ mod tests {
         many[35] = 5;
         many.extend([0; 99]);
         assert!(Control::decode(&many).is_err(), "five addresses");
+        let long = Control::Table { entries: vec![entry(1, 1)], last: true }.encode();
+        let (head, tail) = long.split_at(long.len() - 2);
+        assert_eq!(tail, [0, 1], "no credential, and nothing more");
+        let shows = |len: u8| [head, &[len, 1], &vec![7; usize::from(len)], &[1]].concat();
+        assert!(Control::decode(&shows(0x80)).is_ok(), "a credential of 128 bytes");
+        assert!(Control::decode(&shows(0x81)).is_err(), "a longer one");
     }
 }

@@ -18,7 +18,8 @@
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use live_objects::{Incarnation, Member};
+use bytes::Bytes;
+use live_objects::{CREDENTIAL_BYTES_MAX, Incarnation, Member};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -29,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) generation: Generation,
     pub(crate) standing: Standing,
     pub(crate) addresses: Addresses,
+    /// What the member shows of itself, of its driver's making: datagrams to it need it.
+    pub(crate) credential: Credential,
 }
 
 impl Entry {
@@ -145,6 +148,36 @@ impl From<Addresses> for Vec<SocketAddr> {
     }
 }
 
+/// What a member shows of itself ([`Start::credential`]). Its bytes are shared by whoever keeps it,
+/// table and driver alike. It is not hashed: a member that showed another would raise its
+/// generation.
+///
+/// [`Start::credential`]: live_objects::Start::credential
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Bytes", into = "Bytes")]
+pub(crate) struct Credential(Bytes);
+
+impl Credential {
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl TryFrom<Bytes> for Credential {
+    type Error = Absurd;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Absurd> {
+        let is_bounded = bytes.len() <= CREDENTIAL_BYTES_MAX;
+        if is_bounded { Ok(Self(bytes)) } else { Err(Absurd::Credential(bytes.len())) }
+    }
+}
+
+impl From<Credential> for Bytes {
+    fn from(credential: Credential) -> Self {
+        credential.0
+    }
+}
+
 /// What no node that keeps to the protocol says. The peer's fault; nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(crate) enum Absurd {
@@ -152,6 +185,8 @@ pub(crate) enum Absurd {
     Generation(u64),
     #[error("{0} addresses, more than the {max} of a member", max = Addresses::MAX)]
     Addresses(usize),
+    #[error("a credential of {0} bytes, longer than any")]
+    Credential(usize),
     #[error("round {0} is above all that nodes can reach")]
     Round(u64),
     #[error("a zone of {0} leaves")]
@@ -172,7 +207,7 @@ pub(crate) mod tests {
     use live_objects::NodeId;
     use proptest::prelude::*;
 
-    /// An entry like most: alive, with one address.
+    /// An entry like most: alive, with one address. It shows nothing, of which others show more.
     pub(crate) fn entry(node: u8, generation: u64) -> Entry {
         let address: SocketAddr = format!("10.0.0.{node}:7000").parse().unwrap();
         Entry {
@@ -184,6 +219,7 @@ pub(crate) mod tests {
             generation: Generation::try_from(generation).unwrap(),
             standing: Standing::Alive,
             addresses: vec![address].try_into().unwrap(),
+            credential: Credential::default(),
         }
     }
 
@@ -204,8 +240,10 @@ pub(crate) mod tests {
             any::<(u32, u16)>().prop_map(|(ip, port)| SocketAddr::from((ip.to_be_bytes(), port)));
         let v6 = any::<([u8; 16], u16)>().prop_map(SocketAddr::from);
         let addresses = prop::collection::vec(prop_oneof![v4, v6], 0..=Addresses::MAX);
-        (any::<[[u8; 16]; 2]>(), 0..=Generation::MAX.0, standings(), addresses).prop_map(
-            |([node, incarnation], generation, standing, addresses)| Entry {
+        let credential = prop::collection::vec(any::<u8>(), 0..=CREDENTIAL_BYTES_MAX);
+        let said = (addresses, credential);
+        (any::<[[u8; 16]; 2]>(), 0..=Generation::MAX.0, standings(), said).prop_map(
+            |([node, incarnation], generation, standing, (addresses, credential))| Entry {
                 member: Member {
                     node: NodeId::from_bytes(node),
                     incarnation: Incarnation::from_bytes(incarnation),
@@ -213,6 +251,7 @@ pub(crate) mod tests {
                 generation: Generation(generation),
                 standing,
                 addresses: addresses.try_into().unwrap(),
+                credential: Bytes::from(credential).try_into().unwrap(),
             },
         )
     }
@@ -243,7 +282,16 @@ pub(crate) mod tests {
     #[test]
     fn an_entry_is_small() {
         assert_eq!(size_of::<Addresses>(), 16);
-        assert_eq!(size_of::<Entry>(), 64);
+        assert_eq!(size_of::<Credential>(), 32);
+        assert_eq!(size_of::<Entry>(), 96);
+    }
+
+    #[test]
+    fn a_credential_is_short() {
+        let longest = Bytes::from(vec![7; CREDENTIAL_BYTES_MAX]);
+        assert_eq!(Credential::try_from(longest.clone()).unwrap().bytes(), &longest);
+        let longer = Bytes::from(vec![7; CREDENTIAL_BYTES_MAX + 1]);
+        assert_eq!(Credential::try_from(longer), Err(Absurd::Credential(129)));
     }
 
     #[test]

@@ -49,7 +49,7 @@
 //!     }
 //!     fn room(&mut self, _: NodeId) -> usize { 0 }
 //!     fn datagram_max(&self, _: NodeId) -> usize { 1_200 }
-//!     fn address(&mut self, _: NodeId, _: &[SocketAddr]) {}
+//!     fn introduce(&mut self, _: Member, _: &[SocketAddr], _: &Bytes) {}
 //!     fn dial(&mut self, _: SocketAddr) {}
 //!     fn disk(&mut self, _: &'static str, _: DiskWork) {}
 //! }
@@ -59,7 +59,13 @@
 //!     node: NodeId::from_public_key(b"my key"),
 //!     incarnation: Incarnation::from_bytes([1; 16]),
 //! };
-//! stack.start(&Start { me, unix_ms: 1_764_000_000_000, addresses: vec![], seeds: vec![] });
+//! stack.start(&Start {
+//!     me,
+//!     unix_ms: 1_764_000_000_000,
+//!     addresses: vec![],
+//!     seeds: vec![],
+//!     credential: Bytes::new(),
+//! });
 //! let members = ObjectType::members(Agreement::Eventual);
 //! let port = stack.open(Spec::new("/who/is/here".parse()?, members))?;
 //!

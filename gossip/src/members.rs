@@ -19,7 +19,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use live_objects::{Incarnation, Member, NodeId};
 
 use crate::digest::Digest;
-use crate::entry::{Addresses, Entry, Generation, Standing};
+use crate::entry::{Addresses, Credential, Entry, Generation, Standing};
 
 /// The most members that are up. What is heard of more is refused.
 pub(crate) const MEMBERS_MAX: usize = 65_536;
@@ -37,12 +37,14 @@ pub(crate) struct Members {
     digest: Digest,
 }
 
-/// An entry without its node, which is the key: a table of thousands should be small.
+/// An entry without its node, which is the key: a table of thousands should be small. It is 80
+/// bytes, and some 130 for its credential, which the driver shares.
 struct Row {
     incarnation: Incarnation,
     generation: Generation,
     addresses: Addresses,
     standing: Standing,
+    credential: Credential,
 }
 
 /// What became of an entry that was heard.
@@ -206,8 +208,9 @@ impl Members {
 
     fn put(&mut self, entry: Entry) {
         self.digest.toggle(&entry);
-        let Entry { member: Member { node, incarnation }, generation, standing, addresses } = entry;
-        self.rows.insert(node, Row { incarnation, generation, addresses, standing });
+        let Entry { member, generation, standing, addresses, credential } = entry;
+        let Member { node, incarnation } = member;
+        self.rows.insert(node, Row { incarnation, generation, addresses, standing, credential });
     }
 
     /// Keeps count of who is up and who is a tombstone.
@@ -246,6 +249,7 @@ impl Row {
             generation: self.generation,
             standing: self.standing,
             addresses: self.addresses.clone(),
+            credential: self.credential.clone(),
         }
     }
 }

@@ -10,7 +10,7 @@
 //!                             request
 //!
 //!  tag 1, entries: node [16], incarnation [16], generation u64, standing u8, count u8, addresses
-//!                  (4 [4] u16 | 6 [16] u16) …
+//!                  (4 [4] u16 | 6 [16] u16) …, length u8, credential; and so on
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
@@ -28,7 +28,7 @@ pub(crate) mod rows;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use live_objects::{Envelope, Incarnation, Member, NodeId};
+use live_objects::{CREDENTIAL_BYTES_MAX, Envelope, Incarnation, Member, NodeId};
 use thiserror::Error;
 
 pub(crate) use self::news::{
@@ -36,15 +36,14 @@ pub(crate) use self::news::{
 };
 use self::rows::Rows;
 use crate::digest::BUCKETS;
-use crate::entry::{Absurd, Addresses, Entry, Generation, Standing};
+use crate::entry::{Absurd, Addresses, Credential, Entry, Generation, Standing};
 use crate::records::AbsurdRecord;
 use crate::zones::row::Round;
 
 /// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
 /// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
-/// IPv4 and UDP, the envelope, and the 16 bytes of the seal that datagrams are to bear, with the 8
-/// bytes of its counter.
-pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16 - 8;
+/// IPv4 and UDP, the envelope, and the seal.
+pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - Envelope::SEAL_LEN;
 
 /// The least limit under which every packet fits with what it must carry: a digest, an entry about
 /// the receiver, and one about the target of a probe request.
@@ -52,10 +51,10 @@ pub(crate) const PACKET_LEN_MIN: usize =
     LEG_LEN + NodeId::LEN + 2 * SECTION_LEN + DIGEST_LEN + 2 * ENTRY_LEN_MAX;
 
 /// The shortest entry.
-pub(crate) const ENTRY_LEN_MIN: usize = NodeId::LEN + Incarnation::LEN + 8 + 1 + 1;
+pub(crate) const ENTRY_LEN_MIN: usize = NodeId::LEN + Incarnation::LEN + 8 + 1 + 1 + 1;
 
 /// The longest entry.
-pub(crate) const ENTRY_LEN_MAX: usize = ENTRY_LEN_MIN + Addresses::MAX * 19;
+pub(crate) const ENTRY_LEN_MAX: usize = ENTRY_LEN_MIN + Addresses::MAX * 19 + CREDENTIAL_BYTES_MAX;
 
 /// What the buckets take.
 pub(crate) const BUCKETS_SECTION_LEN: usize = SECTION_LEN + BUCKETS * HASH_LEN;
@@ -226,7 +225,8 @@ impl Packet {
 /// How long an entry is when written.
 pub(crate) fn entry_len(entry: &Entry) -> usize {
     let address_len = |address: SocketAddr| if address.is_ipv4() { 1 + 4 + 2 } else { 1 + 16 + 2 };
-    ENTRY_LEN_MIN + entry.addresses.iter().map(address_len).sum::<usize>()
+    let addresses = entry.addresses.iter().map(address_len).sum::<usize>();
+    ENTRY_LEN_MIN + addresses + entry.credential.bytes().len()
 }
 
 /// Why a packet was dropped. The peer's fault; nothing changed.
@@ -282,6 +282,9 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
         }
         out.put_u16(address.port());
     }
+    let credential = entry.credential.bytes();
+    out.put_u8(u8::try_from(credential.len()).expect("a credential is no longer than 128 bytes"));
+    out.put_slice(credential);
 }
 
 fn take_leg(bytes: &mut &[u8]) -> Result<(Leg, Round), PacketError> {
@@ -336,7 +339,11 @@ fn take_entry(bytes: &mut &[u8]) -> Result<Entry, PacketError> {
     }
     let addresses = (0..count).map(|_| take_address(bytes)).collect::<Result<Vec<_>, _>>()?;
     let addresses = Addresses::try_from(addresses)?;
-    Ok(Entry { member: Member { node, incarnation }, generation, standing, addresses })
+    let length = usize::from(bytes.try_get_u8()?);
+    let credential = bytes.split_off(..length).ok_or(PacketError::Truncated)?;
+    let credential = Credential::try_from(Bytes::copy_from_slice(credential))?;
+    let member = Member { node, incarnation };
+    Ok(Entry { member, generation, standing, addresses, credential })
 }
 
 fn take_address(bytes: &mut &[u8]) -> Result<SocketAddr, PacketError> {
@@ -502,10 +509,13 @@ pub(crate) mod tests {
         let addresses: Vec<SocketAddr> =
             ["10.0.0.1:7000".parse().unwrap(), "[2001:db8::1]:7001".parse().unwrap()].into();
         let addresses = addresses.try_into().unwrap();
-        rest.entries = vec![Entry { addresses, ..entry(1, 9).as_standing(Standing::Suspect) }];
+        let credential = Bytes::from_static(b"me").try_into().unwrap();
+        let suspect = entry(1, 9).as_standing(Standing::Suspect);
+        rest.entries = vec![Entry { addresses, credential, ..suspect }];
         let (node, life) = ("10".repeat(16), "01".repeat(16));
         let places = "040a0000011b58 0620010db80000000000000000000000011b59".replace(' ', "");
-        let golden = format!("040102030400100000010044{node}{life}00000000000000090102{places}");
+        let golden =
+            format!("040102030400100000010047{node}{life}00000000000000090102{places}026d65");
         assert_eq!(hex(&rest.encode()), golden);
     }
 
@@ -525,6 +535,13 @@ pub(crate) mod tests {
         assert_eq!(damaged(entry_at + 42, 5), PacketError::UnknownFamily(5));
         let generation = damaged(entry_at + 32, 0xff);
         assert!(matches!(generation, PacketError::Absurd(Absurd::Generation(_))));
+        assert_eq!(damaged(entry_at + 49, 1), PacketError::Truncated);
+        let credential = Bytes::from(vec![7; CREDENTIAL_BYTES_MAX]).try_into().unwrap();
+        let mut long = Packet::new(Leg::Rest { number: 1 });
+        long.entries = vec![Entry { credential, ..entry(1, 1) }, entry(2, 1)];
+        let mut long = long.encode().to_vec();
+        long[entry_at + 49] += 1;
+        assert_eq!(Packet::decode(&long), Err(Absurd::Credential(129).into()));
         assert_eq!(Packet::decode(&whole.encode()[..20]), Err(PacketError::Truncated));
         let mut overlong = Packet::new(Leg::Probe { number: 1 }).encode().to_vec();
         put_section_to(&mut overlong, TAG_DIGEST, &[0; 9]);

@@ -26,8 +26,8 @@ use thiserror::Error;
 use crate::map::Change;
 
 /// The longest packet: see the like constant of gossip. What is left of 1,200 bytes after the
-/// headers of IPv4 and UDP, the envelope, and the 16 bytes of a seal.
-pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - 16;
+/// headers of IPv4 and UDP, the envelope, and a seal.
+pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - Envelope::SEAL_LEN;
 /// What a data frame takes beside its items.
 pub(crate) const HEADER_LEN: usize = 1 + 8 + 2 + 8 + 8 + 8;
 /// What a part of a message takes beside its bytes.

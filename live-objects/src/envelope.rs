@@ -37,6 +37,10 @@ pub struct Envelope {
 impl Envelope {
     /// Its length on the wire, in bytes.
     pub const LEN: usize = 3;
+    /// What a datagram bears beside its envelope when it uses no link: the seal, which is a byte
+    /// for its kind, four for its sender, eight for its number and a tag of 16. Whoever counts
+    /// bytes or cuts datagrams to size leaves room for it.
+    pub const SEAL_LEN: usize = 1 + 4 + 8 + 16;
     /// The version that this build writes.
     pub const VERSION: u8 = 1;
 

@@ -64,7 +64,9 @@ pub use event::{
     ReplicatedEvent, TopicEvent,
 };
 pub use feed::Taken;
-pub use module::{Cost, Down, Full, Input, Lack, Link, Module, Start, Target, Via};
+pub use module::{
+    CREDENTIAL_BYTES_MAX, Cost, Down, Full, Input, Lack, Link, Module, Start, Target, Via,
+};
 pub use name::{Name, NameError, ObjectId};
 pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};

@@ -148,7 +148,14 @@ pub struct Start {
     pub addresses: Vec<SocketAddr>,
     /// Where nodes of the cluster may be found. Nobody may be there yet.
     pub seeds: Vec<SocketAddr>,
+    /// What this node shows others of itself, so that their drivers can
+    /// [send it datagrams](Io::introduce) without a link: at most [`CREDENTIAL_BYTES_MAX`], which
+    /// modules pass on and do not read. Empty where the driver has none.
+    pub credential: Bytes,
 }
+
+/// The longest credential of a node.
+pub const CREDENTIAL_BYTES_MAX: usize = 128;
 
 /// What became of a link. After `Down` then `Up` nothing is known of what was in flight.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -194,7 +201,8 @@ impl Target<'_> {
 /// How something is sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Via {
-    /// At once and at most once or a few times; needs no link. At most [`Io::datagram_max`] bytes.
+    /// At once and at most once or a few times. To whoever was [introduced](Io::introduce) with a
+    /// credential it needs no link, and makes none. At most [`Io::datagram_max`] bytes.
     Datagram,
     /// In order over the peer's link, which is made if there is none. For what is small and urgent.
     Control,

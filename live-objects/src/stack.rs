@@ -31,7 +31,7 @@ use crate::doorbell::{Doorbell, Ring};
 use crate::envelope::{Envelope, EnvelopeError, ModuleTag};
 use crate::module::{Cost, Full, Input, Lack, Link, Module, Start, Target, Via};
 use crate::name::{Name, ObjectId};
-use crate::node::NodeId;
+use crate::node::{Member, NodeId};
 use crate::object::{ObjectType, Spec};
 use crate::port::Port;
 use crate::poster::Poster;
@@ -57,8 +57,9 @@ pub trait Driver {
     fn datagram_max(&self, to: NodeId) -> usize;
 
     /// From now on this node is reached at these addresses, the best first; if there are none, it
-    /// is forgotten.
-    fn address(&mut self, node: NodeId, addresses: &[SocketAddr]);
+    /// is forgotten. The credential is what a driver of this kind gave it to [show](Start), or so
+    /// somebody says: it may be empty, and it may be forged.
+    fn introduce(&mut self, member: Member, addresses: &[SocketAddr], credential: &Bytes);
 
     /// Makes a link to whoever answers at this address; [`Link::Up`] tells who did.
     fn dial(&mut self, address: SocketAddr);

@@ -14,7 +14,7 @@ use live_objects::{
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use rand::RngExt;
 
-use self::world::{World, id};
+use self::world::{World, credential, id};
 use crate::Gossip;
 use crate::control::{Control, Known};
 use crate::entry::tests::entry;
@@ -106,6 +106,7 @@ fn a_false_suspicion_is_refuted() {
         ..entry(1, 1)
     });
     rumor.entries[0].addresses = vec!["10.0.0.1:7001".parse().unwrap()].try_into().unwrap();
+    rumor.entries[0].credential = credential(1).try_into().unwrap();
     world.inject(id(2), 0, &rumor.encode());
     world.run(seconds(5));
     for node in [0, 2] {

@@ -29,6 +29,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
+use crate::credential::{Credential, CredentialError};
 use crate::identity::{
     self, CA, Flaw, Identity, IdentityError, KEY as NODE_KEY, NODE, Pem,
     certificates_of_authorities, is_missing, node_of, read, read_if_there, read_secret,
@@ -172,6 +173,9 @@ impl Authority {
             .and_then(|key| KeyPair::try_from(&key).map_err(|error| Flaw::new(NODE_KEY, error)));
         let key = key.map_err(|flaw| flaw.into_error(of))?;
         let node = holder_of(&key);
+        if key.algorithm() != &PKCS_ED25519 {
+            return Err(Flaw::new(NODE_KEY, CredentialError::Kind).into_error(of).into());
+        }
         let (turn, authority) = Self::in_turn(folder)?;
         if authority.revoked.nodes.contains(&node) {
             return Err(AuthorityError::Revoked(node));
@@ -261,9 +265,14 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(key, &self.issuers[0]);
+        let certificate = certificate.expect("what is asked for can be signed").pem();
+        let not_after = u64::try_from(params.not_after.unix_timestamp());
+        let not_after = not_after.expect("no certificate ends before 1970");
+        let credential = Credential::sign(self.issuers[0].key(), key, not_after);
+        let credential = credential.expect("both keys are of the kind that was checked");
         let pem = Pem {
             key: key.serialize_pem(),
-            certificate: certificate.expect("what is asked for can be signed").pem(),
+            certificate: certificate + &credential.to_pem(),
             authorities: self.certificates.clone(),
             revoked: self.lists.clone(),
         };
@@ -323,6 +332,9 @@ fn issuers_of(keys: &str) -> Result<Vec<Issuer<'static, KeyPair>>, Flaw> {
     for key in PrivateKeyDer::pem_slice_iter(keys.as_bytes()) {
         let key = key.map_err(|error| Flaw::pem(KEY, &error))?;
         let key = KeyPair::try_from(&key).map_err(|error| Flaw::new(KEY, error))?;
+        if key.algorithm() != &PKCS_ED25519 {
+            return Err(Flaw::new(KEY, CredentialError::Kind));
+        }
         issuers.push(issuer_of(key));
     }
     if issuers.is_empty() {

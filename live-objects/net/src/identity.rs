@@ -2,9 +2,14 @@
 //!
 //! A node's id is the hash of its public key, so it stays the same as long as the key does, and
 //! nobody else can bear it. A cluster is whoever holds a certificate signed by one of the cluster's
-//! authorities. An identity lies in the files `node.key`, `node.pem`, `ca.pem`, which holds the
-//! certificates of all authorities that the node trusts, and `ca.crl`, which is there if they have
-//! revoked anybody.
+//! authorities, and the short form of it that goes with datagrams, a credential. An identity lies
+//! in the files `node.key`, `node.pem`, which holds certificate and credential, `ca.pem`, which
+//! holds the certificates of all authorities that the node trusts, and `ca.crl`, which is there if
+//! they have revoked anybody.
+//!
+//! That the files belong together is checked when they are read; whether the authorities beside it
+//! accept a certificate and a credential depends on the time, and is checked where they are used
+//! (`tls`).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,6 +27,8 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::authority;
+use crate::credential::{Credential, CredentialError, Trust};
+use crate::pair::Secret;
 use crate::private;
 use crate::revocation::{CRL, Revocations};
 use crate::turn::Turn;
@@ -33,6 +40,8 @@ pub struct Identity {
     node: NodeId,
     pem: Arc<Pem>,
     pub(crate) certified: Arc<CertifiedKey>,
+    pub(crate) credential: Credential,
+    pub(crate) secret: Secret,
     pub(crate) authorities: Vec<CertificateDer<'static>>,
     pub(crate) revoked: Revocations,
 }
@@ -79,13 +88,14 @@ impl Identity {
         turn.save(&[(KEY, Some(key)), (NODE, Some(certificate))])
     }
 
-    /// The certificate, in PEM.
+    /// The certificate and the credential, in PEM.
     pub(crate) fn certificate(&self) -> &str {
         &self.pem.certificate
     }
 
     pub(crate) fn from_pem(pem: Pem) -> Result<Self, Flaw> {
         let key = key(&pem.key)?;
+        let secret = Secret::of_key(&key).ok_or_else(|| Flaw::new(KEY, CredentialError::Kind))?;
         let certificates = certificates(NODE, &pem.certificate)?;
         let authorities = certificates_of_authorities(&pem.authorities)?;
         let revoked = pem.revoked.as_deref().map(Revocations::from_pem).transpose()?;
@@ -93,8 +103,21 @@ impl Identity {
         let provider = rustls::crypto::ring::default_provider();
         let certified = CertifiedKey::from_der(certificates, key, &provider);
         let certified = Arc::new(certified.map_err(|error| Flaw::new(KEY, error))?);
+        let credential = Credential::from_pem(&pem.certificate).map_err(|error| {
+            Flaw::new(NODE, format!("{error}: sign it again with `logo cert sign --again`"))
+        })?;
+        if credential.node() != node {
+            return Err(Flaw::new(NODE, "the credential in it is another node's"));
+        }
         let (pem, revoked) = (Arc::new(pem), revoked.unwrap_or_default());
-        Ok(Self { node, pem, certified, authorities, revoked })
+        Ok(Self { node, pem, certified, credential, secret, authorities, revoked })
+    }
+
+    /// Whose credentials a node with this identity believes.
+    pub(crate) fn trust(&self) -> Result<Trust, rustls::Error> {
+        let keys: Result<Vec<_>, _> = self.authorities.iter().map(public_key).collect();
+        let keys = keys?;
+        Ok(Trust::new(keys.iter().map(Vec::as_slice), self.revoked.nodes.clone()))
     }
 }
 
@@ -115,8 +138,11 @@ impl fmt::Debug for Identity {
 
 /// The id of the node that holds this certificate's key.
 pub(crate) fn node_of(certificate: &CertificateDer<'_>) -> Result<NodeId, rustls::Error> {
-    let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
-    Ok(NodeId::from_public_key(&key))
+    Ok(NodeId::from_public_key(&public_key(certificate)?))
+}
+
+fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, rustls::Error> {
+    Ok(ParsedCertificate::try_from(certificate)?.subject_public_key_info().to_vec())
 }
 
 pub(crate) fn certificates_of_authorities(
@@ -259,7 +285,7 @@ impl IdentityError {
 
 /// The key of the node.
 pub(crate) const KEY: &str = "node.key";
-/// The certificate of the node.
+/// The certificate of the node, and its credential.
 pub(crate) const NODE: &str = "node.pem";
 /// The certificates of the authorities that are trusted.
 pub(crate) const CA: &str = "ca.pem";
@@ -298,6 +324,28 @@ mod tests {
         private::write(&folder.path().join(KEY), &other.pem.key).unwrap();
         let error = Identity::load(folder.path()).unwrap_err();
         assert!(matches!(&error, IdentityError::Unusable { path, .. } if path.ends_with(KEY)));
+    }
+
+    #[test]
+    fn an_identity_without_a_credential_or_with_anothers_is_to_be_signed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create();
+        let (one, other) = (authority.issue(), authority.issue());
+        one.save(folder.path()).unwrap();
+        let path = folder.path().join(NODE);
+        let credential = one.credential.to_pem();
+        let bare = one.certificate().replace(&credential, "");
+        for (text, says) in [
+            (bare.clone(), "there is no credential beside the certificate: sign it again"),
+            (bare + &other.credential.to_pem(), "the credential in it is another node's"),
+        ] {
+            private::write(&path, &text).unwrap();
+            let error = Identity::load(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(&format!("node.pem cannot be used: {says}")), "{error}");
+        }
+        authority.save(&folder.path().join("authority")).unwrap();
+        authority.sign_again_into(&folder.path().join("authority"), folder.path()).unwrap();
+        assert_eq!(Identity::load(folder.path()).unwrap().node(), one.node());
     }
 
     #[test]

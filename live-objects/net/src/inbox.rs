@@ -2,7 +2,8 @@
 //!
 //! There is one inbox a node. What it holds of messages and datagrams is bounded in bytes: a task
 //! that has read a message waits until there is room, so that its peer's flow control fills up and
-//! the peer sees no room; a datagram that finds no room is dropped and counted. All else is small,
+//! the peer sees no room; a datagram that finds no room is dropped and counted. What came without a
+//! connection may be anybody's, and has room of its own: it is in nobody's way. All else is small,
 //! and there are at most a few of it a connection.
 
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub(crate) enum Happening {
     /// Messages of one lane, in order.
     Messages(Connection, Vec<Bytes>, Room),
     Datagram(Connection, Bytes, Room),
+    /// A packet that is not QUIC's, and from where.
+    Sealed(SocketAddr, Bytes, Room),
     /// Lanes that were full have drained to half.
     Drained(Connection),
     /// A connection is gone. What was read from it was told before.
@@ -58,6 +61,7 @@ pub(crate) type Room = OwnedSemaphorePermit;
 pub(crate) struct Outlet {
     sender: UnboundedSender<Happening>,
     room: Arc<Semaphore>,
+    sealed_room: Arc<Semaphore>,
     pub(crate) tally: Tally,
 }
 
@@ -65,7 +69,8 @@ impl Outlet {
     pub(crate) fn new() -> (Self, UnboundedReceiver<Happening>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
-        (Self { sender, room, tally: Tally::default() }, receiver)
+        let sealed_room = Arc::new(Semaphore::new(SEALED_BYTES_MAX));
+        (Self { sender, room, sealed_room, tally: Tally::default() }, receiver)
     }
 
     pub(crate) fn tell(&self, happening: Happening) {
@@ -88,9 +93,17 @@ impl Outlet {
         }
     }
 
+    pub(crate) fn sealed(&self, from: SocketAddr, packet: Bytes) {
+        match self.sealed_room.clone().try_acquire_many_owned(cost(packet.len())) {
+            Ok(room) => self.tell(Happening::Sealed(from, packet, room)),
+            Err(_) => self.tally.add("net.datagram_unread"),
+        }
+    }
+
     /// Nothing more is read: whoever waits for room ends.
     pub(crate) fn close(&self) {
         self.room.close();
+        self.sealed_room.close();
     }
 }
 
@@ -100,5 +113,7 @@ fn cost(bytes: usize) -> u32 {
 }
 
 const INBOX_BYTES_MAX: usize = 8 << 20;
+/// Of packets without a connection.
+const SEALED_BYTES_MAX: usize = 2 << 20;
 /// What a happening takes beside its bytes.
 const OVERHEAD_BYTES: usize = 128;

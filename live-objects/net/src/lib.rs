@@ -1,16 +1,18 @@
 //! The real driver of LO/GO: what runs a node's [`Stack`](live_objects::Stack) on real sockets.
 //!
 //! A [`Node`] is one task with the stack of the node, and one UDP port that carries all its links.
-//! A link is a QUIC connection between two nodes, made when something is first sent. Both ends
-//! prove who they are ([`Identity`]) and that they belong to the cluster ([`Authority`]). While one
-//! develops, the nodes of a machine find each other by a [`Folder`].
+//! A link is a QUIC connection between two nodes, made when a message is first sent. Both ends
+//! prove who they are ([`Identity`]) and that they belong to the cluster ([`Authority`]). Datagrams
+//! to a member whose credential is known need no link: they are sealed for it. While one develops,
+//! the nodes of a machine find each other by a [`Folder`].
 //!
 //! **Guarantees.** Modules see of links what they see in the simulator. Whoever a message is said
 //! to be from has the key that its id is the hash of. The loop never waits for a peer, and every
 //! queue is bounded in bytes: a peer that does not read costs itself. A node without an identity is
 //! not reached from other machines. Keys and certificates change while nodes run ([`Node::renew`]).
 //!
-//! **Not here.** Protocols. Multicast and sealed frames: every datagram goes over its peer's link.
+//! **Not here.** Protocols. Multicast: each receiver of a datagram is sent its own. Congestion
+//! control of datagrams that use no link: whoever sends many of them sees to that.
 //!
 //! ```
 //! use live_objects_net::{Authority, Config, Node};
@@ -31,13 +33,15 @@
 //! ```
 //!
 //! **Reading order.** `node`: the loop. `wire`: what a step sends by. `links`, `peer`: which
-//! connection is the link. `link`, `carry`: one connection, from its dial to its end. `lanes`,
-//! `inbox`: what waits. `framing`: messages on a stream. `tls`, `identity`, `authority`,
-//! `revocation`, `turn`: who may. `folder`: nodes of one machine. `disk`: what modules keep.
+//! connection is the link. `link`, `carry`: one connection, from its dial to its end. `socket`,
+//! `seal`, `pairs`, `pair`: datagrams without a connection. `lanes`, `inbox`: what waits.
+//! `framing`: messages on a stream. `tls`, `identity`, `authority`, `credential`, `revocation`,
+//! `turn`: who may. `folder`: nodes of one machine. `disk`: what modules keep.
 
 mod authority;
 mod carry;
 mod clock;
+mod credential;
 mod disk;
 mod folder;
 mod framing;
@@ -47,9 +51,13 @@ mod lanes;
 mod link;
 mod links;
 mod node;
+mod pair;
+mod pairs;
 mod peer;
 mod private;
 mod revocation;
+mod seal;
+mod socket;
 mod tally;
 #[cfg(test)]
 mod tests;

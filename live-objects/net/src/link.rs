@@ -112,6 +112,7 @@ pub(crate) async fn dial(
         match timeout(patience, connecting).await {
             Ok(Ok(quic)) => match Connected::new(quic) {
                 Some(it) if expected.is_none_or(|expected| expected == it.id.peer) => {
+                    tally.add("net.dialled");
                     return Some(it);
                 }
                 other => {

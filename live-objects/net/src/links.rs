@@ -16,12 +16,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use live_objects::{Arrival, Down, Link, Member, NodeId, Time};
+use live_objects::{Arrival, Down, Incarnation, Link, Member, NodeId, Time};
 use quinn::Endpoint;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
 use crate::carry::carry;
+use crate::credential::Trust;
 use crate::framing::Frame;
 use crate::identity::Identity;
 use crate::inbox::{Connection, Dial, Happening, Outlet};
@@ -64,14 +65,18 @@ impl Links {
         self.links.contains_key(&peer)
     }
 
+    pub(crate) fn is_up(&self, peer: NodeId) -> bool {
+        self.links.get(&peer).is_some_and(Peer::is_up)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.links.is_empty()
     }
 
-    /// Where a peer is, if the link to it is up.
-    pub(crate) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
+    /// Which life a peer lives and where, if the link to it is up.
+    pub(crate) fn whereabouts(&self, peer: NodeId) -> Option<(Incarnation, SocketAddr)> {
         match &self.links.get(&peer)?.state {
-            State::Up(_, quic, _) => Some(quic.remote_address()),
+            State::Up(_, quic, incarnation) => Some((*incarnation, quic.remote_address())),
             State::Dialling(_) | State::Claiming(..) => None,
         }
     }
@@ -145,6 +150,7 @@ impl Links {
                 }
                 drop(room);
             }
+            Happening::Sealed(..) => unreachable!("what no connection brought is opened before"),
             Happening::Drained(id) => {
                 if self.up(id).is_some() {
                     arrivals.push(Arrival::Room { to: id.peer });
@@ -172,13 +178,14 @@ impl Links {
         }
     }
 
-    /// Shows another certificate of this node from now on, and accepts whom the identity accepts.
+    /// Shows another certificate of this node from now on, and accepts whom the identity accepts:
+    /// tells whose credentials that are.
     pub(crate) fn renew(
         &mut self,
         now: Time,
         identity: &Identity,
         arrivals: &mut Vec<Arrival>,
-    ) -> Result<(), RenewError> {
+    ) -> Result<Trust, RenewError> {
         let (own, given) = (self.me.node, identity.node());
         if own != given {
             return Err(RenewError::AnotherNode { own, given });
@@ -201,7 +208,7 @@ impl Links {
             self.outlet.tally.add("net.no_longer_accepted");
             self.fail(now, peer, Down::Closed, arrivals);
         }
-        Ok(())
+        Ok(setup.trust)
     }
 
     /// Sees that the peers get what was said to them, for so long at most, then closes all links.

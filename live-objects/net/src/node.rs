@@ -14,7 +14,7 @@ use live_objects::{
     Cost, Incarnation, Lack, LoadError, Member, Module, ObjectType, OpenError, Port, Rng, Spec,
     Stack, Start, Time,
 };
-use quinn::{Endpoint, TokioRuntime};
+use quinn::{Endpoint, Runtime, TokioRuntime};
 use rand::{RngExt, TryRng, rngs::SysRng};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -22,11 +22,14 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::authority::Authority;
 use crate::clock::{Clock, unix_ms};
+use crate::credential::Trust;
 use crate::disk::{Disk, DiskFolderError};
 use crate::identity::Identity;
 use crate::inbox::Outlet;
 use crate::link::receive;
 use crate::links::{Links, RenewError};
+use crate::seal::Seals;
+use crate::socket::Socket;
 use crate::tls::{CertificateError, PROTOCOL, Setup, Verifier};
 use crate::wire::Wire;
 
@@ -72,20 +75,23 @@ impl Node {
         let member = Member { node: identity.node(), incarnation };
         let mut stack = Stack::new(modules, &rng)?;
         let disk = Disk::open(config.disk.as_deref())?;
-        let Bound { endpoint, address, verifier } = Bound::at(listen, &identity)?;
+        let (outlet, inbox) = Outlet::new();
+        let bound = Bound::at(listen, &identity, outlet.clone())?;
+        let Bound { socket, endpoint, address, verifier, trust } = bound;
         let addresses = if config.advertise.is_empty() { vec![address] } else { config.advertise };
         stack.start(&Start {
             me: member,
             unix_ms: unix_ms(),
             addresses: addresses.clone(),
             seeds: config.seeds,
+            credential: identity.credential.bytes().clone(),
         });
-        let (outlet, inbox) = Outlet::new();
         let door = admit(endpoint.clone(), outlet.clone());
         let own = addresses.into_iter().chain([address]).collect();
         let tally = outlet.tally.clone();
         let links = Links::new(member, endpoint, verifier, outlet);
-        let wire = Wire::new(own, links, disk, inbox, tally);
+        let seals = Seals::new(member, &identity, trust, rng.fork("seal"), tally.clone());
+        let wire = Wire::new(own, (links, socket, seals), disk, inbox, tally);
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let turns = Turns { clock: Clock::start(), stack, wire, requests: asked, stop: None };
         let task = Task(tokio::spawn(async move {
@@ -272,22 +278,31 @@ async fn admit(endpoint: Endpoint, outlet: Outlet) {
 
 /// The port of a node, and who is let in there.
 struct Bound {
+    socket: Arc<Socket>,
     endpoint: Endpoint,
     address: SocketAddr,
     verifier: Verifier,
+    trust: Trust,
 }
 
 impl Bound {
-    fn at(listen: SocketAddr, identity: &Identity) -> Result<Self, StartError> {
+    fn at(listen: SocketAddr, identity: &Identity, outlet: Outlet) -> Result<Self, StartError> {
         let unbound = |source| StartError::Bind { address: listen, source };
         let setup = Setup::new(identity, &[PROTOCOL])?;
         let socket = UdpSocket::bind(listen).map_err(unbound)?;
         let runtime = Arc::new(TokioRuntime);
-        let endpoint = Endpoint::new(setup.endpoint, Some(setup.server), socket, runtime);
+        let socket = runtime.wrap_udp_socket(socket).map_err(unbound)?;
+        let socket = Arc::new(Socket::new(socket, outlet).map_err(unbound)?);
+        let endpoint = Endpoint::new_with_abstract_socket(
+            setup.endpoint,
+            Some(setup.server),
+            socket.clone(),
+            runtime,
+        );
         let mut endpoint = endpoint.map_err(unbound)?;
         endpoint.set_default_client_config(setup.client);
         let address = endpoint.local_addr().map_err(unbound)?;
-        Ok(Self { endpoint, address, verifier: setup.verifier })
+        Ok(Self { socket, endpoint, address, verifier: setup.verifier, trust: setup.trust })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Nodes with a toy module, on real sockets of this machine.
 
+mod datagrams;
 mod renewal;
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Agreement, Command, Cost, Down, Incarnation, Input, Io, Kind, Lack, Link, Module, NodeId,
-    ObjectType, Port, Spec, Target, Time, Via,
+    Agreement, Command, Cost, Down, Incarnation, Input, Io, Kind, Lack, Link, Member, Module,
+    NodeId, ObjectType, Port, Spec, Target, Time, Via,
 };
 use quinn::{Endpoint, TokioRuntime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -84,6 +85,7 @@ impl Module for Toy {
 /// A node with a toy.
 struct Player {
     node: Node,
+    credential: Bytes,
     port: Port,
     orders: mpsc::Sender<Order>,
     heard: UnboundedReceiver<Input>,
@@ -93,6 +95,7 @@ impl Player {
     async fn start(listen: SocketAddr, identity: Identity) -> Self {
         let (orders, ordered) = mpsc::channel();
         let (told, heard) = unbounded_channel();
+        let credential = identity.credential.bytes().clone();
         let toy = Toy { orders: ordered, heard: told, bulk: None };
         let config = Config {
             listen,
@@ -104,7 +107,7 @@ impl Player {
         let node = Node::start(config, vec![Box::new(toy)]).await.unwrap();
         let ty = ObjectType::custom("toy", Agreement::Eventual);
         let port = node.open(Spec::new("/toy".parse().unwrap(), ty)).await.unwrap();
-        Self { node, port, orders, heard }
+        Self { node, credential, port, orders, heard }
     }
 
     fn id(&self) -> NodeId {
@@ -122,8 +125,9 @@ impl Player {
     }
 
     fn know(&self, other: &Self) {
-        let (id, address) = (other.id(), other.node.address());
-        self.act(move |io| io.address(id, &[address]));
+        let (member, address) = (other.node.member(), other.node.address());
+        let credential = other.credential.clone();
+        self.act(move |io| io.introduce(member, &[address], &credential));
     }
 
     /// Waits for an input that the test looks for; others are passed over.
@@ -292,7 +296,9 @@ async fn a_peer_of_unknown_address_and_one_of_a_wrong_address() {
     one.send(nobody, Via::Control, "hello");
     assert_eq!(one.hear_link().await, (nobody, Link::Down(Down::NoAddress)));
     let address = other.node.address();
-    one.act(move |io| io.address(nobody, &[address]));
+    let incarnation = Incarnation::from_bytes([1; Incarnation::LEN]);
+    let nobody_at = Member { node: nobody, incarnation };
+    one.act(move |io| io.introduce(nobody_at, &[address], &Bytes::new()));
     one.send(nobody, Via::Control, "hello");
     assert_eq!(one.hear_link().await, (nobody, Link::Down(Down::Silent)));
     assert_eq!(one.count("net.another_answered").await, 1);

@@ -17,6 +17,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use thiserror::Error;
 
+use crate::credential::Trust;
 use crate::identity::Identity;
 
 /// What an endpoint needs to be server and client.
@@ -25,6 +26,7 @@ pub(crate) struct Setup {
     pub(crate) server: ServerConfig,
     pub(crate) client: ClientConfig,
     pub(crate) verifier: Verifier,
+    pub(crate) trust: Trust,
 }
 
 /// Tells whose certificates a node accepts.
@@ -62,6 +64,9 @@ impl Setup {
         // What this node would refuse of others it does not show them.
         let verifier = Verifier(clients.clone());
         verifier.verify(&identity.certified.cert)?;
+        let trust = identity.trust().map_err(CertificateError::new)?;
+        let now = UnixTime::now().as_secs();
+        trust.check(&identity.credential, now).map_err(CertificateError::new)?;
         let servers = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .with_crls(lists.clone())
             .allow_unknown_revocation_status()
@@ -97,9 +102,9 @@ impl Setup {
         let mut client = ClientConfig::new(Arc::new(client));
         client.transport_config(transport);
         let mut endpoint = EndpointConfig::default();
-        // So that what is not QUIC can share the port: see DESIGN's sealed frames.
+        // So that what is not QUIC can share the port: see `socket`.
         endpoint.grease_quic_bit(false);
-        Ok(Self { endpoint, server, client, verifier })
+        Ok(Self { endpoint, server, client, verifier, trust })
     }
 }
 

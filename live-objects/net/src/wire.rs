@@ -2,23 +2,32 @@
 //!
 //! None of the calls of a step waits: a message goes into a lane or is refused, a datagram goes out
 //! or is dropped and counted. What came meanwhile is handed on, as a batch, in the next step.
+//!
+//! A datagram goes over the link if there is one. If not it is sealed and sent as it is, so that a
+//! node that speaks with any number of peers, as gossip does, needs no link to each. Only if the
+//! peer cannot be sealed for is a link made for a datagram.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Arrival, Counts, DiskWork, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via,
+    Arrival, Counts, DiskWork, Down, Driver, Envelope, Full, Link, Member, NodeId, Target, Time,
+    Via,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::clock::unix_ms;
 use crate::disk::Disk;
 use crate::framing::Frame;
 use crate::identity::Identity;
 use crate::inbox::Happening;
 use crate::lanes::Lane;
 use crate::links::{Links, RenewError};
+use crate::seal::{Moment, Outcome, PACKET_LEN_MAX, Seals};
+use crate::socket::Socket;
 use crate::tally::Tally;
 
 /// A node's side of the network.
@@ -26,8 +35,10 @@ pub(crate) struct Wire {
     pub(crate) now: Time,
     /// Where this node is reached: it does not dial itself.
     own: Vec<SocketAddr>,
-    addresses: BTreeMap<NodeId, Vec<SocketAddr>>,
+    places: BTreeMap<NodeId, Place>,
     links: Links,
+    socket: Arc<Socket>,
+    seals: Seals,
     disk: Disk,
     inbox: UnboundedReceiver<Happening>,
     waiting: Vec<Happening>,
@@ -42,7 +53,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(
         own: Vec<SocketAddr>,
-        links: Links,
+        (links, socket, seals): (Links, Arc<Socket>, Seals),
         disk: Disk,
         inbox: UnboundedReceiver<Happening>,
         tally: Tally,
@@ -50,8 +61,10 @@ impl Wire {
         Self {
             now: Time::ZERO,
             own,
-            addresses: BTreeMap::new(),
+            places: BTreeMap::new(),
             links,
+            socket,
+            seals,
             disk,
             inbox,
             waiting: Vec::new(),
@@ -85,14 +98,21 @@ impl Wire {
             self.waiting.push(happening);
         }
         for happening in std::mem::take(&mut self.waiting) {
-            self.links.on(now, happening, &mut arrivals);
+            match happening {
+                Happening::Sealed(from, packet, room) => {
+                    arrivals.extend(self.on_sealed(from, &packet));
+                    drop(room);
+                }
+                happening => self.links.on(now, happening, &mut arrivals),
+            }
         }
         for arrival in &arrivals {
             if let Arrival::Link { peer, link: Link::Up } = arrival
-                && let Some(address) = self.links.address(*peer)
+                && let Some((incarnation, address)) = self.links.whereabouts(*peer)
             {
                 // A module may know better, but who answers there is known for certain.
-                self.addresses.entry(*peer).or_insert_with(|| vec![address]);
+                self.places.entry(*peer).or_insert_with(|| Place::at(&[address]));
+                self.seals.meet(Member { node: *peer, incarnation });
             }
         }
         if now >= self.sweep_at {
@@ -118,7 +138,9 @@ impl Wire {
 
     /// Takes another identity of this node. Links that it does not accept are told as closed.
     pub(crate) fn renew(&mut self, identity: &Identity) -> Result<(), RenewError> {
-        self.links.renew(self.now, identity, &mut self.untold)
+        let trust = self.links.renew(self.now, identity, &mut self.untold)?;
+        self.seals.renew(identity, trust);
+        Ok(())
     }
 
     /// Sees that peers get what was said to them and the disk what it was asked, then closes all.
@@ -131,8 +153,8 @@ impl Wire {
         if self.links.has(peer) {
             return true;
         }
-        match self.addresses.get(&peer) {
-            Some(addresses) => self.links.open(self.now, peer, addresses),
+        match self.places.get(&peer) {
+            Some(place) => self.links.open(self.now, peer, &place.addresses),
             None => drop(self.unknown.insert(peer)),
         }
         self.links.has(peer)
@@ -142,11 +164,71 @@ impl Wire {
         let bytes = Bytes::from([&envelope.to_bytes()[..], body].concat());
         assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "a stack sends no longer datagrams");
         for peer in to.nodes() {
-            if self.reach(*peer) {
+            let is_sent = !self.links.is_up(*peer) && self.send_sealed(*peer, &bytes);
+            if !is_sent && self.reach(*peer) {
                 self.links.send_datagram(self.now, *peer, bytes.clone());
             }
         }
     }
+
+    /// Sends a datagram without a link, if the peer and its place are known.
+    fn send_sealed(&mut self, peer: NodeId, bytes: &[u8]) -> bool {
+        let Some(place) = self.places.get_mut(&peer) else { return false };
+        let moment = moment(self.now);
+        let Some(packet) = self.seals.seal(moment, peer, bytes) else { return false };
+        self.socket.send(place.next(), &packet);
+        self.tally.add("net.datagram_sealed");
+        true
+    }
+
+    /// Takes in a packet that no connection brought.
+    fn on_sealed(&mut self, at: SocketAddr, packet: &[u8]) -> Option<Arrival> {
+        match self.seals.open(moment(self.now), packet) {
+            Outcome::Opened { from, body } => {
+                self.places.entry(from).or_insert_with(|| Place::at(&[at])).heard(at);
+                Some(Arrival::Datagram { from, bytes: body })
+            }
+            Outcome::Dropped(answer) => {
+                answer.iter().for_each(|answer| self.socket.send(at, answer));
+                None
+            }
+            Outcome::Noted => None,
+        }
+    }
+}
+
+/// Where a peer is.
+struct Place {
+    /// The best first.
+    addresses: Vec<SocketAddr>,
+    /// The one from which it was heard without a link.
+    heard: Option<usize>,
+    /// The one that is tried next, until it is heard.
+    turn: usize,
+}
+
+impl Place {
+    fn at(addresses: &[SocketAddr]) -> Self {
+        let addresses = addresses.iter().take(ADDRESSES_MAX).copied().collect();
+        Self { addresses, heard: None, turn: 0 }
+    }
+
+    /// Where the next packet goes. No link says which address is right: each has its turn, until
+    /// the peer answers from one.
+    fn next(&mut self) -> SocketAddr {
+        let turn = self.heard.unwrap_or(self.turn);
+        self.turn = (self.turn + 1) % self.addresses.len();
+        self.addresses[turn]
+    }
+
+    /// The peer was heard from there, which need not be where it says that it is reached.
+    fn heard(&mut self, at: SocketAddr) {
+        self.heard = self.addresses.iter().position(|address| *address == at).or(self.heard);
+    }
+}
+
+fn moment(now: Time) -> Moment {
+    Moment { now, unix_s: unix_ms() / 1_000 }
 }
 
 impl Driver for Wire {
@@ -189,12 +271,13 @@ impl Driver for Wire {
         DATAGRAM_BYTES_MAX
     }
 
-    fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+    fn introduce(&mut self, member: Member, addresses: &[SocketAddr], credential: &Bytes) {
         if addresses.is_empty() {
-            self.addresses.remove(&node);
+            self.places.remove(&member.node);
+            self.seals.forget(member.node);
         } else {
-            let best = addresses.iter().take(ADDRESSES_MAX).copied().collect();
-            self.addresses.insert(node, best);
+            self.places.insert(member.node, Place::at(addresses));
+            self.seals.introduce(member, credential);
         }
     }
 
@@ -209,9 +292,9 @@ impl Driver for Wire {
     }
 }
 
-/// What every path and every connection carries: the least packet that QUIC asks of a path, less
-/// IP's and UDP's headers, less at most as much of QUIC's own.
-pub(crate) const DATAGRAM_BYTES_MAX: usize = 1_200 - 28 - 25;
+/// What every path carries, sealed: the least packet that QUIC asks of a path, less IP's and UDP's
+/// headers, less the seal. What QUIC itself adds is a little less.
+pub(crate) const DATAGRAM_BYTES_MAX: usize = PACKET_LEN_MAX - Envelope::SEAL_LEN;
 /// How many addresses of a node are tried.
 const ADDRESSES_MAX: usize = 4;
 /// How many happenings a step takes in.

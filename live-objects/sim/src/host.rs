@@ -159,6 +159,7 @@ impl Host {
             unix_ms: UNIX_MS + self.clock.local(now).as_nanos() / 1_000_000,
             addresses: vec![Site::address(self.index)],
             seeds: seeds.iter().map(|&seed| Site::address(seed)).collect(),
+            credential: Site::credential(self.index),
         });
         let disk = self.disk.take().expect("the node does not run");
         let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow, disk);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use live_objects::NodeId;
 
 /// The nodes of a world. Clones share it.
@@ -40,6 +41,14 @@ impl Site {
         SocketAddr::from((Ipv4Addr::new(10, a, b, c), PORT))
     }
 
+    /// What node `index` shows of itself: a value of its own, as long as on real sockets so that
+    /// what carries it counts as many bytes. Nobody here looks at it.
+    pub(crate) fn credential(index: usize) -> Bytes {
+        let mut credential = [0; CREDENTIAL_BYTES];
+        credential[..8].copy_from_slice(&(index as u64).to_be_bytes());
+        Bytes::copy_from_slice(&credential)
+    }
+
     /// Which node is reached there.
     pub(crate) fn at(&self, address: SocketAddr) -> Option<usize> {
         let index = match address {
@@ -53,6 +62,8 @@ impl Site {
 const NET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
 const PORT: u16 = 7_400;
 const NODES_MAX: usize = 1 << 24;
+/// The length of a credential of `live-objects-net`: version, key, expiry, signature.
+const CREDENTIAL_BYTES: usize = 1 + 32 + 8 + 64;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{
-    Arrival, DiskWork, Down, Driver, Envelope, Full, Link, NodeId, Target, Time, Via,
+    Arrival, DiskWork, Down, Driver, Envelope, Full, Link, Member, NodeId, Target, Time, Via,
 };
 
 use crate::disk::Disk;
@@ -281,7 +281,7 @@ impl Driver for Wire {
         DATAGRAM_BYTES_MAX
     }
 
-    fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
+    fn introduce(&mut self, Member { node, .. }: Member, addresses: &[SocketAddr], _: &Bytes) {
         self.reach.remove(&node);
         let at = addresses.iter().find_map(|address| self.site.at(*address));
         // Whoever answers there has another key: that is nobody we know.

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::feed::Taken;
 use crate::module::{Full, Input, Target, Via};
 use crate::name::ObjectId;
-use crate::node::NodeId;
+use crate::node::{Member, NodeId};
 use crate::port::EventsFull;
 use crate::poster::Poster;
 use crate::replica::Chunk;
@@ -99,9 +99,12 @@ impl Io<'_> {
     }
 
     /// From now on this node is reached at these addresses, the best first; if there are none, it
-    /// is forgotten.
-    pub fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
-        self.driver.address(node, addresses);
+    /// is forgotten. With its incarnation and what it shows of itself ([`Start::credential`])
+    /// datagrams to it need no link; of a node whose credential is not known it is empty.
+    ///
+    /// [`Start::credential`]: crate::Start::credential
+    pub fn introduce(&mut self, member: Member, addresses: &[SocketAddr], credential: &Bytes) {
+        self.driver.introduce(member, addresses, credential);
     }
 
     /// Makes a link to whoever answers at this address; `Link::Up` tells who did. If nobody

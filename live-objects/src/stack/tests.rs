@@ -122,7 +122,7 @@ impl Driver for Recorder {
         DATAGRAM_MAX
     }
 
-    fn address(&mut self, _: NodeId, _: &[SocketAddr]) {}
+    fn introduce(&mut self, _: Member, _: &[SocketAddr], _: &Bytes) {}
 
     fn dial(&mut self, _: SocketAddr) {}
 
@@ -181,7 +181,13 @@ fn member(number: u8) -> Member {
 }
 
 fn start() -> Start {
-    Start { me: member(1), unix_ms: 0, addresses: Vec::new(), seeds: Vec::new() }
+    Start {
+        me: member(1),
+        unix_ms: 0,
+        addresses: Vec::new(),
+        seeds: Vec::new(),
+        credential: Bytes::new(),
+    }
 }
 
 fn spec(name: &str, kind: &str) -> Spec {

@@ -67,6 +67,11 @@ pub(super) fn id(node: usize) -> NodeId {
     NodeId::from_public_key(&node.to_be_bytes())
 }
 
+/// What a node shows of itself: of no meaning here, but its own.
+pub(super) fn credential(node: usize) -> Bytes {
+    node.to_be_bytes().to_vec().into()
+}
+
 fn address(node: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 7_000 + node as u16))
 }
@@ -109,7 +114,8 @@ impl World {
         let member = Member { node: id(node), incarnation: Incarnation::from_bytes(rng.random()) };
         let mut stack = Stack::new(vec![Box::new(Gossip::default())], &rng).unwrap();
         let seeds = seeds.iter().map(|seed| address(*seed)).collect();
-        stack.start(&Start { me: member, unix_ms, addresses: vec![address(node)], seeds });
+        let (addresses, credential) = (vec![address(node)], credential(node));
+        stack.start(&Start { me: member, unix_ms, addresses, seeds, credential });
         let spec = Spec::new("/members".parse().unwrap(), ObjectType::members(Agreement::Eventual));
         let port = stack.open(spec).unwrap();
         let fresh = Node { member, stack, port, wake: Time::MAX };
@@ -317,9 +323,11 @@ impl Driver for Hands<'_> {
         1_200
     }
 
-    fn address(&mut self, node: NodeId, addresses: &[SocketAddr]) {
-        let known = self.wire.nodes.get(&node);
-        assert!(known.is_none_or(|known| addresses == [address(*known)]));
+    fn introduce(&mut self, member: Member, addresses: &[SocketAddr], shown: &Bytes) {
+        if let Some(&known) = self.wire.nodes.get(&member.node) {
+            assert_eq!(addresses, [address(known)]);
+            assert_eq!(*shown, credential(known));
+        }
     }
 
     fn dial(&mut self, seed: SocketAddr) {

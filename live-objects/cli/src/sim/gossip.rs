@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use gossip::{Config, Gossip};
 use live_objects::{
-    Agreement, Command, Estimate, Event, MembersEvent, Name, ObjectId, ObjectType, Share, Spec,
-    Summary,
+    Agreement, Command, Envelope, Estimate, Event, MembersEvent, Name, ObjectId, ObjectType, Share,
+    Spec, Summary,
 };
 use live_objects_sim::{Fault, Latency, Network, Traffic, What, World};
 use rand::RngExt;
@@ -298,5 +298,5 @@ const SETTLE: Duration = Duration::from_secs(10);
 const DATAGRAM_MAX: u64 = 1_200;
 /// IPv4 and UDP headers, which the traffic's longest datagram is without.
 const HEADER_BYTES: u64 = 28;
-/// A seal and its counter.
-const SEAL_BYTES: u64 = 16 + 8;
+/// What a datagram bears on sockets that it does not here.
+const SEAL_BYTES: u64 = Envelope::SEAL_LEN as u64;

@@ -172,6 +172,59 @@ async fn a_revoked_node_is_refused_and_its_links_go_down_alone() {
     assert!(error.to_string().contains("Revoked"), "{error}");
 }
 
+/// Without a link either: what it seals opens no more, and nothing is sealed for it.
+#[tokio::test]
+async fn a_node_that_was_revoked_is_not_heard_by_datagram() {
+    let mut cluster = Cluster::create();
+    let [first, second] = [cluster.sign(), cluster.sign()];
+    let (mut one, bad) = (start(&first).await, start(&second).await);
+    one.know(&bad);
+    bad.know(&one);
+    bad.send(one.id(), Via::Datagram, "hello");
+    assert_eq!(one.hear_bytes().await, "hello");
+    cluster.revoke(&bad);
+    one.node.renew(cluster.update(&first)).await.unwrap();
+    bad.send(one.id(), Via::Datagram, "still there?");
+    let refused = async {
+        while one.count("net.credential_refused").await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, refused).await.expect("its credential is refused");
+    one.send(bad.id(), Via::Datagram, "hello");
+    assert_eq!(one.hear_link().await, (bad.id(), Link::Down(Down::Silent)));
+    assert_eq!(one.count("net.datagram_sealed").await, 0);
+}
+
+/// What the membership says of a node may be older than what the node has.
+#[tokio::test]
+async fn a_renewed_node_shows_what_it_has_now() {
+    let mut cluster = Cluster::create();
+    let [first, second] = [cluster.sign(), cluster.sign()];
+    let (mut one, mut other) = (start(&first).await, start(&second).await);
+    one.know(&other);
+    other.know(&one);
+    for (from, to) in [(&other, one.id()), (&one, other.id())] {
+        from.send(to, Via::Datagram, "hello");
+    }
+    assert_eq!([one.hear_bytes().await, other.hear_bytes().await], ["hello"; 2]);
+    cluster.rotate();
+    other.node.renew(cluster.sign_again(&second)).await.unwrap();
+    let again = cluster.sign_again(&first);
+    cluster.drop_old();
+    one.node.renew(cluster.update(&again)).await.unwrap();
+    other.send(one.id(), Via::Datagram, "lost");
+    let asked = async {
+        while other.count("net.seal_asked").await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, asked).await.expect("it is asked");
+    other.send(one.id(), Via::Datagram, "signed again");
+    assert_eq!(one.hear_bytes().await, "signed again");
+    assert_eq!(other.count("net.dialled").await, 0);
+}
+
 #[tokio::test]
 async fn a_node_is_revoked_with_its_certificates_of_old_and_new_authorities() {
     let mut cluster = Cluster::create();
