@@ -24,9 +24,9 @@ pub struct Config {
     /// How many others are asked to probe a partner that did not answer: 1 to
     /// [`Config::HELPERS_MAX`].
     pub helpers: usize,
-    /// For how many periods a suspected member may object, in a cluster of up to some three hundred;
-    /// in larger ones, since news takes longer, it is 0.4 times as many for each decimal digit of
-    /// their number.
+    /// For how many periods a suspected member may object, in a cluster of up to some three
+    /// hundred; in larger ones, since news takes longer, it is 0.4 times as many for each decimal
+    /// digit of their number.
     pub suspicion_periods: u32,
     /// How often a node passes a piece of news on, times the binary logarithm of the number of
     /// members: 1 to [`Config::RETRANSMIT_MULT_MAX`]. SWIM calls it λ.

@@ -1,9 +1,9 @@
 //! Pace: how long it is from one round to the next.
 //!
-//! While there is something to say a round begins each period. A node whose last few exchanges found
-//! that others know what it knows is *calm*, and its rounds come a few periods apart: a cluster at
-//! rest costs a fraction of one at work, and detects a crash hardly later, since the first suspicion
-//! wakes all. Whatever is new makes a node begin its next round within a period.
+//! While there is something to say a round begins each period. A node whose last few exchanges
+//! found that others know what it knows is *calm*, and its rounds come a few periods apart: a
+//! cluster at rest costs a fraction of one at work, and detects a crash hardly later, since the
+//! first suspicion wakes all. Whatever is new makes a node begin its next round within a period.
 //!
 //! A node whose process did not run for a while wakes late. What it was waiting for may long be in
 //! its socket, and it has no right to suspect anybody of silence: it is told how long it *slept*.

@@ -2,14 +2,14 @@
 //!
 //! A protocol that wants an exchange at a level (`zones`) names it, and gets the members that are
 //! there in turn. The failure detector wants each member to be probed by somebody in each turn: all
-//! members stand in a ring, by id, and each meets the one that is so many places further on, a number
-//! that all draw alike from the round that it is. So the next probe of a member is never further
-//! away than two periods, and half of one on average, while who probes it is a matter of chance.
-//! (SWIM, DSN 2002, section 4.3, has each node go through a list of its own in an order of its own:
-//! of n members each is then probed within 2n - 1 periods by every other, but in more than a third
-//! of the periods by nobody.) Nodes that do not know the same members, or the same round, meet as by
-//! chance. That all share one exchange is what MiCA (Princehouse and others, SRDS 2012) calls a
-//! merge of correlated protocols.
+//! members stand in a ring, by id, and each meets the one that is so many places further on, a
+//! number that all draw alike from the round that it is. So the next probe of a member is never
+//! further away than two periods, and half of one on average, while who probes it is a matter of
+//! chance. (SWIM, DSN 2002, section 4.3, has each node go through a list of its own in an order of
+//! its own: of n members each is then probed within 2n - 1 periods by every other, but in more than
+//! a third of the periods by nobody.) Nodes that do not know the same members, or the same round,
+//! meet as by chance. That all share one exchange is what MiCA (Princehouse and others, SRDS 2012)
+//! calls a merge of correlated protocols.
 //!
 //! Invariant: a level's count is that of the members in it that are up; its list has each of them
 //! once.
@@ -246,7 +246,8 @@ mod tests {
             for me in &nodes {
                 let mut known = Known::of(*me, seed);
                 nodes.iter().filter(|other| *other != me).for_each(|other| known.come(*other, 1));
-                let long = Turn::Long(Round::FIRST.shifted(4 + 5 * round as i64 + i64::from(*me % 5)), 5);
+                let later = 4 + 5 * round as i64 + i64::from(*me % 5);
+                let long = Turn::Long(Round::FIRST.shifted(later), 5);
                 let partner = known.partners.next(long, &known.members).unwrap();
                 prop_assert_ne!(partner, node(*me));
                 prop_assert!(known.next(round).is_some_and(|short| short != node(*me)));

@@ -2,9 +2,10 @@
 //!
 //! A round is a period long. A node begins anywhere, counts on by its own clock, and goes by what
 //! others say with each packet: by the *median* of what the last few said, so that no single one
-//! can set the clocks of others. Where half are ahead it begins their round, a whole one: it is then
-//! behind them by what the packet took, and never ahead of all whom it heard. Without that, each
-//! could begin a round as soon as it hears of another's, and rounds would go by several a period.
+//! can set the clocks of others. Where half are ahead it begins their round, a whole one: it is
+//! then behind them by what the packet took, and never ahead of all whom it heard. Without that,
+//! each could begin a round as soon as it hears of another's, and rounds would go by several a
+//! period.
 //!
 //! Who is far ahead of half goes back. (A wrong round does no harm but to him: what is stamped too
 //! far ahead nobody takes.)

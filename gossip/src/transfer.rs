@@ -12,8 +12,8 @@
 //! table pulls too when a link comes up to somebody it does not know: that may be another cluster,
 //! and the two are to become one.
 //!
-//! A giver walks its table by id, so rows may come and go meanwhile. Those that come behind its back
-//! travel as news anyway.
+//! A giver walks its table by id, so rows may come and go meanwhile. Those that come behind its
+//! back travel as news anyway.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -13,12 +13,12 @@
 //! level, and of many aggregates each has its turn. A probe that is repeated carries rows again, so
 //! what the network lost is mended within the period.
 //!
-//! Whom a node meets decides what it gets to know. Since it knows who is up, it sees at which levels
-//! its rows lack members, or have too many: the deepest of these is next, so that the tree fills
-//! from its leaves upwards. Where nothing is lacking the level is next whose row is oldest, compared
-//! with the node's own zone beside it, which is what the other side knows of itself by expectation.
-//! (By age alone the root would be next for ever: what is known of many is older than what is known
-//! of few.)
+//! Whom a node meets decides what it gets to know. Since it knows who is up, it sees at which
+//! levels its rows lack members, or have too many: the deepest of these is next, so that the tree
+//! fills from its leaves upwards. Where nothing is lacking the level is next whose row is oldest,
+//! compared with the node's own zone beside it, which is what the other side knows of itself by
+//! expectation. (By age alone the root would be next for ever: what is known of many is older than
+//! what is known of few.)
 //!
 //! A node that lacks rows, or heard of something new, starts a second exchange in a round, at the
 //! level that gains most; but not if it has said much already in the last. So does a node that set

@@ -1,10 +1,10 @@
 //! How nodes find each other: seeds are dialled, tombstones are knocked at, tables are pulled.
 //!
 //! A newcomer dials its seeds; whichever link comes up first, it pulls that peer's table, with its
-//! own entry in the request, and then those of others (`transfer`). A link between two that did not know each other makes both pull,
-//! newcomers or not: so two clusters, or two halves of one, that touch anywhere become one. Nor
-//! need there be a link before: whoever gets a packet from somebody unknown pulls, since an
-//! exchange mends only the table of the one who began it.
+//! own entry in the request, and then those of others (`transfer`). A link between two that did not
+//! know each other makes both pull, newcomers or not: so two clusters, or two halves of one, that
+//! touch anywhere become one. Nor need there be a link before: whoever gets a packet from somebody
+//! unknown pulls, since an exchange mends only the table of the one who began it.
 //!
 //! To touch after both sides of a partition gave each other up, members go on trying what may have
 //! come back: now and then a seed at which nobody lives, now and then somebody declared faulty, who

@@ -13,12 +13,12 @@
 //! ```
 //!
 //! v is a number of seven bits a byte, the lowest first, with the highest bit set in all bytes but
-//! the last; z is a v of twice the number, or of twice its opposite less one if it is below 0. Which
-//! zone a row is about is not said: it is the sender's, where the two ids part.
+//! the last; z is a v of twice the number, or of twice its opposite less one if it is below 0.
+//! Which zone a row is about is not said: it is the sender's, where the two ids part.
 //!
 //! `subjects` is a digest of all that the sender takes part in. Who has the same knows all handles;
-//! to others subjects are named in full. Mostly all rows have the same mark, so that one takes about
-//! 15 bytes.
+//! to others subjects are named in full. Mostly all rows have the same mark, so that one takes
+//! about 15 bytes.
 
 use bytes::{Buf, BufMut, BytesMut};
 use live_objects::{ObjectId, Summary};

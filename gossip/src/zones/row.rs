@@ -3,10 +3,10 @@
 //! A member stamps its share with the number of the *round* in which it said so. A row is worth the
 //! sum over its leaves of how fresh each is: [`WINDOW`] rounds less its age. A member that a row
 //! does not know of is worth nothing in it, so that a row made from more knowledge is worth more;
-//! and one that is gone costs little in a row made after it went, so that this wins soon. (Astrolabe,
-//! TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the mean of the
-//! stamps, somebody who knows of nobody but himself would win. By the bare sum of the stamps a zone
-//! that shrank would lose to what it was for ever.)
+//! and one that is gone costs little in a row made after it went, so that this wins soon.
+//! (Astrolabe, TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the
+//! mean of the stamps, somebody who knows of nobody but himself would win. By the bare sum of the
+//! stamps a zone that shrank would lose to what it was for ever.)
 //!
 //! Invariants: a row without a share has no stamp of one and no number; a number is finite; sums
 //! saturate, and what is heard beyond the limits is refused.

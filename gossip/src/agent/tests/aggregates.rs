@@ -203,7 +203,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn nothing_that_is_said_of_aggregates_makes_it_panic(said in prop::collection::vec(rows_of(), 1..6)) {
+    fn nothing_that_is_said_of_aggregates_makes_it_panic(
+        said in prop::collection::vec(rows_of(), 1..6),
+    ) {
         let mut world = World::settled(3);
         let port = open(&mut world, 0, "/1", Summary::Sum);
         set(&mut world, 0, &port, 1.0);
