@@ -47,6 +47,7 @@ use crate::partners::Partners;
 use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
 use crate::rounds::Rounds;
+use crate::rumor::Telling;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
 use crate::transfer::{Gives, Pulls};
@@ -94,7 +95,7 @@ struct Agent {
     /// When it wants to be woken, by what it said last.
     wakes_at: Time,
     /// Of whom there is news that was pushed to nobody yet, and how much may be pushed still.
-    unpushed: Vec<NodeId>,
+    unpushed: Vec<(NodeId, Telling)>,
     push_left: usize,
     /// How much was said since the last round began.
     said_bytes: usize,
@@ -338,18 +339,19 @@ impl Agent {
             Merged::Refused => io.count("gossip.members_full"),
             Merged::Refuted => {
                 io.count("gossip.refuted");
-                self.on_urgent(now, self.knowledge.members().me());
+                self.on_urgent(now, self.knowledge.members().me(), Telling::Brief);
             }
             Merged::Outbid => io.count("gossip.outbid"),
+            Merged::Unplaced => io.count("gossip.unplaced"),
         }
         objects
     }
 
     /// There is news of a node. Newcomers learn of all at once, which is no news to others.
-    fn on_urgent(&mut self, now: Time, node: NodeId) {
+    fn on_urgent(&mut self, now: Time, node: NodeId, telling: Telling) {
         self.pace.on_news(now);
         if !self.pulls.is_newcomer() {
-            self.unpushed.push(node);
+            self.unpushed.push((node, telling));
         }
     }
 
@@ -379,7 +381,7 @@ impl Agent {
         } else {
             self.suspicions.clear(member.node);
         }
-        self.on_urgent(now, member.node);
+        self.on_urgent(now, member.node, change.telling());
         self.show(&change);
         self.on_aggregates_change(now, &change);
         self.changes.push(change);

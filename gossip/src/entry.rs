@@ -35,6 +35,23 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether it leaves out where the member is and what it shows. Whoever knows that life of the
+    /// member knows it; whoever does not is told nothing by it, unless the member is gone.
+    pub(crate) fn is_brief(&self) -> bool {
+        self.addresses.iter().next().is_none() && self.credential.bytes().is_empty()
+    }
+
+    /// The same, but brief.
+    pub(crate) fn brief(&self) -> Self {
+        let addresses = Addresses::Some(Box::default());
+        Self { addresses, credential: Credential::default(), ..*self }
+    }
+
+    /// Whether it says the same of the same member as another, brief or not.
+    pub(crate) fn says(&self, other: &Self) -> bool {
+        self.member == other.member && self.precedence() == other.precedence()
+    }
+
     /// Of two entries about one node the greater holds.
     pub(crate) fn precedence(&self) -> (Generation, Standing, Incarnation) {
         (self.generation, self.standing, self.member.incarnation)

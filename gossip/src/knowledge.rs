@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::digest::{BUCKETS, short_hash};
 use crate::entry::{Entry, Standing};
 use crate::members::{Members, Merged};
-use crate::rumor::{Limits, Rumors};
+use crate::rumor::{Limits, Rumors, Telling};
 use crate::wire::{self, Inventory, Leg, Packet};
 
 /// The table and the news.
@@ -111,13 +111,13 @@ impl Knowledge {
         let merged = self.members.merge(entry);
         let gave_way = match merged {
             Merged::Changed(_) if source == Source::Newcomer => false,
-            Merged::Changed(_) => self.rumors.add(node),
+            Merged::Changed(ref change) => self.rumors.add(node, change.telling()),
             Merged::Refuted | Merged::Outbid => self.rumors.add_first(node),
             Merged::Known => {
                 self.rumors.known(node);
                 false
             }
-            Merged::Stale | Merged::Refused => false,
+            Merged::Stale | Merged::Refused | Merged::Unplaced => false,
         };
         Heard { merged, gave_way }
     }
@@ -140,7 +140,7 @@ impl Knowledge {
             self.members.standing(to).is_some_and(|standing| standing != Standing::Alive);
         let receiver = Some(to).filter(|_| is_doubted && about != Some(to));
         for node in about.into_iter().chain(receiver) {
-            packet.entries.extend(self.members.of(node));
+            packet.entries.extend(self.members.of(node).map(|entry| entry.brief()));
         }
         let told = answers.map_or(&[][..], |answered| &answered.entries);
         let theirs = answers.and_then(|answered| answered.digest);
@@ -219,6 +219,7 @@ impl Knowledge {
             if known.binary_search(&short_hash(&entry)).is_ok() {
                 continue;
             }
+            let entry = Telling::Whole.of(entry);
             let Some(left) = room.checked_sub(wire::entry_len(&entry)) else { break };
             room = left;
             packet.entries.push(entry);
@@ -229,7 +230,7 @@ impl Knowledge {
     /// This node's own word, and nothing else.
     pub(crate) fn own_word(&self, number: u32) -> Packet {
         let mut packet = Packet::new(Leg::Rest { number });
-        packet.entries.push(self.members.own());
+        packet.entries.push(self.members.own().brief());
         packet
     }
 }
@@ -345,9 +346,9 @@ mod tests {
         let mut a = knowledge(1);
         let doubted = entry(2, 1).as_standing(Standing::Suspect);
         a.hear(doubted.clone(), Newcomer);
-        assert_eq!(a.whole(probe(2)).entries, std::slice::from_ref(&doubted));
+        assert_eq!(a.whole(probe(2)).entries, [doubted.brief()]);
         let asked = Packet::new(Leg::Probe { number: 1 });
-        assert_eq!(a.whole(ack(2, &asked)).entries, [doubted]);
+        assert_eq!(a.whole(ack(2, &asked)).entries, [doubted.brief()]);
     }
 
     #[test]
@@ -393,7 +394,7 @@ mod tests {
         a.hear(entry(2, 1), Newcomer);
         assert_eq!(a.whole(probe(3)).entries, []);
         a.hear(entry(2, 2), Table);
-        assert_eq!(a.whole(probe(3)).entries, [entry(2, 2)]);
+        assert_eq!(a.whole(probe(3)).entries, [entry(2, 2).brief()]);
     }
 
     #[test]
@@ -405,7 +406,7 @@ mod tests {
         let draft = Draft { leg, about: Some(target), ..probe(2) };
         let packet = a.packet(draft, PACKET_LEN_MIN);
         assert!(packet.encoded_len() <= PACKET_LEN_MIN);
-        assert_eq!(packet.entries[0], entry(7, 1));
+        assert_eq!(packet.entries[0], entry(7, 1).brief());
         let asks = a.ask(1, &b.members.digest().buckets(), PACKET_LEN_MIN).expect("they differ");
         assert!(asks.encoded_len() <= PACKET_LEN_MIN);
         let all = Inventory { from: FIRST, to: LAST, hashes: Vec::new() };
@@ -424,7 +425,7 @@ mod tests {
         let hashes = vec![short_hash(&entry(5, 1)), short_hash(&entry(1, 5)), 77];
         let all = Inventory { from: FIRST, to: LAST, hashes };
         let supplied = a.supply(1, &all, PACKET_LEN_MAX).expect("two are lacking").entries;
-        assert_eq!(supplied, [entry(4, 1), entry(3, 1).as_standing(Standing::Left)]);
+        assert_eq!(supplied, [entry(4, 1), entry(3, 1).as_standing(Standing::Left).brief()]);
         let hashes = a.members.after(None).map(|entry| short_hash(&entry)).collect();
         let all = Inventory { from: FIRST, to: LAST, hashes };
         assert_eq!(a.supply(1, &all, PACKET_LEN_MAX), None);

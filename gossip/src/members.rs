@@ -20,6 +20,7 @@ use live_objects::{Incarnation, Member, NodeId};
 
 use crate::digest::Digest;
 use crate::entry::{Addresses, Credential, Entry, Generation, Standing};
+use crate::rumor::Telling;
 
 /// The most members that are up. What is heard of more is refused.
 pub(crate) const MEMBERS_MAX: usize = 65_536;
@@ -58,6 +59,8 @@ pub(crate) enum Merged {
     Changed(Change),
     /// It would have been one member too many.
     Refused,
+    /// It was brief, and of a member that is not known.
+    Unplaced,
     /// It spoke of this node, and this node overrode it.
     Refuted,
     /// It spoke of this node at a generation that cannot be overridden.
@@ -75,6 +78,12 @@ impl Change {
     /// Whether it makes a member of a node that was none.
     pub(crate) fn is_arrival(&self) -> bool {
         !self.was_up() && self.after.standing.is_up()
+    }
+
+    /// How much of it is news to those who know what this node knew before.
+    pub(crate) fn telling(&self) -> Telling {
+        let known = self.before.as_ref().is_some_and(|before| before.member == self.after.member);
+        if known { Telling::Brief } else { Telling::Whole }
     }
 
     /// Whether the node was one before.
@@ -164,6 +173,16 @@ impl Members {
             return self.refute(&entry);
         }
         let before = self.of(node);
+        let entry = match &before {
+            Some(before) if entry.is_brief() && before.member == entry.member => {
+                let Entry { addresses, credential, .. } = before.clone();
+                Entry { addresses, credential, ..entry }
+            }
+            _ => entry,
+        };
+        if entry.is_brief() && entry.standing.is_up() {
+            return Merged::Unplaced;
+        }
         match before.as_ref().map(|before| before.precedence().cmp(&entry.precedence())) {
             Some(Ordering::Greater) => return Merged::Stale,
             Some(Ordering::Equal) => return Merged::Known,
@@ -189,7 +208,7 @@ impl Members {
 
     fn refute(&mut self, said: &Entry) -> Merged {
         let own = self.own();
-        if *said == own {
+        if said.says(&own) {
             return Merged::Known;
         }
         if said.generation < own.generation {
@@ -306,6 +325,27 @@ mod tests {
             prop_assert_eq!(&recomputed(&once), once.digest());
             prop_assert_eq!(once.up().count(), once.up_count());
         }
+    }
+
+    /// Who is known is known by a brief word; who is not, or lives another life, is not made up.
+    #[test]
+    fn a_brief_word_is_about_who_is_known() {
+        let mut members = table();
+        assert_eq!(members.merge(entry(1, 1).brief()), Merged::Unplaced);
+        members.merge(entry(1, 1));
+        members.merge(entry(1, 2).as_standing(Standing::Suspect).brief());
+        assert_eq!(
+            members.of(entry(1, 1).member.node),
+            Some(entry(1, 2).as_standing(Standing::Suspect))
+        );
+        let mut later = entry(1, 3);
+        later.member.incarnation = Incarnation::from_bytes([9; Incarnation::LEN]);
+        assert_eq!(members.merge(later.brief()), Merged::Unplaced);
+        assert!(matches!(members.merge(later), Merged::Changed(_)));
+        let gone = entry(2, 1).as_standing(Standing::Faulty).brief();
+        assert!(matches!(members.merge(gone), Merged::Changed(_)));
+        assert_eq!(members.merge(entry(2, 2).brief()), Merged::Unplaced);
+        assert!(matches!(members.merge(entry(2, 2)), Merged::Changed(_)));
     }
 
     #[test]

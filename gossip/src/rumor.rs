@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use live_objects::{NodeId, Rng};
 use rand::RngExt;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Standing};
 use crate::members::Members;
 use crate::wire;
 
@@ -46,6 +46,23 @@ struct Rumor {
     sent: i64,
     turn: u32,
     node: NodeId,
+    telling: Telling,
+}
+
+/// How much of an entry is news.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Telling {
+    /// The member was not known before.
+    Whole,
+    /// It was: how it stands is enough.
+    Brief,
+}
+
+impl Telling {
+    /// As much of an entry as is told.
+    pub(crate) fn of(self, entry: Entry) -> Entry {
+        if self == Self::Brief || entry.standing != Standing::Alive { entry.brief() } else { entry }
+    }
 }
 
 impl Rumors {
@@ -56,15 +73,20 @@ impl Rumors {
 
     /// There is news of this node. Says whether older news had to give way.
     #[must_use]
-    pub(crate) fn add(&mut self, node: NodeId) -> bool {
+    pub(crate) fn add(&mut self, node: NodeId, telling: Telling) -> bool {
         let turn = self.rng.random_range(1..=u32::MAX);
-        self.put(Rumor { sent: -self.gained, turn, node })
+        // What was not told whole to everybody yet is still to be.
+        let before = self.of.get(&node).map(|before| before.telling);
+        let telling = before.map_or(telling, |before| before.min(telling));
+        self.put(Rumor { sent: -self.gained, turn, node, telling })
     }
 
     /// As `add`, but nothing that was sent as seldom goes before it.
     #[must_use]
     pub(crate) fn add_first(&mut self, node: NodeId) -> bool {
-        self.put(Rumor { sent: -self.gained, turn: 0, node })
+        let before = self.of.get(&node).map(|before| before.telling);
+        let telling = before.unwrap_or(Telling::Whole);
+        self.put(Rumor { sent: -self.gained, turn: 0, node, telling })
     }
 
     /// Somebody knew the news of this node.
@@ -97,9 +119,10 @@ impl Rumors {
                 done.push(Rumor { sent: sent_max, ..*rumor });
                 continue;
             };
-            if told.contains(&entry) || entries.contains(&entry) {
+            if told.iter().chain(entries.iter()).any(|said| said.says(&entry)) {
                 continue;
             }
+            let entry = rumor.telling.of(entry);
             let Some(rest) = room.checked_sub(wire::entry_len(&entry)) else {
                 is_all = rumor.sent > unsaid;
                 break;
@@ -161,7 +184,7 @@ mod tests {
         let mut rumors = Rumors::new(3, Rng::from_seed([7; 32]));
         for node in nodes {
             members.merge(entry(node, 1));
-            assert!(!rumors.add(entry(node, 1).member.node));
+            assert!(!rumors.add(entry(node, 1).member.node, Telling::Whole));
         }
         (members, rumors)
     }
@@ -234,7 +257,7 @@ mod tests {
         let (mut members, mut rumors) = knowing(1..4);
         rumors.all_known();
         members.merge(entry(4, 1));
-        assert!(!rumors.add(entry(4, 1).member.node));
+        assert!(!rumors.add(entry(4, 1).member.node, Telling::Whole));
         assert_eq!(pick(&members, &mut rumors, &[], 999), [entry(4, 1)]);
         assert_eq!(rumors.queue.len(), 1);
     }
@@ -255,8 +278,8 @@ mod tests {
             node[..8].copy_from_slice(&number.to_be_bytes());
             NodeId::from_bytes(node)
         };
-        assert!(!(1..RUMORS_MAX).any(|number| rumors.add(node(number))));
-        assert!(rumors.add(node(0)));
+        assert!(!(1..RUMORS_MAX).any(|number| rumors.add(node(number), Telling::Whole)));
+        assert!(rumors.add(node(0), Telling::Whole));
         assert_eq!(rumors.queue.len(), RUMORS_MAX);
         assert!(!rumors.of.contains_key(&entry(1, 1).member.node));
     }

@@ -23,6 +23,7 @@ use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
 use crate::records::RecordsDigest;
+use crate::rumor::Telling;
 use crate::wire::{self, Leg, Packet};
 
 impl Agent {
@@ -228,7 +229,10 @@ impl Agent {
             let Some(len_max) = len_max(to, io) else { continue };
             let mut packet = Packet::new(Leg::Push);
             let mut room = packet.room(len_max.min(self.push_left));
-            for entry in unpushed.iter().filter_map(|node| members.of(*node)) {
+            let told = |(node, telling): &(NodeId, Telling)| {
+                members.of(*node).map(|entry| telling.of(entry))
+            };
+            for entry in unpushed.iter().filter_map(told) {
                 let Some(left) = room.checked_sub(wire::entry_len(&entry)) else { break };
                 room = left;
                 packet.entries.push(entry);

@@ -20,6 +20,7 @@ use crate::digest::short_hash;
 use crate::entry::Standing;
 use crate::knowledge::{Draft, Source};
 use crate::probe::{Probe, Stage};
+use crate::rumor::Telling;
 use crate::transfer::{Give, LAST, Then, Which};
 use crate::wire::Leg;
 
@@ -170,6 +171,7 @@ impl Agent {
             let members = self.knowledge.members();
             let rest = members.after(give.behind).take_while(|it| it.member.node <= give.up_to);
             let wanted = rest.filter(|entry| give.has(short_hash(entry)));
+            let wanted = wanted.map(|entry| Telling::Whole.of(entry));
             let piece = Control::table(wanted, room.min(MESSAGE_LEN_MAX));
             let bytes = piece.encode();
             let len = bytes.len();
