@@ -163,6 +163,9 @@ impl Port {
         let cost = event.cost();
         shared.events_bytes -= cost;
         shared.budget.give(cost);
+        if shared.events.is_empty() && shared.events.capacity() > IDLE_EVENTS_MAX {
+            shared.events = VecDeque::new();
+        }
         let drained = shared.starved && shared.events_bytes <= Self::EVENTS_BYTES_MAX / 2;
         if drained {
             shared.starved = false;
@@ -322,6 +325,9 @@ pub enum TrySendError {
         bytes_max: usize,
     },
 }
+
+/// A queue that was read keeps room for so many events, and no more however many it once held.
+const IDLE_EVENTS_MAX: usize = 64;
 
 /// The application does not read an object's events as fast as they come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use live_objects::{
-    Command, Epoch, Event, Member, ObjectId, ReplicatedEvent, Spec, Time, TopicEvent,
+    Command, Departure, Epoch, Estimate, Event, Member, MembersEvent, ObjectId, ReplicatedEvent,
+    Spec, Time, TopicEvent,
 };
 
 use crate::fault::Fault;
@@ -60,6 +61,19 @@ impl Record {
         trace.time(self.at);
         trace.number(self.node as u64);
         let (object, from, own, bytes) = match &self.what {
+            // What a large world tells by the million. Writing it out would take as long as the
+            // rest of it does.
+            What::Event(object, Event::Members(event)) if trace_members(trace, event) => {
+                trace.bytes(object.as_bytes());
+                return;
+            }
+            What::Event(object, Event::Aggregate(Estimate { value, members, age })) => {
+                trace.bytes(object.as_bytes());
+                trace.number(value.map_or(0, |value| !value.to_bits()));
+                trace.number(*members);
+                trace.number(age.as_nanos() as u64);
+                return;
+            }
             What::Command(object, command) => (object, None, None, command.payload()),
             What::Event(
                 object,
@@ -83,6 +97,27 @@ impl Record {
         trace.number(own.map_or(0, |own| own + 1));
         trace.bytes(bytes);
     }
+}
+
+/// Adds what a membership tells to a hash, if that is who is up, and says whether it did.
+fn trace_members(trace: &mut Trace, event: &MembersEvent) -> bool {
+    let (tag, members) = match event {
+        MembersEvent::Roster(members) => (0, members.as_slice()),
+        MembersEvent::Up(member) => (1, std::slice::from_ref(member)),
+        MembersEvent::Suspect(member) => (2, std::slice::from_ref(member)),
+        MembersEvent::Cleared(member) => (3, std::slice::from_ref(member)),
+        MembersEvent::Down(member, Departure::Left) => (4, std::slice::from_ref(member)),
+        MembersEvent::Down(member, Departure::Failed) => (5, std::slice::from_ref(member)),
+        MembersEvent::View(_) | MembersEvent::Outside | MembersEvent::ForeignCluster(..) => {
+            return false;
+        }
+    };
+    trace.number(tag);
+    for member in members {
+        trace.bytes(member.node.as_bytes());
+        trace.bytes(member.incarnation.as_bytes());
+    }
+    true
 }
 
 impl fmt::Display for Record {

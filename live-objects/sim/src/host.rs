@@ -284,24 +284,31 @@ impl Host {
         self.send(now, to, Packet::Datagram(bytes), scene);
     }
 
-    pub(crate) fn deliver(&mut self, flight: Flight) {
+    /// A packet is under way to the host. Gives when it has something to do with that, if ever.
+    pub(crate) fn deliver(&mut self, flight: Flight) -> Time {
+        let due = if self.life.is_some() { flight.at.max(self.busy_until) } else { Time::MAX };
         self.queue.push(Reverse(flight));
+        due
     }
 
-    /// When the host has something to do, if nothing arrives before.
-    pub(crate) fn next(&self) -> Option<Time> {
-        let life = self.life.as_ref()?;
+    /// When the host has something to do, if nothing arrives before. [`Time::MAX`] is never.
+    pub(crate) fn next(&self) -> Time {
+        let Some(life) = &self.life else { return Time::MAX };
         let wake = life.stack.next_wake().map(|local| self.clock.world(local));
         let arrival = self.queue.peek().map(|flight| flight.0.at);
         let reads = life.replicas.values().filter_map(|replica| replica.reads_at).min();
-        let next = [wake, arrival, life.wire.next_timer(), reads].into_iter().flatten().min()?;
-        Some(next.max(self.busy_until))
+        let next = [wake, arrival, life.wire.next_timer(), reads].into_iter().flatten().min();
+        next.map_or(Time::MAX, |next| next.max(self.busy_until))
     }
 
-    /// Does all that is to be done before `end`.
-    pub(crate) fn run(&mut self, end: Time, scene: &Scene<'_>) {
+    /// Does all that is to be done before `end`. Gives when there is more to do.
+    pub(crate) fn run(&mut self, end: Time, scene: &Scene<'_>) -> Time {
         let mut last = (Time::ZERO, 0);
-        while let Some(now) = self.next().filter(|next| *next < end) {
+        loop {
+            let now = self.next();
+            if now >= end {
+                return now;
+            }
             last = if last.0 == now { (now, last.1 + 1) } else { (now, 0) };
             assert!(last.1 < STEPS_MAX, "node {} never rests at {now:?}", self.index);
             self.step(now, scene);

@@ -104,12 +104,13 @@
 //! how long things take on a real processor.
 //!
 //! **Reading order.** `world`: the story's words and how time passes. `fault`, `history`,
-//! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `replica`, `wire`, `link`,
-//! `network`, `clock`, `disk`: a node, its network and its disk.
+//! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `replica`, `wire`, `ends`,
+//! `link`, `network`, `clock`, `disk`: a node, its network and its disk.
 
 mod checker;
 mod clock;
 mod disk;
+mod ends;
 mod fault;
 mod history;
 mod host;

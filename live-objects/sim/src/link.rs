@@ -6,8 +6,9 @@
 //! cross the same network as datagrams, with its losses, delays and cuts, and each end knows only
 //! what reached it, so the two ends may disagree as they do on sockets.
 //!
-//! Lanes work as textbook go-back-n with a receiver that holds what came early: cumulative
-//! acknowledgements, and one timer a lane that sends the oldest messages again.
+//! Messages are cut into *pieces* that fit a packet, so that a lost packet costs a piece and not a
+//! message. Each piece is acknowledged, with all before the first that is missing; one timer a lane
+//! sends those again that were not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -34,10 +35,14 @@ pub(crate) enum Segment {
     Data {
         lane: usize,
         number: u64,
-        bytes: Bytes,
+        piece: Piece,
     },
-    /// The next number expected on each lane.
-    Ack([u64; LANES]),
+    Ack {
+        /// The next number expected on each lane.
+        next: [u64; LANES],
+        /// The lane and the number of what is answered.
+        got: (usize, u64),
+    },
     Ping,
     Close(Down),
 }
@@ -45,9 +50,16 @@ pub(crate) enum Segment {
 impl Segment {
     /// About as long as it is on a wire, in bytes.
     pub(crate) fn len(&self) -> usize {
-        let body = if let Self::Data { bytes, .. } = self { bytes.len() } else { 0 };
+        let body = if let Self::Data { piece, .. } = self { piece.bytes.len() } else { 0 };
         SEGMENT_BYTES + body
     }
+}
+
+/// A part of a message that fits a packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
+    is_last: bool,
 }
 
 /// What an end tells its node.
@@ -91,15 +103,18 @@ pub(crate) struct LinkEnd {
 
 #[derive(Default, Debug)]
 struct Lane {
-    /// Messages not yet acknowledged, from the number `first` on, of which `sent` went out once.
-    queue: VecDeque<Bytes>,
+    /// Pieces from the number `first` on, of which `sent` went out once, and whether the peer has
+    /// them. The first has not been acknowledged.
+    queue: VecDeque<(Piece, bool)>,
     first: u64,
     sent: usize,
     bytes: usize,
     resend_at: Option<Time>,
-    /// The next number to be received, and what came before its turn.
+    /// The next number to be received, what came before its turn, and the beginning of a message
+    /// whose end is yet to come.
     expected: u64,
-    early: BTreeMap<u64, Bytes>,
+    early: BTreeMap<u64, Piece>,
+    begun: Vec<Bytes>,
 }
 
 impl LinkEnd {
@@ -162,8 +177,7 @@ impl LinkEnd {
         }
         self.used = now;
         let lane_state = &mut self.lanes[lane];
-        lane_state.bytes += bytes.len();
-        lane_state.queue.push_back(bytes);
+        lane_state.push(bytes);
         if self.is_up {
             self.transmit(now, out);
         }
@@ -183,13 +197,15 @@ impl LinkEnd {
             self.transmit(now, out);
         }
         match segment {
-            Segment::Data { lane, number, bytes } => {
+            Segment::Data { lane, number, piece } => {
                 self.used = now;
-                let messages = self.lanes[lane].on_data(number, bytes);
+                let messages = self.lanes[lane].on_data(number, piece);
                 happened.extend(messages.into_iter().map(Happening::Message));
-                self.say(now, Segment::Ack(self.lanes.each_ref().map(|lane| lane.expected)), out);
+                let next = self.lanes.each_ref().map(|lane| lane.expected);
+                self.say(now, Segment::Ack { next, got: (lane, number) }, out);
             }
-            Segment::Ack(next) => {
+            Segment::Ack { next, got } => {
+                self.lanes[got.0].on_got(got.1);
                 for (lane, next) in self.lanes.iter_mut().zip(next) {
                     lane.on_ack(now + self.patience.resend, next);
                 }
@@ -220,10 +236,15 @@ impl LinkEnd {
             happened.push(Happening::Down(Down::Idle));
             return;
         }
-        for lane in &mut self.lanes {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
             if lane.resend_at.is_some_and(|at| at <= now) {
-                lane.sent = 0;
-                lane.resend_at = None;
+                lane.resend_at = Some(now + self.patience.resend);
+                out.extend(lane.missing().map(|(number, piece)| Segment::Data {
+                    lane: index,
+                    number,
+                    piece,
+                }));
+                self.spoke = now;
             }
         }
         if self.is_up {
@@ -256,11 +277,11 @@ impl LinkEnd {
         let resend_at = now + self.patience.resend;
         let before = out.len();
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let window = lane.queue.len().min(WINDOW_MESSAGES_MAX);
+            let window = lane.queue.len().min(WINDOW_PIECES_MAX);
             for position in lane.sent..window {
                 let number = lane.first + position as u64;
-                let bytes = lane.queue[position].clone();
-                out.push(Segment::Data { lane: index, number, bytes });
+                let piece = lane.queue[position].0.clone();
+                out.push(Segment::Data { lane: index, number, piece });
             }
             if window > lane.sent {
                 lane.sent = window;
@@ -279,24 +300,57 @@ impl LinkEnd {
 }
 
 impl Lane {
-    /// The messages whose turn has come.
-    fn on_data(&mut self, number: u64, bytes: Bytes) -> Vec<Bytes> {
-        if number >= self.expected && number < self.expected + WINDOW_MESSAGES_MAX as u64 {
-            self.early.insert(number, bytes);
+    fn push(&mut self, mut message: Bytes) {
+        self.bytes += message.len();
+        loop {
+            let bytes = message.split_to(message.len().min(PIECE_BYTES));
+            let is_last = message.is_empty();
+            self.queue.push_back((Piece { bytes, is_last }, false));
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// What was sent and is not known to have come.
+    fn missing(&self) -> impl Iterator<Item = (u64, Piece)> {
+        let sent = self.queue.iter().take(self.sent).zip(self.first..);
+        sent.filter(|((_, has), _)| !has).map(|((piece, _), number)| (number, piece.clone()))
+    }
+
+    /// The messages that are whole, in their turn.
+    fn on_data(&mut self, number: u64, piece: Piece) -> Vec<Bytes> {
+        if number >= self.expected && number < self.expected + WINDOW_PIECES_MAX as u64 {
+            self.early.insert(number, piece);
         }
         let mut messages = Vec::new();
-        while let Some(bytes) = self.early.remove(&self.expected) {
+        while let Some(Piece { bytes, is_last }) = self.early.remove(&self.expected) {
             self.expected += 1;
-            messages.push(bytes);
+            if is_last && self.begun.is_empty() {
+                messages.push(bytes);
+                continue;
+            }
+            self.begun.push(bytes);
+            if is_last {
+                messages.push(std::mem::take(&mut self.begun).concat().into());
+            }
         }
         messages
+    }
+
+    /// The peer has this piece.
+    fn on_got(&mut self, number: u64) {
+        let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
+        if let Some((_, has)) = place.and_then(|place| self.queue.get_mut(place)) {
+            *has = true;
+        }
     }
 
     fn on_ack(&mut self, resend_at: Time, next: u64) {
         let acknowledged = next.saturating_sub(self.first);
         for _ in 0..acknowledged {
-            let bytes = self.queue.pop_front().expect("only what was sent is acknowledged");
-            self.bytes -= bytes.len();
+            let (piece, _) = self.queue.pop_front().expect("only what was sent is acknowledged");
+            self.bytes -= piece.bytes.len();
             self.first += 1;
             self.sent = self.sent.saturating_sub(1);
         }
@@ -311,8 +365,10 @@ pub(crate) const LANES: usize = 2;
 pub(crate) const CONTROL: usize = 0;
 pub(crate) const BULK: usize = 1;
 
-/// How many messages of a lane are under way at once.
-const WINDOW_MESSAGES_MAX: usize = 256;
+/// How many pieces of a lane are under way at once.
+const WINDOW_PIECES_MAX: usize = 256;
+/// A packet of 1,200 bytes without the headers of a segment.
+const PIECE_BYTES: usize = 1_200 - SEGMENT_BYTES;
 /// Headers of a segment, in bytes.
 const SEGMENT_BYTES: usize = 40;
 const KEEP_ALIVE: Duration = Duration::from_millis(500);

@@ -1,6 +1,5 @@
-//! Who the nodes of a world are, and where: ids and addresses by number.
+//! Who the nodes of a world are, and where: ids and addresses by number, and the way back.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,7 +13,10 @@ pub(crate) struct Site(Arc<Ids>);
 #[derive(Debug)]
 struct Ids {
     ids: Vec<NodeId>,
-    indices: BTreeMap<NodeId, usize>,
+    /// By id, and where those begin whose ids have each head, with an end.
+    indices: Vec<(NodeId, u32)>,
+    bits: u32,
+    begins: Vec<u32>,
 }
 
 impl Site {
@@ -23,8 +25,12 @@ impl Site {
         assert!(nodes <= NODES_MAX, "a world has {NODES_MAX} nodes at most");
         let id = |index: usize| NodeId::from_public_key(format!("node {index}").as_bytes());
         let ids: Vec<NodeId> = (0..nodes).map(id).collect();
-        let indices = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
-        Self(Arc::new(Ids { ids, indices }))
+        let mut indices: Vec<_> = ids.iter().copied().zip(0..).collect();
+        indices.sort_unstable();
+        let bits = nodes.max(2).ilog2();
+        let begin = |head| indices.partition_point(|(id, _)| head_of(*id, bits) < head) as u32;
+        let begins = (0..=1 << bits).map(begin).collect();
+        Self(Arc::new(Ids { ids, indices, bits, begins }))
     }
 
     pub(crate) fn id(&self, index: usize) -> NodeId {
@@ -32,7 +38,11 @@ impl Site {
     }
 
     pub(crate) fn index(&self, id: NodeId) -> Option<usize> {
-        self.0.indices.get(&id).copied()
+        // Ids are hashes, spread evenly: few begin alike.
+        let head = head_of(id, self.0.bits);
+        let (begin, end) = (self.0.begins[head], self.0.begins[head + 1]);
+        let alike = &self.0.indices[begin as usize..end as usize];
+        alike.iter().find(|(other, _)| *other == id).map(|(_, index)| *index as usize)
     }
 
     /// Where node `index` is reached.
@@ -59,6 +69,12 @@ impl Site {
     }
 }
 
+/// The first bits of an id, as a number.
+fn head_of(id: NodeId, bits: u32) -> usize {
+    let (head, _) = id.as_bytes().split_first_chunk().expect("an id is longer");
+    (u64::from_be_bytes(*head) >> (u64::BITS - bits)) as usize
+}
+
 const NET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 0);
 const PORT: u16 = 7_400;
 const NODES_MAX: usize = 1 << 24;
@@ -78,5 +94,18 @@ mod tests {
         }
         assert_eq!(site.at(Site::address(70_000)), None);
         assert_eq!(site.at("192.168.0.1:7400".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn ids_lead_back_to_their_nodes() {
+        for nodes in [1, 2, 3, 1_000] {
+            let site = Site::new(nodes);
+            assert!((0..nodes).all(|index| site.index(site.id(index)) == Some(index)));
+            let strangers = (nodes..2_000).map(|index| Site::new(2_000).id(index));
+            assert!(strangers.take(50).all(|stranger| site.index(stranger).is_none()));
+            for end in [[0; 16], [0xff; 16]] {
+                assert_eq!(site.index(NodeId::from_bytes(end)), None);
+            }
+        }
     }
 }

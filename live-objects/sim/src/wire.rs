@@ -13,6 +13,7 @@ use live_objects::{
 };
 
 use crate::disk::Disk;
+use crate::ends::Ends;
 use crate::link::{BULK, CONTROL, Conn, Happening, LinkEnd, Patience, Segment};
 use crate::site::Site;
 use crate::trace::Trace;
@@ -34,9 +35,8 @@ impl Packet {
 
     pub(crate) fn trace(&self, trace: &mut Trace) {
         match self {
-            Self::Datagram(bytes) | Self::Segment(_, Segment::Data { bytes, .. }) => {
-                trace.bytes(bytes);
-            }
+            Self::Datagram(bytes) => trace.bytes(bytes),
+            Self::Segment(_, Segment::Data { piece, .. }) => trace.bytes(&piece.bytes),
             Self::Segment(conn, segment) => {
                 trace.number(conn.number);
                 trace.number(segment.len() as u64);
@@ -51,8 +51,9 @@ pub(crate) struct Wire {
     site: Site,
     patience: Patience,
     pub(crate) now: Time,
-    reach: BTreeMap<NodeId, usize>,
-    links: BTreeMap<usize, LinkEnd>,
+    /// Whom it has an address of.
+    reach: Reach,
+    ends: Ends,
     /// The last connection that each peer opened, or that it gave up for one of ours: older ones
     /// are late copies.
     floors: BTreeMap<usize, u64>,
@@ -69,8 +70,8 @@ impl Wire {
             site,
             patience: Patience::with_slowest(slowest),
             now: Time::ZERO,
-            reach: BTreeMap::new(),
-            links: BTreeMap::new(),
+            reach: Reach::default(),
+            ends: Ends::default(),
             floors: BTreeMap::new(),
             packets: Vec::new(),
             refused: Vec::new(),
@@ -86,7 +87,7 @@ impl Wire {
         arrivals: &mut Vec<Arrival>,
     ) {
         self.now = now;
-        self.reach.entry(self.site.id(from)).or_insert(from);
+        self.reach.insert(from);
         match packet {
             Packet::Datagram(bytes) => {
                 arrivals.push(Arrival::Datagram { from: self.site.id(from), bytes });
@@ -101,9 +102,7 @@ impl Wire {
         for peer in std::mem::take(&mut self.refused) {
             arrivals.push(Arrival::Link { peer, link: Link::Down(Down::NoAddress) });
         }
-        let due: Vec<usize> =
-            self.links.iter().filter(|(_, end)| end.next_timer() <= now).map(|(p, _)| *p).collect();
-        for peer in due {
+        for peer in self.ends.due(now) {
             self.with_end(peer, arrivals, |end, out, happened| end.on_timer(now, out, happened));
         }
     }
@@ -112,31 +111,32 @@ impl Wire {
         if !self.refused.is_empty() {
             return Some(self.now);
         }
-        let links = self.links.values().map(LinkEnd::next_timer);
-        links.chain(self.disk.next_timer()).min()
+        self.ends.next_timer().into_iter().chain(self.disk.next_timer()).min()
     }
 
     pub(crate) fn close_all(&mut self) {
-        for (peer, end) in std::mem::take(&mut self.links) {
+        for (peer, end) in self.ends.take() {
             self.packets.push((peer, Packet::Segment(end.conn, Segment::Close(Down::Closed))));
         }
     }
 
     fn on_open(&mut self, from: usize, conn: Conn, arrivals: &mut Vec<Arrival>) {
         let floor = self.floors.get(&from).copied().unwrap_or(0);
-        let ours = self.links.get(&from).map(|end| end.conn).filter(|ours| ours.opener == self.me);
+        let known = self.ends.get(from).map(|end| (end.conn, end.is_up()));
+        let ours = known.map(|(conn, _)| conn).filter(|ours| ours.opener == self.me);
         let mut out = vec![Segment::Opened { floor: ours.map_or(0, |ours| ours.number) }];
-        match self.links.get_mut(&from) {
-            Some(end) if end.conn == conn => {}
+        match known {
+            Some((known, _)) if known == conn => {}
             _ if conn.number <= floor => return,
             // Both asked at once: the lower number's attempt stands.
-            Some(end) if !end.is_up() && self.me < from => return,
-            Some(end) if !end.is_up() => {
-                end.yield_to(conn, self.now, &mut out);
+            Some((_, false)) if self.me < from => return,
+            Some((_, false)) => {
+                let now = self.now;
+                self.ends.act(from, |end| end.yield_to(conn, now, &mut out));
                 self.told(from, vec![Happening::Up], arrivals);
             }
             // The peer started again, or lost a link that seemed well from here.
-            Some(_) => {
+            Some((_, true)) => {
                 self.told(from, vec![Happening::Down(Down::Closed)], arrivals);
                 self.accept(from, conn, arrivals);
             }
@@ -147,7 +147,7 @@ impl Wire {
     }
 
     fn accept(&mut self, from: usize, conn: Conn, arrivals: &mut Vec<Arrival>) {
-        self.links.insert(from, LinkEnd::accept(conn, self.patience, self.now));
+        self.ends.insert(from, LinkEnd::accept(conn, self.patience, self.now));
         self.told(from, vec![Happening::Up], arrivals);
     }
 
@@ -159,7 +159,7 @@ impl Wire {
         arrivals: &mut Vec<Arrival>,
     ) {
         let now = self.now;
-        if self.links.get(&from).is_none_or(|end| end.conn != conn) {
+        if self.ends.get(from).is_none_or(|end| end.conn != conn) {
             if !matches!(segment, Segment::Close(_)) {
                 self.packets.push((from, Packet::Segment(conn, Segment::Close(Down::Closed))));
             }
@@ -181,10 +181,12 @@ impl Wire {
         arrivals: &mut Vec<Arrival>,
         act: impl FnOnce(&mut LinkEnd, &mut Vec<Segment>, &mut Vec<Happening>),
     ) {
-        let Some(end) = self.links.get_mut(&peer) else { return };
         let (mut out, mut happened) = (Vec::new(), Vec::new());
-        act(end, &mut out, &mut happened);
-        let conn = end.conn;
+        let acted = self.ends.act(peer, |end| {
+            act(end, &mut out, &mut happened);
+            end.conn
+        });
+        let Some(conn) = acted else { return };
         self.say(peer, conn, out);
         self.told(peer, happened, arrivals);
     }
@@ -201,39 +203,45 @@ impl Wire {
             Happening::Message(bytes) => Arrival::Message { from, bytes },
             Happening::Room => Arrival::Room { to: from },
             Happening::Down(down) => {
-                self.links.remove(&peer);
+                self.ends.remove(peer);
                 Arrival::Link { peer: from, link: Link::Down(down) }
             }
         }));
     }
 
-    /// The link to a peer, if there is one.
-    fn link(&mut self, to: NodeId) -> Option<&mut LinkEnd> {
-        self.links.get_mut(self.reach.get(&to)?)
+    /// The number of a node that it has an address of.
+    fn peer(&self, node: NodeId) -> Option<usize> {
+        self.site.index(node).filter(|peer| self.reach.contains(*peer))
+    }
+
+    /// Asks the link to a node, if there is one.
+    fn ask<T>(&mut self, to: NodeId, ask: impl FnOnce(&mut LinkEnd) -> T) -> Option<T> {
+        self.ends.ask(self.peer(to)?, ask)
     }
 
     fn open(&mut self, peer: usize) {
         // Time numbers upwards through all lives of a node; nothing was opened before 1.
         let conn = Conn { opener: self.me, number: self.now.as_nanos() + 1 };
         let mut out = Vec::new();
-        self.links.insert(peer, LinkEnd::open(conn, self.patience, self.now, &mut out));
+        self.ends.insert(peer, LinkEnd::open(conn, self.patience, self.now, &mut out));
         self.say(peer, conn, out);
     }
 
     fn send_message(&mut self, to: NodeId, lane: usize, bytes: Bytes) {
         let now = self.now;
-        let Some(peer) = self.reach.get(&to).copied() else {
+        let Some(peer) = self.peer(to) else {
             self.refused.push(to);
             return;
         };
-        if !self.links.contains_key(&peer) {
+        if self.ends.get(peer).is_none() {
             self.open(peer);
         }
-        let end = self.links.get_mut(&peer).expect("it was opened if it was not there");
         let mut out = Vec::new();
-        end.send(now, lane, bytes, &mut out).expect("room was asked for before");
-        let conn = end.conn;
-        self.say(peer, conn, out);
+        let conn = self.ends.act(peer, |end| {
+            end.send(now, lane, bytes, &mut out).expect("room was asked for before");
+            end.conn
+        });
+        self.say(peer, conn.expect("it was opened if it was not there"), out);
     }
 }
 
@@ -249,8 +257,8 @@ impl Driver for Wire {
         let lane = match via {
             Via::Datagram => {
                 for node in to.nodes() {
-                    match self.reach.get(node) {
-                        Some(peer) => self.packets.push((*peer, Packet::Datagram(bytes.clone()))),
+                    match self.peer(*node) {
+                        Some(peer) => self.packets.push((peer, Packet::Datagram(bytes.clone()))),
                         None => self.refused.push(*node),
                     }
                 }
@@ -262,7 +270,8 @@ impl Driver for Wire {
         // All are asked, so that each that has no room tells when it has.
         let mut is_full = false;
         for node in to.nodes() {
-            is_full |= self.link(*node).is_some_and(|end| !end.takes(lane, bytes.len()));
+            let takes = self.ask(*node, |end| end.takes(lane, bytes.len()));
+            is_full |= takes == Some(false);
         }
         if is_full {
             return Err(Full);
@@ -274,7 +283,7 @@ impl Driver for Wire {
     }
 
     fn room(&mut self, to: NodeId) -> usize {
-        self.link(to).map_or(LinkEnd::BUFFER_BYTES_MAX, LinkEnd::room)
+        self.ask(to, LinkEnd::room).unwrap_or(LinkEnd::BUFFER_BYTES_MAX)
     }
 
     fn datagram_max(&self, _: NodeId) -> usize {
@@ -282,23 +291,47 @@ impl Driver for Wire {
     }
 
     fn introduce(&mut self, Member { node, .. }: Member, addresses: &[SocketAddr], _: &Bytes) {
-        self.reach.remove(&node);
-        let at = addresses.iter().find_map(|address| self.site.at(*address));
-        // Whoever answers there has another key: that is nobody we know.
-        if let Some(peer) = at.filter(|peer| self.site.id(*peer) == node) {
-            self.reach.insert(node, peer);
+        let Some(peer) = self.site.index(node) else { return };
+        // Whoever answers elsewhere has another key: that is nobody we know.
+        if addresses.iter().find_map(|address| self.site.at(*address)) == Some(peer) {
+            self.reach.insert(peer);
+        } else {
+            self.reach.remove(peer);
         }
     }
 
     fn dial(&mut self, address: SocketAddr) {
         let peer = self.site.at(address).filter(|peer| *peer != self.me);
-        if let Some(peer) = peer.filter(|peer| !self.links.contains_key(peer)) {
+        if let Some(peer) = peer.filter(|peer| self.ends.get(*peer).is_none()) {
             self.open(peer);
         }
     }
 
     fn disk(&mut self, module: &'static str, work: DiskWork) {
         self.disk.ask(self.now, module, work);
+    }
+}
+
+/// A set of nodes by number, a bit each: a node of a large world knows all of thousands.
+#[derive(Default)]
+struct Reach(Vec<u64>);
+
+impl Reach {
+    fn contains(&self, node: usize) -> bool {
+        self.0.get(node / 64).is_some_and(|word| word >> (node % 64) & 1 == 1)
+    }
+
+    fn insert(&mut self, node: usize) {
+        if self.0.len() <= node / 64 {
+            self.0.resize(node / 64 + 1, 0);
+        }
+        self.0[node / 64] |= 1 << (node % 64);
+    }
+
+    fn remove(&mut self, node: usize) {
+        if let Some(word) = self.0.get_mut(node / 64) {
+            *word &= !(1 << (node % 64));
+        }
     }
 }
 

@@ -12,7 +12,6 @@
 //! simulation with the latency as lookahead (Chandy and Misra, 1979). What is done to the world
 //! happens between windows.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -40,11 +39,10 @@ pub struct World {
     site: Site,
     seeds: Vec<usize>,
     factory: Box<Factory>,
-    /// A host is away while a window runs it.
-    hosts: Vec<Option<Box<Host>>>,
-    /// When each host has something to do, and by that order.
-    due: Vec<Option<Time>>,
-    agenda: BTreeSet<(Time, usize)>,
+    hosts: Vec<Host>,
+    /// When each host has something to do next; [`Time::MAX`] is never. There is no queue of them:
+    /// in most windows a good part of all hosts have something to do.
+    due: Vec<Time>,
     history: Vec<Record>,
     checkers: Vec<Box<dyn Checker>>,
     violations: Vec<Violation>,
@@ -74,9 +72,8 @@ impl World {
             site: Site::new(nodes),
             seeds: vec![0],
             factory: Box::new(modules),
-            hosts: (0..nodes).map(|index| Some(Box::new(Host::new(index, &rng)))).collect(),
-            due: vec![None; nodes],
-            agenda: BTreeSet::new(),
+            hosts: (0..nodes).map(|index| Host::new(index, &rng)).collect(),
+            due: vec![Time::MAX; nodes],
             history: Vec::new(),
             checkers: Vec::new(),
             violations: Vec::new(),
@@ -308,12 +305,14 @@ impl World {
     /// Lets so much time pass.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(&(next, _)) = self.agenda.first() {
-            if next > end {
-                break;
+        match self.pool.take() {
+            // From within the pool: to hand a window to it from outside would take longer than many
+            // a window does.
+            Some(pool) => {
+                pool.install(|| self.run_to(end, run_side_by_side));
+                self.pool = Some(pool);
             }
-            let window = (next + self.network.latency.min).min(end + Duration::from_nanos(1));
-            self.run_window(window);
+            None => self.run_to(end, run_in_turn),
         }
         self.now = end;
     }
@@ -365,9 +364,15 @@ impl World {
         self.site.index(member.node)
     }
 
-    /// All that happened, in order of time.
+    /// All that happened, in order of time, but for what was [taken](World::take_history).
     pub fn history(&self) -> &[Record] {
         &self.history
+    }
+
+    /// Takes what happened since this was last asked out of the history, so that a story of a large
+    /// world that reads as it goes need not keep it all. Checkers and the hash have seen it.
+    pub fn take_history(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.history)
     }
 
     /// What a node counted in its present life.
@@ -418,32 +423,24 @@ impl World {
         trace.hash()
     }
 
+    fn run_to(&mut self, end: Time, run: RunAll) {
+        while let Some(next) = self.due.iter().copied().min().filter(|next| *next <= end) {
+            let window = (next + self.network.latency.min).min(end + Duration::from_nanos(1));
+            self.run_window(window, run);
+        }
+    }
+
     /// Runs every node that has something to do before `end` up to there.
-    fn run_window(&mut self, end: Time) {
-        let mut active = Vec::new();
-        while let Some(&(next, node)) = self.agenda.first() {
-            if next >= end {
-                break;
-            }
-            self.agenda.pop_first();
-            self.due[node] = None;
-            active.push((node, self.hosts[node].take().expect("no host is away")));
-        }
-        active.sort_unstable_by_key(|(node, _)| *node);
+    fn run_window(&mut self, end: Time, run: RunAll) {
         let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
-        match &self.pool {
-            Some(pool) if active.len() >= PARALLEL_MIN => pool.install(|| {
-                active.par_iter_mut().for_each(|(_, host)| host.run(end, &scene));
-            }),
-            _ => active.iter_mut().for_each(|(_, host)| host.run(end, &scene)),
-        }
+        let all = self.hosts.iter_mut().zip(&mut self.due);
+        let mut active: Vec<_> = all.filter(|(_, due)| **due < end).collect();
+        run(&mut active, &|(host, due)| **due = host.run(end, &scene));
         let (mut flights, mut records) = (Vec::new(), Vec::new());
-        let mut touched = Vec::with_capacity(active.len());
-        for (node, mut host) in active {
+        for (host, _) in active {
             flights.append(&mut host.flights);
-            records.append(&mut host.records);
-            self.hosts[node] = Some(host);
-            touched.push(node);
+            // Not `append`: a host that once had much to tell would hold that much memory for ever.
+            records.extend(std::mem::take(&mut host.records));
         }
         // Each host's records are in order; the sort is stable and keeps that of equal times.
         records.sort_by_key(|record| (record.at, record.node));
@@ -451,43 +448,28 @@ impl World {
         self.observe(records);
         for flight in flights {
             assert!(flight.at >= end, "no packet is faster than the network");
-            touched.push(self.deliver(flight));
+            self.deliver(flight);
         }
-        touched.sort_unstable();
-        touched.dedup();
-        touched.into_iter().for_each(|node| self.schedule(node));
     }
 
     /// Does something to a host between windows.
     fn touch<T>(&mut self, node: usize, act: impl FnOnce(&mut Host, &Scene<'_>) -> T) -> T {
         let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
-        let host = self.hosts[node].as_mut().expect("no host is away");
+        let host = &mut self.hosts[node];
         // Whatever this gives the host to do, it does not do in the past.
         host.pause(self.now);
         let result = act(host, &scene);
         let records = std::mem::take(&mut host.records);
         let flights = std::mem::take(&mut host.flights);
+        self.due[node] = host.next().max(self.now);
         self.observe(records);
-        for flight in flights {
-            let to = self.deliver(flight);
-            self.schedule(to);
-        }
-        self.schedule(node);
+        flights.into_iter().for_each(|flight| self.deliver(flight));
         result
     }
 
-    fn deliver(&mut self, flight: Flight) -> usize {
-        let to = flight.to;
-        self.hosts[to].as_mut().expect("no host is away").deliver(flight);
-        to
-    }
-
-    fn schedule(&mut self, node: usize) {
-        let next = self.host(node).next().map(|next| next.max(self.now));
-        if let Some(before) = std::mem::replace(&mut self.due[node], next) {
-            self.agenda.remove(&(before, node));
-        }
-        self.agenda.extend(next.map(|next| (next, node)));
+    fn deliver(&mut self, flight: Flight) {
+        let due = &mut self.due[flight.to];
+        *due = self.hosts[flight.to].deliver(flight).min(*due);
     }
 
     fn observe(&mut self, records: Vec<Record>) {
@@ -504,7 +486,7 @@ impl World {
     }
 
     fn host(&self, node: usize) -> &Host {
-        self.hosts[node].as_ref().expect("no host is away")
+        &self.hosts[node]
     }
 }
 
@@ -513,6 +495,23 @@ impl fmt::Debug for World {
         let running = self.running().len();
         write!(f, "World {{ now: {:?}, running: {running} of {} }}", self.now, self.nodes())
     }
+}
+
+/// A host, and when it has something to do.
+type Active<'a> = (&'a mut Host, &'a mut Time);
+
+/// Runs hosts, each for itself.
+type RunAll = for<'a> fn(&mut [Active<'a>], &(dyn Fn(&mut Active<'a>) + Sync));
+
+fn run_in_turn<'a>(active: &mut [Active<'a>], run: &(dyn Fn(&mut Active<'a>) + Sync)) {
+    active.iter_mut().for_each(run);
+}
+
+fn run_side_by_side<'a>(active: &mut [Active<'a>], run: &(dyn Fn(&mut Active<'a>) + Sync)) {
+    if active.len() < PARALLEL_MIN {
+        return run_in_turn(active, run);
+    }
+    active.par_iter_mut().with_min_len(PARALLEL_MIN / 2).for_each(run);
 }
 
 /// How often `run_until` looks.

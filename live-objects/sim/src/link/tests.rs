@@ -16,6 +16,8 @@ struct Pair {
     loss: f64,
     rng: Rng,
     heard: [Vec<Happening>; 2],
+    /// All that was sent of messages.
+    data_bytes: usize,
 }
 
 impl Pair {
@@ -27,13 +29,16 @@ impl Pair {
         let ends = [opener, LinkEnd::accept(conn, patience, Time::ZERO)];
         let (flying, heard) = (VecDeque::new(), Default::default());
         let rng = Rng::from_seed([3; 32]);
-        let mut pair = Self { now: Time::ZERO, ends, flying, loss, rng, heard };
+        let mut pair = Self { now: Time::ZERO, ends, flying, loss, rng, heard, data_bytes: 0 };
         pair.fly(1, vec![Segment::Opened { floor: 0 }]);
         pair
     }
 
     fn fly(&mut self, from: usize, segments: Vec<Segment>) {
         for segment in segments {
+            if let Segment::Data { piece, .. } = &segment {
+                self.data_bytes += piece.bytes.len();
+            }
             if !self.rng.random_bool(self.loss) {
                 self.flying.push_back((self.now + Duration::from_millis(5), 1 - from, segment));
             }
@@ -99,6 +104,26 @@ fn lanes_are_in_order_and_whole_however_much_is_lost() {
         pair.run(Duration::from_secs(5));
         assert_eq!(pair.messages(1), sent, "loss {loss}");
         assert_eq!(pair.messages(0), sent, "loss {loss}");
+    }
+}
+
+/// A message of many pieces costs little more than itself, though pieces are lost.
+#[test]
+fn long_messages_are_cut_and_what_is_lost_is_sent_again() {
+    for loss in [0.0, 0.05, 0.3] {
+        let mut pair = Pair::new(loss);
+        let long: Vec<u8> = (0..200_000_u32).map(|n| (n / 7) as u8).collect();
+        pair.send(0, BULK, &long).unwrap();
+        pair.send(0, BULK, b"").unwrap();
+        pair.send(0, BULK, b"short").unwrap();
+        pair.run(Duration::from_secs(5));
+        assert_eq!(pair.messages(1), [long.as_slice(), b"", b"short"], "loss {loss}");
+        assert_eq!(pair.ends[0].lanes[BULK].bytes, 0);
+        let worth = pair.data_bytes as f64 / long.len() as f64;
+        assert!(
+            worth < (1.0 + 3.0 * loss) * 1.05,
+            "{worth} times as much as there is, loss {loss}"
+        );
     }
 }
 
