@@ -26,6 +26,9 @@ pub(crate) struct Pulls {
     /// Whom it may ask next.
     candidates: VecDeque<NodeId>,
     has_table: bool,
+    /// How often it pulled again since it has one, and from whom last.
+    again: u32,
+    again_from: Option<NodeId>,
 }
 
 struct Pull {
@@ -66,6 +69,22 @@ impl Pulls {
         if !is_known && self.candidates.len() < CANDIDATES_MAX {
             self.candidates.push_back(peer);
         }
+    }
+
+    /// A peer turns out to know other things. In the beginning that is a reason to pull again:
+    /// exchanges bring a few entries at a time, and where all start together much is missing here
+    /// and there.
+    pub(crate) fn on_difference(&mut self, peer: NodeId) {
+        if self.has_table && self.again < AGAIN_MAX && self.is_idle() {
+            self.again += 1;
+            self.again_from = Some(peer);
+            self.offer(peer);
+        }
+    }
+
+    /// From whom it wants to pull again, whether or not that peer is known.
+    pub(crate) fn again_from(&self) -> Option<NodeId> {
+        self.again_from
     }
 
     /// Whom to ask now, if anybody: the next that is wanted.
@@ -231,6 +250,9 @@ pub(crate) const GIVES_MAX: usize = 1_024;
 /// thousand members.
 pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
 
+/// How often a node that has a table pulls again.
+const AGAIN_MAX: u32 = 8;
+
 /// How many rounds a pull waits for the next piece: a link that is up may still bring nothing.
 pub(crate) const PATIENCE_ROUNDS: u32 = 25;
 
@@ -268,6 +290,22 @@ mod tests {
         pulls.offer(node(4));
         assert_eq!(pulls.next(|peer| peer != node(4)), None);
         assert!(pulls.is_idle(), "who was not wanted is forgotten");
+    }
+
+    #[test]
+    fn who_has_a_table_pulls_again_a_few_times() {
+        let mut pulls = Pulls::default();
+        pulls.on_difference(node(1));
+        assert!(pulls.is_idle(), "a newcomer pulls anyway");
+        pulls.has_table = true;
+        for _ in 0..AGAIN_MAX {
+            pulls.on_difference(node(1));
+            pulls.on_difference(node(2));
+            assert_eq!(pulls.next(|_| true), Some(node(1)));
+            assert_eq!(pulls.on_piece(node(1), 0, 9, true), Then::Done);
+        }
+        pulls.on_difference(node(1));
+        assert!(pulls.is_idle());
     }
 
     #[test]

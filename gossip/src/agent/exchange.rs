@@ -83,7 +83,7 @@ impl Agent {
             Leg::Ack { number } => {
                 self.on_ack(now, number, from, io);
                 packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
-                self.compare_all(now, packet);
+                self.compare_all(now, from, packet);
                 self.say_rest(now, from, packet, io);
             }
             Leg::Rest { .. } => self.say_rest(now, from, packet, io),
@@ -204,8 +204,11 @@ impl Agent {
     }
 
     /// Looks whether a partner knows what this node knows, of members and of records.
-    fn compare_all(&mut self, now: Time, packet: &Packet) {
+    fn compare_all(&mut self, now: Time, from: NodeId, packet: &Packet) {
         let Some(digest) = packet.digest else { return };
+        if digest != self.knowledge.members().digest().total() {
+            self.pulls.on_difference(from);
+        }
         let records = self.directories.records.digest(self.knowledge.sent_max());
         let total = |digest: Option<RecordsDigest>| digest.map_or(0, |digest| digest.total);
         if digest == self.knowledge.members().digest().total()

@@ -113,9 +113,9 @@ impl Agent {
         let (members, is_newcomer) = (self.knowledge.members(), self.pulls.is_newcomer());
         // Whoever became known since its link came up is of this cluster by now, or pulls from
         // here.
-        let Some(peer) = self.pulls.next(|peer| is_newcomer || !members.is_up(peer)) else {
-            return;
-        };
+        let again = self.pulls.again_from();
+        let is_wanted = |peer| is_newcomer || again == Some(peer) || !members.is_up(peer);
+        let Some(peer) = self.pulls.next(is_wanted) else { return };
         self.ask(peer, None, io);
     }
 
