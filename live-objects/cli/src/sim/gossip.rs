@@ -38,9 +38,9 @@ pub(crate) enum Figures {
     ///
     /// In a settled cluster some nodes crash, one after the other; each is a sample.
     ///
-    /// first_suspicion_s, first_suspicion_periods: until the first survivor suspects it, the mean; in
-    /// periods of the failure detector at rest.
-    /// all_know_s: until every survivor was told that it is down.
+    /// first_suspicion_s, first_suspicion_periods: until the first survivor suspects it, the mean;
+    /// in periods of the failure detector at rest. all_know_s: until every survivor was told that
+    /// it is down.
     ///
     /// Example: logo sim gossip crash --nodes 1000 --loss 0.05 --seeds 10 --json
     Crash(crash::Crash),
