@@ -38,7 +38,7 @@ use self::listeners::Listeners;
 use self::topics::Topics;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
-use crate::entry::{Addresses, Entry, Generation, Standing};
+use crate::entry::{Addresses, Credential, Entry, Generation, Standing};
 use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
 use crate::news::{FANOUT, MESSAGE_BYTES_MAX};
@@ -358,10 +358,10 @@ impl Agent {
     /// Every part that goes by who is up, and how, learns of a change here.
     fn on_change(&mut self, now: Time, change: Change, io: &mut Io<'_>) {
         let Entry { member, standing, addresses, credential, .. } = &change.after;
-        let is_introduced = change.before.as_ref().is_some_and(|it| {
-            it.member == *member && it.addresses == *addresses && it.credential == *credential
-        });
-        if !is_introduced && addresses.iter().next().is_some() {
+        let before = change.before.as_ref();
+        let is_known = before.is_some_and(|it| it.member == *member && it.addresses == *addresses);
+        let is_shown = !credential.bytes().is_empty();
+        if (!is_known || is_shown) && addresses.iter().next().is_some() {
             io.introduce(*member, &Vec::from(addresses.clone()), credential.bytes());
         }
         if standing.is_up() {
@@ -457,6 +457,11 @@ impl Agent {
 fn send(packet: &Packet, to: NodeId, io: &mut Io<'_>) {
     let full = io.send(Target::Node(to), Via::Datagram, packet.encode()).is_err();
     assert!(!full, "datagrams always have room");
+}
+
+/// What an entry's member shows, as the driver knows it.
+fn shown(entry: &Entry, io: &Io<'_>) -> Credential {
+    io.credential(entry.member.node).try_into().unwrap_or_default()
 }
 
 /// How long a packet to this node may be, if any can be sent.

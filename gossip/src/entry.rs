@@ -23,6 +23,8 @@ use live_objects::{CREDENTIAL_BYTES_MAX, Incarnation, Member};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::wire;
+
 /// What is said of a node. Only the member itself makes one; others may raise its standing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -45,6 +47,11 @@ impl Entry {
     pub(crate) fn brief(&self) -> Self {
         let addresses = Addresses::Some(Box::default());
         Self { addresses, credential: Credential::default(), ..*self }
+    }
+
+    /// How long it is in a packet if what its member shows is so long.
+    pub(crate) fn len_with(&self, credential_len: usize) -> usize {
+        wire::entry_len(self) + if self.is_brief() { 0 } else { credential_len }
     }
 
     /// Whether it says the same of the same member as another, brief or not.

@@ -32,6 +32,8 @@ pub(crate) struct Knowledge {
     members: Members,
     rumors: Rumors,
     rng: Rng,
+    /// About how long what a member shows is.
+    credential_len: usize,
 }
 
 /// How something was heard.
@@ -76,7 +78,9 @@ impl Knowledge {
         let mut rumors = Rumors::new(config.retransmit_mult, rng.fork("rumor"));
         let gave_way = rumors.add_first(own.member.node);
         assert!(!gave_way, "the queue was empty");
-        Self { config, members: Members::new(own), rumors, rng: rng.fork("ask") }
+        let credential_len = own.credential.bytes().len();
+        let (members, rng) = (Members::new(own), rng.fork("ask"));
+        Self { config, members, rumors, rng, credential_len }
     }
 
     /// The table.
@@ -151,7 +155,8 @@ impl Knowledge {
         }
         let for_buckets = theirs.map_or(0, |_| wire::BUCKETS_SECTION_LEN);
         let room = packet.room(len_max).saturating_sub(for_buckets);
-        let limits = Limits { room, sent_max: self.sent_max() };
+        let limits =
+            Limits { room, sent_max: self.sent_max(), credential_len: self.credential_len };
         let is_all_said = self.rumors.pick(&self.members, told, limits, &mut packet.entries);
         if for_buckets > 0 && is_all_said && packet.encoded_len() + for_buckets <= len_max {
             packet.buckets = Some(self.members.digest().buckets());
@@ -220,11 +225,17 @@ impl Knowledge {
                 continue;
             }
             let entry = Telling::Whole.of(entry);
-            let Some(left) = room.checked_sub(wire::entry_len(&entry)) else { break };
+            let len = entry.len_with(self.credential_len);
+            let Some(left) = room.checked_sub(len) else { break };
             room = left;
             packet.entries.push(entry);
         }
         (!packet.entries.is_empty()).then_some(packet)
+    }
+
+    /// How long an entry is in a packet with what its member shows.
+    pub(crate) fn entry_len(&self, entry: &Entry) -> usize {
+        entry.len_with(self.credential_len)
     }
 
     /// This node's own word, and nothing else.

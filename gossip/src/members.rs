@@ -38,14 +38,13 @@ pub(crate) struct Members {
     digest: Digest,
 }
 
-/// An entry without its node, which is the key: a table of thousands should be small. It is 80
-/// bytes, and some 130 for its credential, which the driver shares.
+/// An entry without its node, which is the key, and without what it shows, which the driver keeps:
+/// a table of thousands should be small.
 struct Row {
     incarnation: Incarnation,
     generation: Generation,
     addresses: Addresses,
     standing: Standing,
-    credential: Credential,
 }
 
 /// What became of an entry that was heard.
@@ -112,7 +111,7 @@ impl Members {
         self.of(self.me).expect("this node has a row")
     }
 
-    /// What is believed of a node.
+    /// What is believed of a node, but for what it shows.
     pub(crate) fn of(&self, node: NodeId) -> Option<Entry> {
         self.rows.get(&node).map(|row| row.entry(node))
     }
@@ -175,8 +174,7 @@ impl Members {
         let before = self.of(node);
         let entry = match &before {
             Some(before) if entry.is_brief() && before.member == entry.member => {
-                let Entry { addresses, credential, .. } = before.clone();
-                Entry { addresses, credential, ..entry }
+                Entry { addresses: before.addresses.clone(), ..entry }
             }
             _ => entry,
         };
@@ -227,9 +225,9 @@ impl Members {
 
     fn put(&mut self, entry: Entry) {
         self.digest.toggle(&entry);
-        let Entry { member, generation, standing, addresses, credential } = entry;
+        let Entry { member, generation, standing, addresses, .. } = entry;
         let Member { node, incarnation } = member;
-        self.rows.insert(node, Row { incarnation, generation, addresses, standing, credential });
+        self.rows.insert(node, Row { incarnation, generation, addresses, standing });
     }
 
     /// Keeps count of who is up and who is a tombstone.
@@ -268,7 +266,7 @@ impl Row {
             generation: self.generation,
             standing: self.standing,
             addresses: self.addresses.clone(),
-            credential: self.credential.clone(),
+            credential: Credential::default(),
         }
     }
 }

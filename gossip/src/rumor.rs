@@ -22,7 +22,6 @@ use rand::RngExt;
 
 use crate::entry::{Entry, Standing};
 use crate::members::Members;
-use crate::wire;
 
 /// The most nodes of which news travels. Beyond it the news sent most often is no longer passed on:
 /// who missed it finds out by the digests.
@@ -108,7 +107,7 @@ impl Rumors {
         &mut self,
         members: &Members,
         told: &[Entry],
-        Limits { mut room, sent_max }: Limits,
+        Limits { mut room, sent_max, credential_len }: Limits,
         entries: &mut Vec<Entry>,
     ) -> bool {
         let (sent_max, unsaid) = (i64::from(sent_max) - self.gained, -self.gained);
@@ -123,7 +122,7 @@ impl Rumors {
                 continue;
             }
             let entry = rumor.telling.of(entry);
-            let Some(rest) = room.checked_sub(wire::entry_len(&entry)) else {
+            let Some(rest) = room.checked_sub(entry.len_with(credential_len)) else {
                 is_all = rumor.sent > unsaid;
                 break;
             };
@@ -171,6 +170,8 @@ pub(crate) struct Limits {
     pub(crate) room: usize,
     /// How often a piece of news may be sent.
     pub(crate) sent_max: u32,
+    /// About how long what a member shows is.
+    pub(crate) credential_len: usize,
 }
 
 #[cfg(test)]
@@ -191,7 +192,7 @@ mod tests {
 
     fn pick(members: &Members, rumors: &mut Rumors, told: &[Entry], room: usize) -> Vec<Entry> {
         let mut picked = Vec::new();
-        rumors.pick(members, told, Limits { room, sent_max: 3 }, &mut picked);
+        rumors.pick(members, told, Limits { room, sent_max: 3, credential_len: 0 }, &mut picked);
         picked
     }
 
@@ -225,7 +226,7 @@ mod tests {
         let (members, mut rumors) = knowing(1..3);
         assert_eq!(pick(&members, &mut rumors, &[entry(1, 1)], 999), [entry(2, 1)]);
         let mut half_told = vec![entry(2, 1)];
-        let budget = Limits { room: 999, sent_max: 3 };
+        let budget = Limits { room: 999, sent_max: 3, credential_len: 0 };
         assert!(rumors.pick(&members, &[], budget, &mut half_told));
         assert_eq!(half_told, [entry(2, 1), entry(1, 1)]);
     }
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn it_says_whether_all_that_was_unsaid_fitted() {
         let (members, mut rumors) = knowing(1..4);
-        let small = Limits { room: entry_len(&entry(1, 1)) + 1, sent_max: 3 };
+        let small = Limits { room: entry_len(&entry(1, 1)) + 1, sent_max: 3, credential_len: 0 };
         assert!(!rumors.pick(&members, &[], small, &mut Vec::new()));
         assert!(!rumors.pick(&members, &[], small, &mut Vec::new()));
         assert!(rumors.pick(&members, &[], small, &mut Vec::new()));

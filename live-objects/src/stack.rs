@@ -61,6 +61,10 @@ pub trait Driver {
     /// somebody says: it may be empty, and it may be forged.
     fn introduce(&mut self, member: Member, addresses: &[SocketAddr], credential: &Bytes);
 
+    /// What a node shows, as far as that was said here; of this node, what it has to show. Empty if
+    /// it is not known.
+    fn credential(&self, node: NodeId) -> Bytes;
+
     /// Makes a link to whoever answers at this address; [`Link::Up`] tells who did.
     fn dial(&mut self, address: SocketAddr);
 

@@ -17,14 +17,14 @@
 use live_objects::{Io, NodeId, Time};
 use tracing::trace;
 
-use super::{Agent, len_max, send};
+use super::{Agent, len_max, send, shown};
 use crate::entry::{Entry, Generation, Standing};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
 use crate::records::RecordsDigest;
 use crate::rumor::Telling;
-use crate::wire::{self, Leg, Packet};
+use crate::wire::{Leg, Packet};
 
 impl Agent {
     pub(super) fn on_wake(&mut self, now: Time, io: &mut Io<'_>) {
@@ -236,12 +236,14 @@ impl Agent {
                 members.of(*node).map(|entry| telling.of(entry))
             };
             for entry in unpushed.iter().filter_map(told) {
-                let Some(left) = room.checked_sub(wire::entry_len(&entry)) else { break };
+                let len = self.knowledge.entry_len(&entry);
+                let Some(left) = room.checked_sub(len) else { break };
                 room = left;
                 packet.entries.push(entry);
             }
+            complete(&mut packet, len_max, io);
             if !packet.entries.is_empty() {
-                self.push_left -= packet.encoded_len();
+                self.push_left = self.push_left.saturating_sub(packet.encoded_len());
                 send(&packet, to, io);
             }
         }
@@ -259,6 +261,7 @@ impl Agent {
             // However much news there is, aggregates go on; and so does news of any length.
             let is_for_rows = !self.aggregates.is_idle() && !self.rounds.is_multiple_of(4);
             let for_rows = if is_for_rows { ROWS_RESERVED } else { 0 };
+            complete(&mut packet, len_max, io);
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             packet.round = self.clock.at(now);
             self.tell_aggregates(draft, &mut packet, len_max);
@@ -279,6 +282,7 @@ impl Agent {
         };
         let is_empty = rest.is_none();
         let mut packet = rest.unwrap_or(Packet::new(leg));
+        complete(&mut packet, len_max, io);
         let draft = Draft { answers: Some(answered), ..Draft::new(leg, to) };
         packet.round = self.clock.at(now);
         self.tell_aggregates(draft, &mut packet, len_max);
@@ -291,6 +295,18 @@ impl Agent {
     /// How what comes from another's table is heard.
     pub(super) fn table(&self) -> Source {
         if self.pulls.is_newcomer() { Source::Newcomer } else { Source::Table }
+    }
+}
+
+/// Adds to the entries of a packet what their members show, which the driver keeps. They were
+/// picked as if all showed as much as this node; should one show more, there is a packet for it
+/// later.
+fn complete(packet: &mut Packet, len_max: usize, io: &Io<'_>) {
+    for entry in packet.entries.iter_mut().filter(|entry| !entry.is_brief()) {
+        entry.credential = shown(entry, io);
+    }
+    while packet.encoded_len() > len_max {
+        packet.entries.pop().expect("a packet without entries is not too long");
     }
 }
 

@@ -14,10 +14,10 @@
 use live_objects::{Io, NodeId, Target, Time, Via};
 use rand::RngExt;
 
-use super::Agent;
+use super::{Agent, shown};
 use crate::control::{Control, HASHES_MAX, Known, MESSAGE_LEN_MAX};
 use crate::digest::short_hash;
-use crate::entry::Standing;
+use crate::entry::{Entry, Standing};
 use crate::knowledge::{Draft, Source};
 use crate::probe::{Probe, Stage};
 use crate::rumor::Telling;
@@ -127,7 +127,9 @@ impl Agent {
         let is_rest = rest.next().is_some();
         let up_to = some.last().filter(|_| is_rest).map_or(LAST, |last| last.member.node);
         let known = Known { behind, up_to, hashes: some.iter().map(short_hash).collect() };
-        let request = Control::Pull { entry: members.own(), known };
+        let mut entry = members.own();
+        entry.credential = shown(&entry, io);
+        let request = Control::Pull { entry, known };
         if io.send(Target::Node(peer), Via::Control, request.encode()).is_ok() {
             self.pulls.asked(up_to);
         } else {
@@ -155,6 +157,7 @@ impl Agent {
         io.count("gossip.gives_full");
         let some = self.partners.some(SAMPLE, members, &[from]);
         let some = some.into_iter().filter_map(|node| members.of(node));
+        let some = some.map(|entry| with_shown(entry, io));
         let sample = Control::Table { entries: some.collect(), last: true };
         let _ = io.send(Target::Node(from), Via::Bulk, sample.encode());
     }
@@ -171,7 +174,7 @@ impl Agent {
             let members = self.knowledge.members();
             let rest = members.after(give.behind).take_while(|it| it.member.node <= give.up_to);
             let wanted = rest.filter(|entry| give.has(short_hash(entry)));
-            let wanted = wanted.map(|entry| Telling::Whole.of(entry));
+            let wanted = wanted.map(|entry| with_shown(Telling::Whole.of(entry), io));
             let piece = Control::table(wanted, room.min(MESSAGE_LEN_MAX));
             let bytes = piece.encode();
             let len = bytes.len();
@@ -199,6 +202,14 @@ impl Agent {
         let node = tombstones[self.rng.random_range(0..tombstones.len())];
         (members.standing(node) == Some(Standing::Faulty)).then_some(node)
     }
+}
+
+/// An entry with what its member shows, unless it is brief.
+fn with_shown(mut entry: Entry, io: &Io<'_>) -> Entry {
+    if !entry.is_brief() {
+        entry.credential = shown(&entry, io);
+    }
+    entry
 }
 
 /// A node that knows nobody tries again in so many rounds.

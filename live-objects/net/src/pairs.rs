@@ -140,6 +140,14 @@ impl Pairs {
         }
     }
 
+    /// What a peer shows, or is said to.
+    pub(crate) fn credential(&self, node: NodeId) -> Option<&Bytes> {
+        self.pairs.get(&node).map(|pair| match &pair.state {
+            State::Made(made) => made.credential.bytes(),
+            State::New | State::Refused => &pair.credential,
+        })
+    }
+
     /// A peer is known for certain to live this life. If it is known at all, this is its pair now.
     pub(crate) fn meet(&mut self, Member { node, incarnation }: Member) {
         let Some(pair) = self.pairs.get_mut(&node) else { return };

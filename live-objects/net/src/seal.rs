@@ -115,6 +115,12 @@ impl Seals {
         }
     }
 
+    /// What a node shows, as far as it is known.
+    pub(crate) fn credential(&self, node: NodeId) -> Bytes {
+        let own = Some(self.credential.bytes()).filter(|_| node == self.me.node);
+        own.or_else(|| self.pairs.credential(node)).cloned().unwrap_or_default()
+    }
+
     /// A peer is known for certain to live this life.
     pub(crate) fn meet(&mut self, peer: Member) {
         self.pairs.meet(peer);

@@ -281,6 +281,10 @@ impl Driver for Wire {
         }
     }
 
+    fn credential(&self, node: NodeId) -> Bytes {
+        self.seals.credential(node)
+    }
+
     fn dial(&mut self, address: SocketAddr) {
         if !self.own.contains(&address) {
             self.links.dial(address);

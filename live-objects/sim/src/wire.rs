@@ -300,6 +300,10 @@ impl Driver for Wire {
         }
     }
 
+    fn credential(&self, node: NodeId) -> Bytes {
+        self.site.index(node).map_or(Bytes::new(), Site::credential)
+    }
+
     fn dial(&mut self, address: SocketAddr) {
         let peer = self.site.at(address).filter(|peer| *peer != self.me);
         if let Some(peer) = peer.filter(|peer| self.ends.get(*peer).is_none()) {

@@ -107,6 +107,12 @@ impl Io<'_> {
         self.driver.introduce(member, addresses, credential);
     }
 
+    /// What a node shows of itself, as it was introduced last; of this node, what it shows. Empty
+    /// if that is not known. The driver keeps it, so that a module need not.
+    pub fn credential(&self, node: NodeId) -> Bytes {
+        self.driver.credential(node)
+    }
+
     /// Makes a link to whoever answers at this address; `Link::Up` tells who did. If nobody
     /// answers, nothing is said.
     pub fn dial(&mut self, address: SocketAddr) {

@@ -124,6 +124,10 @@ impl Driver for Recorder {
 
     fn introduce(&mut self, _: Member, _: &[SocketAddr], _: &Bytes) {}
 
+    fn credential(&self, _: NodeId) -> Bytes {
+        Bytes::new()
+    }
+
     fn dial(&mut self, _: SocketAddr) {}
 
     fn disk(&mut self, module: &'static str, work: DiskWork) {

@@ -330,6 +330,10 @@ impl Driver for Hands<'_> {
         }
     }
 
+    fn credential(&self, node: NodeId) -> Bytes {
+        self.wire.nodes.get(&node).map_or(Bytes::new(), |known| credential(*known))
+    }
+
     fn dial(&mut self, seed: SocketAddr) {
         let to = usize::from(seed.port() - 7_000);
         self.wire.link(self.now, self.from, to);
