@@ -35,6 +35,8 @@ pub(crate) enum Control {
     Sums(Hashes),
     /// Send me the entries that have these hashes.
     Fetch(Vec<u32>),
+    /// I gave much already; pull from one of these.
+    Busy { entries: Vec<Entry> },
 }
 
 /// The hashes of all entries of the nodes behind one, up to another.
@@ -140,6 +142,7 @@ mod tests {
             for message in [
                 Control::Pull { entry: entries[0].clone(), known: known(3) },
                 Control::Fetch(known(3).hashes),
+                Control::Busy { entries: entries.clone() },
                 Control::Table { entries, last },
             ] {
                 prop_assert_eq!(Control::decode(&message.encode()), Ok(message));
@@ -237,6 +240,8 @@ mod tests {
         let all = "ff".repeat(16);
         assert_eq!(hex(&pull), format!("00{written}00{all}020707"));
         assert_eq!(hex(&Control::Fetch(vec![7])), "060107");
+        let busy = Control::Busy { entries: vec![entry(1, 300)] };
+        assert_eq!(hex(&busy), format!("0701{written}"));
         let table = Control::Table { entries: vec![entry(1, 300)], last: true };
         assert_eq!(hex(&table), format!("0101{written}01"));
         let inventory = Inventory { from: 1, to: 300, hashes: Hashes(vec![7]) };

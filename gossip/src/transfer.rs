@@ -133,6 +133,11 @@ impl Pulls {
         Then::Done
     }
 
+    /// The peer has no time: somebody else is to be asked, of whom it may just have told.
+    pub(crate) fn on_busy(&mut self, peer: NodeId) {
+        self.from.take_if(|from| from.peer == peer);
+    }
+
     /// The link to this peer is down.
     pub(crate) fn on_down(&mut self, peer: NodeId) {
         self.candidates.retain(|candidate| *candidate != peer);
@@ -306,6 +311,17 @@ mod tests {
         }
         pulls.on_difference(node(1));
         assert!(pulls.is_idle());
+    }
+
+    #[test]
+    fn who_was_sent_away_is_as_new_as_before() {
+        let mut pulls = Pulls::default();
+        pulls.offer(node(1));
+        pulls.next(|_| true);
+        pulls.on_busy(node(2));
+        assert!(!pulls.is_idle());
+        pulls.on_busy(node(1));
+        assert!(pulls.is_idle() && pulls.is_newcomer());
     }
 
     #[test]

@@ -101,6 +101,13 @@ impl Agent {
                     Then::Wait | Then::Done => {}
                 }
             }
+            Control::Busy { entries } => {
+                let source = self.table();
+                for entry in entries {
+                    self.hear(now, entry, source, io);
+                }
+                self.pulls.on_busy(from);
+            }
             Control::Inventory(theirs) => self.on_inventory(from, &theirs, io),
             Control::Want(hashes) => self.on_want(from, &hashes, io),
             Control::Records { records } => self.on_records(&records, io),
@@ -158,8 +165,8 @@ impl Agent {
         let some = self.partners.some(SAMPLE, members, &[from]);
         let some = some.into_iter().filter_map(|node| members.of(node));
         let some = some.map(|entry| with_shown(entry, io));
-        let sample = Control::Table { entries: some.collect(), last: true };
-        let _ = io.send(Target::Node(from), Via::Bulk, sample.encode());
+        let busy = Control::Busy { entries: some.collect() };
+        let _ = io.send(Target::Node(from), Via::Bulk, busy.encode());
     }
 
     /// Gives a peer as much as there is room for. [`Input::Room`] goes on.
