@@ -23,8 +23,6 @@ use live_objects::{CREDENTIAL_BYTES_MAX, Incarnation, Member};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::wire;
-
 /// What is said of a node. Only the member itself makes one; others may raise its standing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -49,11 +47,6 @@ impl Entry {
         Self { addresses, credential: Credential::default(), ..*self }
     }
 
-    /// How long it is in a packet if what its member shows is so long.
-    pub(crate) fn len_with(&self, credential_len: usize) -> usize {
-        wire::entry_len(self) + if self.is_brief() { 0 } else { credential_len }
-    }
-
     /// Whether it says the same of the same member as another, brief or not.
     pub(crate) fn says(&self, other: &Self) -> bool {
         self.member == other.member && self.precedence() == other.precedence()
@@ -62,6 +55,22 @@ impl Entry {
     /// Of two entries about one node the greater holds.
     pub(crate) fn precedence(&self) -> (Generation, Standing, Incarnation) {
         (self.generation, self.standing, self.member.incarnation)
+    }
+}
+
+/// How much of an entry is news.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Telling {
+    /// The member was not known before.
+    Whole,
+    /// It was: how it stands is enough.
+    Brief,
+}
+
+impl Telling {
+    /// As much of an entry as is told.
+    pub(crate) fn of(self, entry: Entry) -> Entry {
+        if self == Self::Brief || entry.standing != Standing::Alive { entry.brief() } else { entry }
     }
 }
 

@@ -21,9 +21,9 @@ use rand::seq::IteratorRandom;
 
 use crate::config::Config;
 use crate::digest::{BUCKETS, short_hash};
-use crate::entry::{Entry, Standing};
+use crate::entry::{Entry, Standing, Telling};
 use crate::members::{Members, Merged};
-use crate::rumor::{Limits, Rumors, Telling};
+use crate::rumor::{Limits, Rumors};
 use crate::wire::{self, Inventory, Leg, Packet};
 
 /// The table and the news.
@@ -225,7 +225,7 @@ impl Knowledge {
                 continue;
             }
             let entry = Telling::Whole.of(entry);
-            let len = entry.len_with(self.credential_len);
+            let len = self.entry_len(&entry);
             let Some(left) = room.checked_sub(len) else { break };
             room = left;
             packet.entries.push(entry);
@@ -235,7 +235,7 @@ impl Knowledge {
 
     /// How long an entry is in a packet with what its member shows.
     pub(crate) fn entry_len(&self, entry: &Entry) -> usize {
-        entry.len_with(self.credential_len)
+        wire::entry_len_with(entry, self.credential_len)
     }
 
     /// This node's own word, and nothing else.

@@ -19,8 +19,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use live_objects::{Incarnation, Member, NodeId};
 
 use crate::digest::Digest;
-use crate::entry::{Addresses, Credential, Entry, Generation, Standing};
-use crate::rumor::Telling;
+use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
 
 /// The most members that are up. What is heard of more is refused.
 pub(crate) const MEMBERS_MAX: usize = 65_536;

@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use live_objects::{NodeId, Rng};
 use rand::RngExt;
 
-use crate::entry::{Entry, Standing};
+use crate::entry::{Entry, Telling};
 use crate::members::Members;
+use crate::wire;
 
 /// The most nodes of which news travels. Beyond it the news sent most often is no longer passed on:
 /// who missed it finds out by the digests.
@@ -46,22 +47,6 @@ struct Rumor {
     turn: u32,
     node: NodeId,
     telling: Telling,
-}
-
-/// How much of an entry is news.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Telling {
-    /// The member was not known before.
-    Whole,
-    /// It was: how it stands is enough.
-    Brief,
-}
-
-impl Telling {
-    /// As much of an entry as is told.
-    pub(crate) fn of(self, entry: Entry) -> Entry {
-        if self == Self::Brief || entry.standing != Standing::Alive { entry.brief() } else { entry }
-    }
 }
 
 impl Rumors {
@@ -122,7 +107,7 @@ impl Rumors {
                 continue;
             }
             let entry = rumor.telling.of(entry);
-            let Some(rest) = room.checked_sub(entry.len_with(credential_len)) else {
+            let Some(rest) = room.checked_sub(wire::entry_len_with(&entry, credential_len)) else {
                 is_all = rumor.sent > unsaid;
                 break;
             };

@@ -157,8 +157,10 @@ impl Pulls {
 #[derive(Default)]
 pub(crate) struct Gives {
     gives: BTreeMap<(NodeId, Which), Give>,
-    /// How many bytes were given in this round.
+    /// How many bytes were given in this round, and how many entries compared with what others
+    /// know.
     given: usize,
+    compared: usize,
 }
 
 /// Of which entries, told by their hashes.
@@ -219,6 +221,14 @@ impl Gives {
         self.gives.range_mut(range).next().map(|(_, give)| give)
     }
 
+    /// Whether there is time to compare so many entries with what somebody knows, as a pull asks.
+    #[must_use]
+    pub(crate) fn compare(&mut self, entries: usize) -> bool {
+        let can = self.compared < ROUND_COMPARED_MAX;
+        self.compared += if can { entries } else { 0 };
+        can
+    }
+
     /// So many bytes were given.
     pub(crate) fn gave(&mut self, bytes: usize) {
         self.given += bytes;
@@ -238,7 +248,7 @@ impl Gives {
     }
 
     pub(crate) fn on_round(&mut self) {
-        self.given = 0;
+        (self.given, self.compared) = (0, 0);
     }
 }
 
@@ -254,6 +264,10 @@ pub(crate) const GIVES_MAX: usize = 1_024;
 /// Who gave so many bytes in a round begins to give nobody else a whole table: some ten tables of a
 /// thousand members.
 pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
+
+/// Who compared so many entries in a round compares no more: a tenth of a second's work, some
+/// sixteen pulls where a table is full.
+const ROUND_COMPARED_MAX: usize = 1 << 20;
 
 /// How often a node that has a table pulls again.
 const AGAIN_MAX: u32 = 8;
@@ -397,6 +411,15 @@ mod tests {
         assert!(!gives.start(node(1), give(Which::Others)));
         gives.on_round();
         assert!(gives.start(node(1), give(Which::Others)));
+    }
+
+    #[test]
+    fn so_much_is_compared_in_a_round() {
+        let mut gives = Gives::default();
+        assert!(gives.compare(ROUND_COMPARED_MAX - 1) && gives.compare(65_536));
+        assert!(!gives.compare(1));
+        gives.on_round();
+        assert!(gives.compare(1));
     }
 
     #[test]

@@ -229,6 +229,12 @@ pub(crate) fn entry_len(entry: &Entry) -> usize {
     ENTRY_LEN_MIN + addresses + entry.credential.bytes().len()
 }
 
+/// How long it will be, if it is whole and what its member shows is yet to be added, of so many
+/// bytes.
+pub(crate) fn entry_len_with(entry: &Entry, credential_len: usize) -> usize {
+    entry_len(entry) + if entry.is_brief() { 0 } else { credential_len }
+}
+
 /// Why a packet was dropped. The peer's fault; nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(crate) enum PacketError {

@@ -4,7 +4,7 @@
 //!  round ──probe──▶ partner                      acked: done
 //!    ack_timeout ──probe──▶ partner again,       by any: done
 //!      and again ──probe request──▶ helpers ──probe──▶ partner
-//!        2 periods ──▶ suspect                   overridden: done
+//!        2.5 periods ──▶ suspect                 overridden: done
 //!          suspicion ──▶ faulty                  overridden: back again
 //! ```
 //!
@@ -18,12 +18,11 @@ use live_objects::{Io, NodeId, Time};
 use tracing::trace;
 
 use super::{Agent, len_max, send, shown};
-use crate::entry::{Entry, Generation, Standing};
+use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
 use crate::records::RecordsDigest;
-use crate::rumor::Telling;
 use crate::wire::{Leg, Packet};
 
 impl Agent {

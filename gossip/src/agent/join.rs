@@ -17,10 +17,9 @@ use rand::RngExt;
 use super::{Agent, shown};
 use crate::control::{Control, HASHES_MAX, Known, MESSAGE_LEN_MAX};
 use crate::digest::short_hash;
-use crate::entry::{Entry, Standing};
+use crate::entry::{Entry, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::probe::{Probe, Stage};
-use crate::rumor::Telling;
 use crate::transfer::{Give, LAST, Then, Which};
 use crate::wire::Leg;
 
@@ -82,7 +81,9 @@ impl Agent {
             }
             Control::Pull { .. } => io.count("gossip.malformed"),
             Control::Fetch(hashes) => {
-                if self.gives.start(from, Give::new(Which::These, hashes, None, LAST)) {
+                let known = self.knowledge.members().len();
+                let give = Give::new(Which::These, hashes, None, LAST);
+                if self.gives.compare(known) && self.gives.start(from, give) {
                     self.give(from, io);
                 } else {
                     io.count("gossip.gives_full");
@@ -148,25 +149,39 @@ impl Agent {
     fn on_pull(&mut self, from: NodeId, known: Known, io: &mut Io<'_>) {
         let Known { behind, up_to, mut hashes } = known;
         let members = self.knowledge.members();
+        if !self.gives.compare(members.len()) {
+            return self.send_away(from, io);
+        }
         hashes.sort_unstable();
         let mut mine: Vec<u32> = members.after(behind).map(|entry| short_hash(&entry)).collect();
         mine.sort_unstable();
         let lacking = |hash: &u32| mine.binary_search(hash).is_err();
         let lacking: Vec<u32> = hashes.iter().copied().filter(lacking).take(HASHES_MAX).collect();
-        if !lacking.is_empty() {
-            // If there is no room, exchanges will find it.
-            let _ = io.send(Target::Node(from), Via::Control, Control::Fetch(lacking).encode());
+        let is_lacking = !lacking.is_empty();
+        let fetch = Control::Fetch(lacking).encode();
+        if is_lacking && io.send(Target::Node(from), Via::Control, fetch).is_err() {
+            // Exchanges will find it.
+            io.count("gossip.fetch_unsent");
         }
         if self.gives.start(from, Give::new(Which::Others, hashes, behind, up_to)) {
             self.give(from, io);
-            return;
+        } else {
+            self.send_away(from, io);
         }
+    }
+
+    /// Tells a peer of others whom it may ask.
+    fn send_away(&mut self, from: NodeId, io: &mut Io<'_>) {
         io.count("gossip.gives_full");
+        let members = self.knowledge.members();
         let some = self.partners.some(SAMPLE, members, &[from]);
         let some = some.into_iter().filter_map(|node| members.of(node));
         let some = some.map(|entry| with_shown(entry, io));
         let busy = Control::Busy { entries: some.collect() };
-        let _ = io.send(Target::Node(from), Via::Bulk, busy.encode());
+        if io.send(Target::Node(from), Via::Bulk, busy.encode()).is_err() {
+            // Its patience will end.
+            io.count("gossip.busy_unsent");
+        }
     }
 
     /// Gives a peer as much as there is room for. [`Input::Room`] goes on.
