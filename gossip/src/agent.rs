@@ -369,8 +369,7 @@ impl Agent {
             self.seeds.on_down(member.node);
         }
         match (change.was_up(), standing.is_up()) {
-            (false, true) if change.before.is_none() => self.partners.insert(member.node),
-            (false, true) => self.partners.reinsert(member.node),
+            (false, true) => self.partners.insert(member.node),
             (true, false) => self.partners.remove(member.node),
             (true, true) | (false, false) => {}
         }
@@ -444,9 +443,9 @@ impl Agent {
 
     /// Tells some members good-bye; they tell the others.
     fn leave(&mut self, io: &mut Io<'_>) {
+        let told = self.partners.some(FAREWELLS, self.knowledge.members(), &[]);
         self.knowledge.leave();
-        let members = self.knowledge.members();
-        for to in self.partners.some(FAREWELLS, members, &[members.me()]) {
+        for to in told {
             send(&self.knowledge.own_word(0), to, io);
         }
     }

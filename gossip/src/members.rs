@@ -12,14 +12,16 @@
 //! Invariants: this node has a row. `up` counts the rows that are up, `tombstones` holds the
 //! others, each once. The digest is that of the rows.
 
+mod rows;
+
 use core::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::collections::VecDeque;
 
-use live_objects::{Incarnation, Member, NodeId};
+use live_objects::{Member, NodeId};
 
+use self::rows::{Row, Rows};
 use crate::digest::Digest;
-use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
+use crate::entry::{Credential, Entry, Generation, Standing, Telling};
 
 /// The most members that are up. What is heard of more is refused.
 pub(crate) const MEMBERS_MAX: usize = 65_536;
@@ -30,20 +32,11 @@ pub(crate) const TOMBSTONES_MAX: usize = 1_024;
 /// Everything that this node believes.
 pub(crate) struct Members {
     me: NodeId,
-    rows: BTreeMap<NodeId, Row>,
+    rows: Rows,
     up: usize,
     /// The oldest first.
     tombstones: VecDeque<NodeId>,
     digest: Digest,
-}
-
-/// An entry without its node, which is the key, and without what it shows, which the driver keeps:
-/// a table of thousands should be small.
-struct Row {
-    incarnation: Incarnation,
-    generation: Generation,
-    addresses: Addresses,
-    standing: Standing,
 }
 
 /// What became of an entry that was heard.
@@ -94,7 +87,7 @@ impl Members {
     /// A table that knows its own node alone.
     pub(crate) fn new(own: Entry) -> Self {
         let me = own.member.node;
-        let (rows, tombstones) = (BTreeMap::new(), VecDeque::new());
+        let (rows, tombstones) = (Rows::default(), VecDeque::new());
         let mut members = Self { me, rows, up: 1, tombstones, digest: Digest::default() };
         members.put(own);
         members
@@ -112,12 +105,12 @@ impl Members {
 
     /// What is believed of a node, but for what it shows.
     pub(crate) fn of(&self, node: NodeId) -> Option<Entry> {
-        self.rows.get(&node).map(|row| row.entry(node))
+        self.rows.get(node).map(Row::entry)
     }
 
     /// How a node stands.
     pub(crate) fn standing(&self, node: NodeId) -> Option<Standing> {
-        self.rows.get(&node).map(|row| row.standing)
+        self.rows.get(node).map(|row| row.standing)
     }
 
     /// Whether a node is believed up.
@@ -137,8 +130,17 @@ impl Members {
 
     /// Who is up, this node included, by id.
     pub(crate) fn up(&self) -> impl Iterator<Item = Member> {
-        let up = self.rows.iter().filter(|(_, row)| row.standing.is_up());
-        up.map(|(node, row)| Member { node: *node, incarnation: row.incarnation })
+        self.rows.from(None).filter(|row| row.standing.is_up()).map(Row::member)
+    }
+
+    /// How many are up whose ids are below a node's.
+    pub(crate) fn up_below(&self, node: NodeId) -> usize {
+        self.rows.up_below(node)
+    }
+
+    /// Who is up and has so many of these below.
+    pub(crate) fn up_at(&self, rank: usize) -> Option<NodeId> {
+        self.rows.up_at(rank).map(|row| row.node)
     }
 
     /// Who is not, the oldest tombstone first.
@@ -153,15 +155,13 @@ impl Members {
 
     /// All entries behind that of `node`, or all, by id.
     pub(crate) fn after(&self, node: Option<NodeId>) -> impl Iterator<Item = Entry> {
-        let from = node.map_or(Unbounded, Excluded);
-        self.rows.range((from, Unbounded)).map(|(node, row)| row.entry(*node))
+        let rows = self.rows.from(node);
+        rows.skip_while(move |row| Some(row.node) == node).map(Row::entry)
     }
 
     /// All entries of the nodes from the one to the other, both included, by id.
     pub(crate) fn between(&self, from: NodeId, to: NodeId) -> impl Iterator<Item = Entry> {
-        // A range that ends before it begins holds nothing, and would panic.
-        let range = (from <= to).then(|| self.rows.range(from..=to));
-        range.into_iter().flatten().map(|(node, row)| row.entry(*node))
+        self.rows.from(Some(from)).take_while(move |row| row.node <= to).map(Row::entry)
     }
 
     /// Takes in what was heard.
@@ -226,7 +226,7 @@ impl Members {
         self.digest.toggle(&entry);
         let Entry { member, generation, standing, addresses, .. } = entry;
         let Member { node, incarnation } = member;
-        self.rows.insert(node, Row { incarnation, generation, addresses, standing });
+        self.rows.put(Row { node, incarnation, generation, addresses, standing });
     }
 
     /// Keeps count of who is up and who is a tombstone.
@@ -253,15 +253,19 @@ impl Members {
         self.tombstones.push_back(node);
         if self.tombstones.len() > TOMBSTONES_MAX {
             let oldest = self.tombstones.pop_front().expect("just seen to hold more than none");
-            self.rows.remove(&oldest);
+            self.rows.remove(oldest);
         }
     }
 }
 
 impl Row {
-    fn entry(&self, node: NodeId) -> Entry {
+    fn member(&self) -> Member {
+        Member { node: self.node, incarnation: self.incarnation }
+    }
+
+    fn entry(&self) -> Entry {
         Entry {
-            member: Member { node, incarnation: self.incarnation },
+            member: self.member(),
             generation: self.generation,
             standing: self.standing,
             addresses: self.addresses.clone(),
@@ -274,6 +278,7 @@ impl Row {
 mod tests {
     use super::*;
     use crate::entry::tests::{entry, standings};
+    use live_objects::Incarnation;
     use proptest::prelude::*;
 
     fn table() -> Members {

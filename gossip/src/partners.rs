@@ -11,26 +11,25 @@
 //! meet as by chance. That all share one exchange is what MiCA (Princehouse and others, SRDS 2012)
 //! calls a merge of correlated protocols.
 //!
-//! Invariant: a level's count is that of the members in it that are up; its list has each of them
-//! once.
+//! Nothing is kept of the members here but their number: partners are drawn from the table by rank.
+//! A level's members have their turns in strides, so that each has one before any has two; if their
+//! number changes on the way, as by chance.
+//!
+//! Invariant: a level's count is that of the members in it that are up.
 
 use live_objects::{NodeId, Rng};
 use rand::RngExt;
-use rand::seq::SliceRandom;
 
 use crate::digest::mix;
 use crate::members::Members;
-use crate::zones::place::level;
+use crate::zones::place::{level, sibling};
 use crate::zones::row::Round;
 
-/// The members that are up, but for this node, by level.
+/// How many members are up, but for this node, by level, and whose turn it is.
 pub(crate) struct Partners {
     me: NodeId,
     rng: Rng,
     levels: Vec<Level>,
-    /// Who is up, this node included, by id, as far as nothing changed since it was drawn up.
-    ring: Vec<NodeId>,
-    is_ring_old: bool,
 }
 
 /// How long the turn lasts in which each member is to be probed once.
@@ -45,54 +44,36 @@ pub(crate) enum Turn {
 #[derive(Default)]
 struct Level {
     up: u32,
-    /// All who are up, and some who went.
-    order: Vec<NodeId>,
-    next: usize,
+    pass: Pass,
+}
+
+/// A pass through all members of a level: each is so many ranks behind the last.
+#[derive(Default)]
+struct Pass {
+    /// How many members there were when it began.
+    of: u32,
+    left: u32,
+    rank: u32,
+    stride: u32,
 }
 
 impl Partners {
     pub(crate) fn new(me: NodeId, rng: Rng) -> Self {
-        Self { me, rng, levels: Vec::new(), ring: Vec::new(), is_ring_old: true }
+        Self { me, rng, levels: Vec::new() }
     }
 
-    /// A member has come: it gets a place in the rest of this pass or, if the place drawn is in the
-    /// part that is done, in the next.
+    /// A member has come.
     pub(crate) fn insert(&mut self, node: NodeId) {
         let at = level(self.me, node);
         if at >= self.levels.len() {
             self.levels.resize_with(at + 1, Level::default);
         }
-        let Level { up, order, next } = &mut self.levels[at];
-        *up += 1;
-        self.is_ring_old = true;
-        let place = self.rng.random_range(0..=order.len());
-        order.push(node);
-        let last = order.len() - 1;
-        if place >= *next {
-            order.swap(place, last);
-        } else {
-            order.swap(*next, last);
-            *next += 1;
-        }
-    }
-
-    /// A member that was one before has come back.
-    pub(crate) fn reinsert(&mut self, node: NodeId) {
-        if let Some(Level { up, order, .. }) = self.levels.get_mut(level(self.me, node))
-            && order.contains(&node)
-        {
-            *up += 1;
-            self.is_ring_old = true;
-        } else {
-            self.insert(node);
-        }
+        self.levels[at].up += 1;
     }
 
     /// A member has gone.
     pub(crate) fn remove(&mut self, node: NodeId) {
-        let at = level(self.me, node);
-        self.levels[at].up -= 1;
-        self.is_ring_old = true;
+        self.levels[level(self.me, node)].up -= 1;
     }
 
     /// How many there are at a level.
@@ -107,23 +88,22 @@ impl Partners {
     }
 
     /// Whose turn it is, of all.
-    pub(crate) fn next(&mut self, turn: Turn, members: &Members) -> Option<NodeId> {
-        if std::mem::take(&mut self.is_ring_old) {
-            self.ring = members.up().map(|member| member.node).collect();
-        }
-        let others = self.ring.len().checked_sub(1).filter(|others| *others > 0)?;
+    pub(crate) fn next(&self, turn: Turn, members: &Members) -> Option<NodeId> {
+        let others = members.up_count().checked_sub(1).filter(|others| *others > 0)?;
         let (salt, turn) = match turn {
             Turn::Short(round) => (0, u64::from(round)),
             Turn::Long(round, len) => (u64::from(len), u64::from(round) / u64::from(len)),
         };
         let further = 1 + mix(salt ^ mix(turn)) as usize % others;
-        let place = self.ring.binary_search(&self.me).expect("this node is up");
-        Some(self.ring[(place + further) % self.ring.len()])
+        members.up_at((members.up_below(self.me) + further) % members.up_count())
     }
 
     /// Whose turn it is, of a level.
     pub(crate) fn next_at(&mut self, level: usize, members: &Members) -> Option<NodeId> {
-        self.levels.get_mut(level)?.next(members, &mut self.rng)
+        let Level { up, pass } = self.levels.get_mut(level).filter(|level| level.up > 0)?;
+        let rank = pass.next(*up, &mut self.rng);
+        let (first, _) = sibling(self.me, level);
+        members.up_at(members.up_below(first) + rank as usize)
     }
 
     /// Up to `count` members at random, none of them one of `except`.
@@ -134,23 +114,11 @@ impl Partners {
         except: &[NodeId],
     ) -> Vec<NodeId> {
         let mut some = Vec::with_capacity(count);
-        let all: usize = self.levels.iter().map(|level| level.order.len()).sum();
-        if all == 0 {
-            return some;
-        }
-        // Most draws hit; a list so full of the departed that all miss is drawn up anew soon.
+        // Most draws hit, where there are members enough.
         for _ in 0..DRAWS_MAX.max(8 * count) {
-            let mut place = self.rng.random_range(0..all);
-            let orders = self.levels.iter().map(|level| &level.order);
-            let node = orders
-                .filter_map(|order| {
-                    let node = order.get(place).copied();
-                    place = place.wrapping_sub(order.len());
-                    node
-                })
-                .next()
-                .expect("the place is within all");
-            if members.is_up(node) && !except.contains(&node) && !some.contains(&node) {
+            let rank = self.rng.random_range(0..members.up_count());
+            let node = members.up_at(rank).expect("so many are up");
+            if node != self.me && !except.contains(&node) && !some.contains(&node) {
                 some.push(node);
                 if some.len() == count {
                     break;
@@ -161,29 +129,27 @@ impl Partners {
     }
 }
 
-impl Level {
-    fn next(&mut self, members: &Members, rng: &mut Rng) -> Option<NodeId> {
-        if let Some(partner) = self.next_of_pass(members) {
-            return Some(partner);
+impl Pass {
+    /// The next rank of so many.
+    fn next(&mut self, of: u32, rng: &mut Rng) -> u32 {
+        if self.left == 0 || self.of != of {
+            // With a stride that has no divisor in common with them all have their turn.
+            let is_coprime = |stride: &u32| gcd(*stride, of) == 1;
+            let from = rng.random_range(1..=of);
+            let stride = (from..=of).chain(1..from).find(is_coprime).expect("1 is coprime to all");
+            *self = Self { of, left: of, rank: rng.random_range(0..of), stride };
         }
-        self.order.retain(|node| members.is_up(*node));
-        if self.order.len() > self.up as usize {
-            // Somebody went, was forgotten, and came back as a newcomer.
-            self.order.sort_unstable();
-            self.order.dedup();
-        }
-        self.order.shuffle(rng);
-        self.next = 0;
-        assert_eq!(self.order.len(), self.up as usize, "a list has all who are up");
-        self.next_of_pass(members)
+        self.left -= 1;
+        self.rank = ((u64::from(self.rank) + u64::from(self.stride)) % u64::from(of)) as u32;
+        self.rank
     }
+}
 
-    fn next_of_pass(&mut self, members: &Members) -> Option<NodeId> {
-        let rest = &self.order[self.next..];
-        let found = rest.iter().position(|node| members.is_up(*node));
-        self.next += found.map_or(rest.len(), |found| found + 1);
-        found.map(|_| self.order[self.next - 1])
+fn gcd(mut one: u32, mut other: u32) -> u32 {
+    while other > 0 {
+        (one, other) = (other, one % other);
     }
+    one
 }
 
 const DRAWS_MAX: usize = 32;
@@ -219,11 +185,7 @@ mod tests {
 
         fn come(&mut self, other: u8, generation: u64) {
             self.members.merge(entry(other, generation));
-            if generation == 1 {
-                self.partners.insert(node(other));
-            } else {
-                self.partners.reinsert(node(other));
-            }
+            self.partners.insert(node(other));
         }
 
         fn go(&mut self, other: u8) {

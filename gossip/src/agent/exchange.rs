@@ -144,7 +144,7 @@ impl Agent {
         self.say(now, Draft::new(Leg::Probe { number }, target), io);
         if HELPED_ATTEMPTS.contains(&attempt) {
             let members = self.knowledge.members();
-            let others = self.partners.some(self.config.helpers, members, &[members.me(), target]);
+            let others = self.partners.some(self.config.helpers, members, &[target]);
             for helper in &others {
                 let request = Draft::new(Leg::ProbeRequest { number, target }, *helper);
                 self.say(now, Draft { about: Some(target), ..request }, io);

@@ -34,7 +34,7 @@ impl Agent {
         let is_retry = self.is_time(RETRY_ROUNDS);
         if self.pulls.is_newcomer() && self.pulls.is_idle() {
             // Members that were heard of meanwhile have a table, whether or not the seeds answer.
-            let known = self.partners.some(1, members, &[members.me()]);
+            let known = self.partners.some(1, members, &[]);
             known.into_iter().for_each(|peer| self.pulls.offer(peer));
         }
         if is_retry && members.up_count() < 2 {

@@ -136,7 +136,7 @@ impl Agent {
             return;
         }
         let members = self.knowledge.members();
-        for to in self.partners.some(FANOUT, members, &[members.me()]) {
+        for to in self.partners.some(FANOUT, members, &[]) {
             if let Some(len_max) = len_max(to, io) {
                 self.push_to(to, &messages, len_max, io);
             }

@@ -15,6 +15,14 @@ pub(crate) fn level(one: NodeId, other: NodeId) -> usize {
     (bits(one) ^ bits(other)).leading_zeros() as usize
 }
 
+/// The sibling zone of a node at a level: the first and the last id that can be in it.
+pub(crate) fn sibling(node: NodeId, level: usize) -> (NodeId, NodeId) {
+    let below = u128::MAX.checked_shr(level as u32 + 1).unwrap_or(0);
+    let first = (u128::from_be_bytes(*node.as_bytes()) ^ (below + 1)) & !below;
+    let id = |bits: u128| NodeId::from_bytes(bits.to_be_bytes());
+    (id(first), id(first | below))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +38,19 @@ mod tests {
         assert_eq!(level(node(0b1010_0000, 0), node(0b1011_0000, 0)), 3);
         assert_eq!(level(node(7, 0), node(7, 1)), 127);
         assert_eq!(level(node(7, 1), node(7, 1)), 128);
+    }
+
+    #[test]
+    fn a_sibling_zone_is_all_of_its_level() {
+        for me in [[0; NodeId::LEN], [0x5a; NodeId::LEN], [0xff; NodeId::LEN]] {
+            let me = NodeId::from_bytes(me);
+            let bits = |node: NodeId| u128::from_be_bytes(*node.as_bytes());
+            for at in 0..128 {
+                let (first, last) = sibling(me, at);
+                assert_eq!((level(me, first), level(me, last)), (at, at));
+                let size = bits(last) - bits(first);
+                assert_eq!(size, u128::MAX.checked_shr(at as u32 + 1).unwrap_or(0));
+            }
+        }
     }
 }

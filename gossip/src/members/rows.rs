@@ -1,0 +1,222 @@
+//! The rows of the table, in the order of their ids, and by rank.
+//!
+//! A table of ten thousand is asked three things many times a second: what is known of one node,
+//! who comes behind one, and who of those that are up has a given rank; and a simulated world, or a
+//! machine with many nodes, keeps many such tables. So the rows stand side by side in *blocks* of
+//! some dozens, each of which knows how many of its rows are up: what a tree with ranks comes to if
+//! it has two storeys. A row takes its own size and hardly more, about half of what it would in a
+//! map.
+//!
+//! Invariants: ids go up within a block and from block to block; no block is empty, nor longer than
+//! [`BLOCK_MAX`]; a block's `up` counts its rows that are up.
+
+use live_objects::{Incarnation, NodeId};
+
+use crate::entry::{Addresses, Generation, Standing};
+
+/// An entry without what it shows, which the driver keeps: a table of thousands should be small.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Row {
+    pub(super) node: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) generation: Generation,
+    pub(super) addresses: Addresses,
+    pub(super) standing: Standing,
+}
+
+/// All rows.
+#[derive(Default)]
+pub(super) struct Rows {
+    blocks: Vec<Block>,
+    len: usize,
+}
+
+struct Block {
+    rows: Vec<Row>,
+    up: usize,
+}
+
+impl Rows {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn get(&self, node: NodeId) -> Option<&Row> {
+        let block = self.blocks.get(self.block_of(node))?;
+        let place = block.place(node).ok()?;
+        Some(&block.rows[place])
+    }
+
+    /// Puts a row in its place, or in that of the one of the same node.
+    pub(super) fn put(&mut self, row: Row) {
+        if self.blocks.is_empty() {
+            self.blocks.push(Block { rows: Vec::new(), up: 0 });
+        }
+        let at = self.block_of(row.node);
+        let block = &mut self.blocks[at];
+        block.up += usize::from(row.standing.is_up());
+        match block.place(row.node) {
+            Ok(place) => {
+                let before = std::mem::replace(&mut block.rows[place], row);
+                block.up -= usize::from(before.standing.is_up());
+            }
+            Err(place) => {
+                if block.rows.len() == block.rows.capacity() {
+                    block.rows.reserve_exact(SLACK);
+                }
+                block.rows.insert(place, row);
+                self.len += 1;
+                if block.rows.len() > BLOCK_MAX {
+                    let upper = block.split();
+                    self.blocks.insert(at + 1, upper);
+                }
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, node: NodeId) {
+        let at = self.block_of(node);
+        let Some(block) = self.blocks.get_mut(at) else { return };
+        let Ok(place) = block.place(node) else { return };
+        let row = block.rows.remove(place);
+        block.up -= usize::from(row.standing.is_up());
+        self.len -= 1;
+        if block.rows.is_empty() {
+            self.blocks.remove(at);
+        }
+    }
+
+    /// All rows from a node's on, or all.
+    pub(super) fn from(&self, node: Option<NodeId>) -> impl Iterator<Item = &Row> {
+        let at = node.map_or(0, |node| self.block_of(node));
+        let (first, rest) = match self.blocks.get(at..) {
+            Some([first, rest @ ..]) => (first.rows.as_slice(), rest),
+            _ => (&[][..], &[][..]),
+        };
+        let begins = node.map_or(0, |node| first.partition_point(|row| row.node < node));
+        first[begins..].iter().chain(rest.iter().flat_map(|block| &block.rows))
+    }
+
+    /// How many are up whose ids are below a node's.
+    pub(super) fn up_below(&self, node: NodeId) -> usize {
+        let at = self.block_of(node);
+        let whole: usize = self.blocks.iter().take(at).map(|block| block.up).sum();
+        let rest = self.blocks.get(at).map_or(&[][..], |block| block.rows.as_slice());
+        let rest = rest.iter().take_while(|row| row.node < node);
+        whole + rest.filter(|row| row.standing.is_up()).count()
+    }
+
+    /// Who is up and has so many of these below.
+    pub(super) fn up_at(&self, mut rank: usize) -> Option<&Row> {
+        for block in &self.blocks {
+            if rank < block.up {
+                return block.rows.iter().filter(|row| row.standing.is_up()).nth(rank);
+            }
+            rank -= block.up;
+        }
+        None
+    }
+
+    /// The block that a node's row is in, if it has one, and would be in, if not.
+    fn block_of(&self, node: NodeId) -> usize {
+        let begin = |block: &Block| block.rows[0].node;
+        let beyond = self.blocks.partition_point(|block| {
+            // Only a block that was just made is empty, and then it is the only one.
+            !block.rows.is_empty() && begin(block) <= node
+        });
+        beyond.saturating_sub(1)
+    }
+}
+
+impl Block {
+    fn place(&self, node: NodeId) -> Result<usize, usize> {
+        self.rows.binary_search_by(|row| row.node.cmp(&node))
+    }
+
+    /// Gives away its upper half.
+    fn split(&mut self) -> Self {
+        let half = self.rows.len() / 2;
+        let mut rows = Vec::with_capacity(self.rows.len() - half + SLACK);
+        rows.extend(self.rows.drain(half..));
+        self.rows.shrink_to(half + SLACK);
+        let up = rows.iter().filter(|row| row.standing.is_up()).count();
+        self.up -= up;
+        Self { rows, up }
+    }
+}
+
+/// The most rows of a block.
+const BLOCK_MAX: usize = 64;
+
+/// For how many more rows room is made when there is none left.
+const SLACK: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::tests::{entry, standings};
+
+    fn row(number: u16, standing: Standing) -> Row {
+        let like = entry(1, 1);
+        let mut id = [0; NodeId::LEN];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        Row {
+            node: NodeId::from_bytes(id),
+            incarnation: like.member.incarnation,
+            generation: like.generation,
+            addresses: like.addresses,
+            standing,
+        }
+    }
+
+    proptest! {
+        /// Whatever is put and removed, it is what a map would be.
+        #[test]
+        fn rows_are_a_map_with_ranks(
+            story in prop::collection::vec((0..400_u16, standings(), 0..5_u8), 0..900),
+            asked in 0..450_u16,
+        ) {
+            let (mut rows, mut map) = (Rows::default(), BTreeMap::new());
+            for (number, standing, what) in story {
+                let row = row(number, standing);
+                if what == 0 {
+                    rows.remove(row.node);
+                    map.remove(&row.node);
+                } else {
+                    map.insert(row.node, row.clone());
+                    rows.put(row);
+                }
+            }
+            prop_assert_eq!(rows.len(), map.len());
+            prop_assert!(rows.from(None).eq(map.values()));
+            let asked = row(asked, Standing::Alive).node;
+            prop_assert_eq!(rows.get(asked), map.get(&asked));
+            prop_assert!(rows.from(Some(asked)).eq(map.range(asked..).map(|(_, row)| row)));
+            let up: Vec<&Row> = map.values().filter(|row| row.standing.is_up()).collect();
+            let below = up.iter().filter(|row| row.node < asked).count();
+            prop_assert_eq!(rows.up_below(asked), below);
+            for rank in 0..=up.len() {
+                prop_assert_eq!(rows.up_at(rank), up.get(rank).copied());
+            }
+            let is_well = |block: &Block| {
+                let up = block.rows.iter().filter(|row| row.standing.is_up()).count();
+                (1..=BLOCK_MAX).contains(&block.rows.len()) && block.up == up
+            };
+            prop_assert!(map.is_empty() || rows.blocks.iter().all(is_well));
+        }
+    }
+
+    #[test]
+    fn a_row_is_small_and_takes_little_more() {
+        assert_eq!(size_of::<Row>(), 64);
+        let mut rows = Rows::default();
+        // In an order that is not that of the ids.
+        (0..10_000_u16).for_each(|i| rows.put(row(i.wrapping_mul(40_503), Standing::Alive)));
+        let room: usize = rows.blocks.iter().map(|block| block.rows.capacity()).sum();
+        assert!(room < 11_000, "room for {room} rows");
+    }
+}
