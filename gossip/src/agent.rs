@@ -12,10 +12,12 @@
 mod aggregates;
 mod claims;
 mod directory;
+mod errands;
 mod exchange;
 mod holders;
 mod join;
 mod listeners;
+mod shelves;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -33,8 +35,10 @@ use tracing::trace;
 use self::aggregates::Aggregates;
 use self::claims::Claims;
 use self::directory::Directories;
+use self::errands::Errands;
 use self::holders::Holders;
 use self::listeners::Listeners;
+use self::shelves::Shelves;
 use self::topics::Topics;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
@@ -78,7 +82,9 @@ struct Agent {
     pulls: Pulls,
     gives: Gives,
     topics: Topics,
+    shelves: Shelves,
     directories: Directories,
+    errands: Errands,
     claims: Claims,
     aggregates: Aggregates,
     holders: Holders,
@@ -204,10 +210,10 @@ impl Module for Gossip {
             (Input::Drained { object }, life) => {
                 self.listeners.drained(object);
                 if let Life::Up(agent) = life {
-                    agent.on_drained(object, io);
+                    agent.on_drained(now, object, io);
                 }
             }
-            (Input::Commands { object }, Life::Up(agent)) => agent.on_commands(object, io),
+            (Input::Commands { object }, Life::Up(agent)) => agent.on_commands(now, object, io),
             (Input::Commands { object }, _) => refuse_commands(object, io),
             (Input::Signal(Signal::Open(object, spec)), Life::Up(agent)) => {
                 agent.claim(object, spec, io);
@@ -238,7 +244,9 @@ impl Module for Gossip {
         if let Life::Up(agent) = &mut self.life {
             agent.pull(io);
             agent.push_entries(io);
+            agent.push_records(io);
             agent.push(io);
+            agent.on_answers(now, io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             let round = agent.clock.at(now);
@@ -279,7 +287,9 @@ impl Agent {
             pulls: Pulls::default(),
             gives: Gives::default(),
             topics: Topics::new(config.retransmit_mult, rng.fork("news")),
-            directories: Directories::new(start, config.retransmit_mult, rng.fork("records")),
+            shelves: Shelves::new(start, config.retransmit_mult, &rng.fork("records")),
+            directories: Directories::default(),
+            errands: Errands::new(rng.fork("errands")),
             claims: Claims::new(),
             aggregates,
             holders: Holders::default(),
@@ -398,24 +408,24 @@ impl Agent {
 
     fn stop_carrying(&mut self, object: ObjectId) {
         self.topics.close(object);
-        self.directories.close(object, self.rounds);
+        self.close_directory(object);
         self.holders.close(object);
         self.unclaim(object);
     }
 
-    fn on_commands(&mut self, object: ObjectId, io: &mut Io<'_>) {
+    fn on_commands(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
         if self.topics.has(object) {
             self.on_sends(object, io);
         } else if self.directories.has(object) {
-            self.on_asks(object, io);
+            self.on_asks(now, object, io);
         } else if !self.holders.on_commands(object, io) {
             refuse_commands(object, io);
         }
     }
 
-    fn on_drained(&mut self, object: ObjectId, io: &mut Io<'_>) {
+    fn on_drained(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
         self.topics.on_drained(object, io);
-        self.on_directory_drained(object, io);
+        self.on_directory_drained(now, object, io);
         self.holders.drained(object);
         self.on_closed_drained(object, io);
     }
@@ -426,13 +436,14 @@ impl Agent {
     }
 
     fn next_wake(&self) -> Time {
-        let deadlines = [self.probes.next_deadline(), self.suspicions.next_end()];
+        let [probe, suspicion] = [self.probes.next_deadline(), self.suspicions.next_end()];
+        let deadlines = [probe, suspicion, self.errands.next_deadline()];
         deadlines.into_iter().flatten().chain([self.pace.next()]).min().expect("one at least")
     }
 
     /// The step ends.
     fn finish(&mut self, now: Time) {
-        let records = self.directories.records.digest(0).map_or(0, |digest| digest.total);
+        let records = self.shelves.total();
         let are_others = std::mem::replace(&mut self.records_before, records) != records;
         let is_said = self.claims.is_any_in_doubt() || self.topics.news.is_any();
         if are_others || is_said || self.aggregates.is_moving(self.clock.at(now)) {

@@ -9,7 +9,8 @@ use live_objects::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
-use crate::records::{Hashes, Inventory, Record};
+use crate::question::{Answer, Question};
+use crate::records::{Collection, Hashes, Inventory, Record};
 
 /// The longest message: a piece of a table that is written, sent and read in one go.
 pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
@@ -26,17 +27,21 @@ pub(crate) enum Control {
     /// A piece of the table, and whether it is the last.
     Table { entries: Vec<Entry>, last: bool },
     /// A piece of what I have of the records; send me what I lack there, and ask for what you lack.
-    Inventory(Inventory),
+    Inventory(Collection, Inventory),
     /// Send me the records that have these hashes.
-    Want(Hashes),
+    Want(Collection, Hashes),
     /// Records that you lack.
     Records { records: Vec<Record> },
     /// What I have of the records, summed up; send me pieces of what you have where that differs.
-    Sums(Hashes),
+    Sums(Collection, Hashes),
     /// Send me the entries that have these hashes.
     Fetch(Vec<u32>),
     /// I gave much already; pull from one of these.
     Busy { entries: Vec<Entry> },
+    /// A question whose answer is longer than a datagram.
+    Ask { number: u32, question: Question },
+    /// A piece of its answer, and whether it is the last.
+    Answer { number: u32, answer: Answer, records: Vec<Record>, last: bool },
 }
 
 /// The hashes of all entries of the nodes behind one, up to another.
@@ -66,6 +71,19 @@ impl Control {
 
     /// Records, in as many messages as they take.
     pub(crate) fn records(records: Vec<Record>) -> Vec<Self> {
+        Self::pieces(records).into_iter().map(|records| Self::Records { records }).collect()
+    }
+
+    /// An answer, in as many messages as it takes, but at least one.
+    pub(crate) fn answer(number: u32, answer: Answer, records: Vec<Record>) -> Vec<Self> {
+        let mut pieces = Self::pieces(records);
+        let rest = pieces.pop().unwrap_or_default();
+        let message = |records, last| Self::Answer { number, answer, records, last };
+        let messages = pieces.into_iter().map(|records| message(records, false));
+        messages.chain([message(rest, true)]).collect()
+    }
+
+    fn pieces(records: Vec<Record>) -> Vec<Vec<Record>> {
         let mut messages: Vec<Vec<Record>> = Vec::new();
         let mut room = 0;
         for record in records {
@@ -77,7 +95,7 @@ impl Control {
             room -= len;
             messages.last_mut().expect("just seen to").push(record);
         }
-        messages.into_iter().map(|records| Self::Records { records }).collect()
+        messages
     }
 
     /// Writes it.
@@ -105,8 +123,9 @@ fn entry_len_max(entry: &Entry) -> usize {
 /// What a table takes beside its entries: variant, count, last.
 const TABLE_LEN_MAX: usize = 1 + 3 + 1;
 
-/// What a message of records takes beside them: variant, count.
-const RECORDS_LEN_MAX: usize = 1 + 3;
+/// What a message of records, or a piece of an answer, takes beside them: variant, count; number,
+/// verdict, depth, last.
+const RECORDS_LEN_MAX: usize = 1 + 3 + 5 + 1 + 1 + 1;
 
 /// The most bytes that a record takes beside key and value: object, publisher, a version of 63
 /// bits, both lengths, and whether there is a value.
@@ -116,8 +135,10 @@ const RECORD_LEN_MAX: usize = 16 + 16 + 16 + 9 + 2 + 2 + 1;
 mod tests {
     use super::*;
     use crate::entry::tests::{entries, entry};
+    use crate::question::Verdict;
     use crate::records::Version;
     use crate::records::tests::{record, records};
+    use crate::wire::questions::tests::questions;
     use live_objects::CREDENTIAL_BYTES_MAX;
     use proptest::prelude::*;
 
@@ -171,11 +192,13 @@ mod tests {
         fn records_are_read_as_written(records in prop::collection::vec(records(), 0..9)) {
             let hashes = Hashes(records.iter().map(Record::hash).collect());
             let inventory = Inventory { from: 0, to: u64::MAX, hashes: hashes.clone() };
+            let answer = Answer { verdict: Verdict::Whole, depth: 4 };
             for message in [
-                Control::Inventory(inventory),
-                Control::Want(hashes.clone()),
-                Control::Sums(hashes),
-                Control::Records { records },
+                Control::Inventory(Collection::Claims, inventory),
+                Control::Want(Collection::Entries, hashes.clone()),
+                Control::Sums(Collection::Entries, hashes),
+                Control::Records { records: records.clone() },
+                Control::Answer { number: 7, answer, records, last: false },
             ] {
                 prop_assert_eq!(Control::decode(&message.encode()), Ok(message));
             }
@@ -195,6 +218,12 @@ mod tests {
         }
 
         #[test]
+        fn questions_are_read_as_written(question in questions(), number: u32) {
+            let asked = Control::Ask { number, question };
+            prop_assert_eq!(Control::decode(&asked.encode()), Ok(asked));
+        }
+
+        #[test]
         fn messages_of_records_fit_and_join(lens in prop::collection::vec(0..1_000_usize, 0..300)) {
             let long = |len: usize| Record {
                 value: Some(vec![7; len].into()),
@@ -207,6 +236,17 @@ mod tests {
                 let Control::Records { records } = message else { unreachable!() };
                 got.extend(records);
             }
+            prop_assert_eq!(&got, &given);
+            got.clear();
+            let answer = Answer { verdict: Verdict::Whole, depth: 4 };
+            let mut is_over = false;
+            for message in Control::answer(u32::MAX, answer, given.clone()) {
+                prop_assert!(!is_over && message.encode().len() <= MESSAGE_LEN_MAX);
+                let Control::Answer { records, last, .. } = message else { unreachable!() };
+                got.extend(records);
+                is_over = last;
+            }
+            prop_assert!(is_over);
             prop_assert_eq!(got, given);
         }
 
@@ -245,9 +285,18 @@ mod tests {
         let table = Control::Table { entries: vec![entry(1, 300)], last: true };
         assert_eq!(hex(&table), format!("0101{written}01"));
         let inventory = Inventory { from: 1, to: 300, hashes: Hashes(vec![7]) };
-        assert_eq!(hex(&Control::Inventory(inventory)), "0201ac02010000000000000007");
-        assert_eq!(hex(&Control::Want(Hashes(vec![7]))), "03010000000000000007");
-        assert_eq!(hex(&Control::Sums(Hashes(vec![7]))), "05010000000000000007");
+        let piece = Control::Inventory(Collection::Claims, inventory);
+        assert_eq!(hex(&piece), "020001ac02010000000000000007");
+        let hashes = || Hashes(vec![7]);
+        let [want, sums] =
+            [Control::Want, Control::Sums].map(|it| it(Collection::Entries, hashes()));
+        assert_eq!(hex(&want), "0301010000000000000007");
+        assert_eq!(hex(&sums), "0501010000000000000007");
+        let asked = Control::Ask { number: 7, question: Question::Keep };
+        assert_eq!(hex(&asked), "080701");
+        let answer = Answer { verdict: Verdict::Not, depth: 4 };
+        let answered = Control::Answer { number: 7, answer, records: Vec::new(), last: true };
+        assert_eq!(hex(&answered), "09070204".to_owned() + "0001");
         let told = Control::Records { records: vec![record(1, b"k", 7)] };
         let golden = format!("0401{}{node}{life}07016b010576616c7565", "03".repeat(16));
         assert_eq!(hex(&told), golden);

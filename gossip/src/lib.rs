@@ -100,6 +100,7 @@ mod news;
 mod pace;
 mod partners;
 mod probe;
+mod question;
 mod queue;
 mod records;
 mod rounds;

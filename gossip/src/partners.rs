@@ -17,11 +17,15 @@
 //!
 //! Invariant: a level's count is that of the members in it that are up.
 
+use core::ops::Range;
+
 use live_objects::{NodeId, Rng};
 use rand::RngExt;
 
 use crate::digest::mix;
+use crate::entry::Standing;
 use crate::members::Members;
+use crate::records::affinity::Part;
 use crate::zones::place::{level, sibling};
 use crate::zones::row::Round;
 
@@ -113,12 +117,40 @@ impl Partners {
         members: &Members,
         except: &[NodeId],
     ) -> Vec<NodeId> {
+        self.draw(0..members.up_count(), count, members, |node| !except.contains(&node))
+    }
+
+    /// As [`Partners::some`], but of a part of them, and none that is suspected.
+    pub(crate) fn some_of(
+        &mut self,
+        part: Part,
+        count: usize,
+        members: &Members,
+        except: &[NodeId],
+    ) -> Vec<NodeId> {
+        let first = members.up_below(part.first);
+        let beyond = members.up_below(part.last) + usize::from(members.is_up(part.last));
+        let is_well = |node| members.standing(node) == Some(Standing::Alive);
+        let is_good = |node| is_well(node) && !except.contains(&node);
+        self.draw(first..beyond, count, members, is_good)
+    }
+
+    fn draw(
+        &mut self,
+        ranks: Range<usize>,
+        count: usize,
+        members: &Members,
+        is_good: impl Fn(NodeId) -> bool,
+    ) -> Vec<NodeId> {
         let mut some = Vec::with_capacity(count);
+        if ranks.is_empty() {
+            return some;
+        }
         // Most draws hit, where there are members enough.
         for _ in 0..DRAWS_MAX.max(8 * count) {
-            let rank = self.rng.random_range(0..members.up_count());
+            let rank = self.rng.random_range(ranks.clone());
             let node = members.up_at(rank).expect("so many are up");
-            if node != self.me && !except.contains(&node) && !some.contains(&node) {
+            if node != self.me && is_good(node) && !some.contains(&node) {
                 some.push(node);
                 if some.len() == count {
                     break;
@@ -193,7 +225,7 @@ mod tests {
             self.partners.remove(node(other));
         }
 
-        fn next(&mut self, round: u64) -> Option<NodeId> {
+        fn next(&self, round: u64) -> Option<NodeId> {
             let round = Round::FIRST.shifted(round as i64);
             self.partners.next(Turn::Short(round), &self.members)
         }

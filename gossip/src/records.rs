@@ -10,9 +10,14 @@
 //! come back after that, its publisher withdraws it again: as with members, nobody else writes what
 //! is said in a node's name.
 //!
-//! Invariants: `publishers` holds the keys of all rows, each once. The digest is the exclusive or
-//! of the hashes of all values shown.
+//! Where there are many members, each *keeps* the records of one part of the keys alone (`affinity`);
+//! beside these it has what it publishes itself. What it does not keep it neither compares with
+//! others nor passes on.
+//!
+//! Invariants: `publishers` and `hashes` hold the keys of all rows, each once. The sums are the
+//! exclusive or of the hashes of all values that are kept and shown, by the first byte of the hash.
 
+pub(crate) mod affinity;
 mod inventory;
 mod record;
 
@@ -21,9 +26,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use live_objects::{Incarnation, Listing, Member, NodeId, ObjectId, Rng};
+use serde::{Deserialize, Serialize};
 
+use self::affinity::Part;
+use self::inventory::SUMS;
 pub(crate) use self::inventory::{Hashes, Inventory};
-pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version};
+pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version, place};
 use crate::knowledge::Source;
 use crate::queue::Queue;
 
@@ -33,7 +41,10 @@ pub(crate) struct Records {
     version: Version,
     rows: BTreeMap<RecordKey, Row>,
     publishers: BTreeMap<NodeId, BTreeSet<RecordKey>>,
-    total: u64,
+    hashes: BTreeMap<u64, RecordKey>,
+    sums: Box<[u64; SUMS]>,
+    /// The part of the keys that this node keeps.
+    part: Part,
     queue: Queue<RecordKey>,
     feedback: u32,
 }
@@ -42,10 +53,22 @@ struct Row {
     incarnation: Incarnation,
     version: Version,
     value: Option<Bytes>,
+    hash: u64,
+    /// Whether it is in the part that this node keeps.
+    is_kept: bool,
     /// Whether its publisher is up in that life.
     is_shown: bool,
     /// The round in which it was withdrawn or hidden.
     since: u64,
+}
+
+/// Which records are meant: each have a table of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Collection {
+    /// Of names, which all nodes keep.
+    Claims,
+    /// What is published in directories.
+    Entries,
 }
 
 /// How a record was heard.
@@ -68,6 +91,8 @@ pub(crate) enum Merged {
     Refused,
     /// It was said in this node's name, and this node overruled it.
     Overruled,
+    /// It is for others to keep.
+    Elsewhere,
 }
 
 /// What two nodes compare.
@@ -76,12 +101,6 @@ pub(crate) struct RecordsDigest {
     pub(crate) total: u64,
     /// Whether no news of records is under way at this node.
     pub(crate) is_quiet: bool,
-}
-
-/// What was found, and how much more there was than an answer holds.
-pub(crate) struct Found {
-    pub(crate) listings: Vec<Listing>,
-    pub(crate) cut: usize,
 }
 
 impl Records {
@@ -97,7 +116,9 @@ impl Records {
             version: Version::at_start(unix_ms),
             rows: BTreeMap::new(),
             publishers: BTreeMap::new(),
-            total: 0,
+            hashes: BTreeMap::new(),
+            sums: Box::new([0; SUMS]),
+            part: Part::ALL,
             queue: Queue::new(rng),
             feedback,
         }
@@ -119,24 +140,63 @@ impl Records {
         self.version = self.version.raised();
         let (incarnation, version) = (self.me.incarnation, self.version);
         self.put(Record { key: key.clone(), incarnation, version, value }, true, round);
-        self.queue.add(key);
+        if self.rows[&key].is_kept {
+            self.queue.add(key);
+        }
         true
     }
 
-    /// Withdraws what this node published in an object under a key, if it did.
-    pub(crate) fn withdraw(&mut self, object: ObjectId, key: Bytes, round: u64) {
-        let at = RecordKey { object, key, publisher: self.me.node };
-        if self.rows.get(&at).is_some_and(|row| row.value.is_some()) {
-            let had_room = self.write(object, at.key, None, round);
-            assert!(had_room, "it takes the place of what was published");
+    /// From now on this node keeps the records of this part. What it kept of others, and does not
+    /// from now on, is dropped.
+    pub(crate) fn set_part(&mut self, part: Part) {
+        self.part = part;
+        let keys: Vec<RecordKey> = self.rows.keys().cloned().collect();
+        for key in keys {
+            let is_kept = part.has(key.place());
+            if !is_kept && key.publisher != self.me.node {
+                self.remove(&key);
+                continue;
+            }
+            self.toggle(&key);
+            self.rows.get_mut(&key).expect("it was just there").is_kept = is_kept;
+            self.toggle(&key);
+            if !is_kept {
+                self.queue.remove(&key);
+            }
         }
     }
 
-    /// Withdraws all that this node published in an object.
-    pub(crate) fn withdraw_all(&mut self, object: ObjectId, round: u64) {
-        let own: Vec<RecordKey> =
-            self.keys_of(self.me.node).filter(|key| key.object == object).cloned().collect();
-        own.into_iter().for_each(|at| self.withdraw(object, at.key, round));
+    /// Whether this node keeps what is at home in a place.
+    pub(crate) fn keeps(&self, place: NodeId) -> bool {
+        self.part.has(place)
+    }
+
+    /// What a node has published in a part of the keys: how much, and the exclusive or of the
+    /// hashes.
+    pub(crate) fn sum_of(&self, publisher: NodeId, part: Part) -> (u32, u64) {
+        let shown = self.keys_of(publisher).filter(|key| part.has(key.place()));
+        let rows = shown.map(|key| &self.rows[key]);
+        let hashes = rows.filter(|row| row.is_published()).map(|row| row.hash);
+        hashes.fold((0, 0), |(count, sum), hash| (count + 1, sum ^ hash))
+    }
+
+    /// Withdraws what this node published in an object under a key. Tells whether it had.
+    pub(crate) fn withdraw(&mut self, object: ObjectId, key: Bytes, round: u64) -> bool {
+        let at = RecordKey { object, key, publisher: self.me.node };
+        let is_published = self.rows.get(&at).is_some_and(|row| row.value.is_some());
+        if is_published {
+            let had_room = self.write(object, at.key, None, round);
+            assert!(had_room, "it takes the place of what was published");
+        }
+        is_published
+    }
+
+    /// Withdraws all that this node published in an object. Gives what that was.
+    pub(crate) fn withdraw_all(&mut self, object: ObjectId, round: u64) -> Vec<RecordKey> {
+        let own = self.keys_of(self.me.node).filter(|key| key.object == object);
+        let own: Vec<RecordKey> = own.cloned().collect();
+        let published = own.into_iter();
+        published.filter(|at| self.withdraw(object, at.key.clone(), round)).collect()
     }
 
     /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
@@ -159,6 +219,9 @@ impl Records {
         }
         if key.publisher == self.me.node {
             return self.overrule(record, held.and_then(|held| held.value), hearing.round);
+        }
+        if !self.part.has(key.place()) {
+            return Merged::Elsewhere;
         }
         if record.value.is_none() && held.is_none() && hearing.source != Source::News {
             return Merged::Known;
@@ -219,20 +282,33 @@ impl Records {
         self.from(object, key).take_while(move |listing| listing.key == key)
     }
 
-    /// What is published in an object under a key.
-    pub(crate) fn find(&self, object: ObjectId, key: &[u8]) -> Found {
-        cut(self.at(object, key))
-    }
-
-    /// What is published in an object under keys that begin so.
-    pub(crate) fn list(&self, object: ObjectId, prefix: &[u8]) -> Found {
-        cut(self.from(object, prefix).take_while(move |listing| listing.key.starts_with(prefix)))
+    /// What is published in an object under a key, or under keys that begin so: what this node keeps
+    /// of it, and its own.
+    pub(crate) fn sought(&self, object: ObjectId, sought: &Sought) -> impl Iterator<Item = Record> {
+        let key = sought.key();
+        let begins = move |(found, _): &(&RecordKey, &Row)| {
+            found.object == object && found.key.starts_with(key)
+        };
+        let is_whole = matches!(sought, Sought::Key(_));
+        let is_right = move |key_found: &RecordKey| !is_whole || key_found.key.len() == key.len();
+        let rows = self.rows.range(first_of(object, key)..).take_while(begins);
+        let rows = rows.filter(move |(found, row)| row.is_published() && is_right(found));
+        rows.map(|(key, row)| row.record(key))
     }
 
     /// What another node may compare with its own, if there is anything.
     pub(crate) fn digest(&self, sent_max: u32) -> Option<RecordsDigest> {
         let is_quiet = self.queue.is_quiet(sent_max);
-        (!self.rows.is_empty()).then_some(RecordsDigest { total: self.total, is_quiet })
+        (!self.rows.is_empty()).then_some(RecordsDigest { total: self.total(), is_quiet })
+    }
+
+    /// How many there are, those included that were withdrawn or are not shown.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn total(&self) -> u64 {
+        self.sums.iter().fold(0, |total, sum| total ^ sum)
     }
 
     /// Somebody knows all that this node does. That counts for less than it does with members: a
@@ -272,9 +348,8 @@ impl Records {
 
     /// All values shown of an object, from a key on.
     fn from(&self, object: ObjectId, key: &[u8]) -> impl Iterator<Item = Listing> {
-        let first = NodeId::from_bytes([0; NodeId::LEN]);
-        let from = RecordKey { object, key: Bytes::copy_from_slice(key), publisher: first };
-        let of_object = self.rows.range(from..).take_while(move |(key, _)| key.object == object);
+        let rows = self.rows.range(first_of(object, key)..);
+        let of_object = rows.take_while(move |(key, _)| key.object == object);
         of_object.filter(|(_, row)| row.is_shown).filter_map(|(key, row)| {
             let publisher = Member { node: key.publisher, incarnation: row.incarnation };
             Some(Listing { key: key.key.clone(), publisher, value: row.value.clone()? })
@@ -287,22 +362,29 @@ impl Records {
             || self.rows.len() < Self::MAX && of_publisher < Self::PUBLISHER_MAX
     }
 
-    fn record(&self, key: &RecordKey) -> Option<Record> {
+    pub(crate) fn record(&self, key: &RecordKey) -> Option<Record> {
         self.rows.get(key).map(|row| row.record(key))
     }
 
     fn put(&mut self, record: Record, is_shown: bool, round: u64) {
+        let hash = record.hash();
         let Record { key, incarnation, version, value } = record;
+        let is_kept = self.part.has(key.place());
         self.toggle(&key);
-        self.publishers.entry(key.publisher).or_default().insert(key.clone());
-        let row = Row { incarnation, version, value, is_shown, since: round };
-        self.rows.insert(key.clone(), row);
+        let row = Row { incarnation, version, value, hash, is_kept, is_shown, since: round };
+        match self.rows.insert(key.clone(), row) {
+            Some(before) => drop(self.hashes.remove(&before.hash)),
+            None => drop(self.publishers.entry(key.publisher).or_default().insert(key.clone())),
+        }
+        self.hashes.insert(hash, key.clone());
         self.toggle(&key);
     }
 
     fn remove(&mut self, key: &RecordKey) {
         self.toggle(key);
-        self.rows.remove(key);
+        if let Some(row) = self.rows.remove(key) {
+            self.hashes.remove(&row.hash);
+        }
         self.queue.remove(key);
         let keys = self.publishers.get_mut(&key.publisher).expect("a row's publisher has one");
         keys.remove(key);
@@ -314,7 +396,7 @@ impl Records {
     /// Counts a row in if it was not counted, and out if it was.
     fn toggle(&mut self, key: &RecordKey) {
         if let Some(row) = self.rows.get(key).filter(|row| row.counts()) {
-            self.total ^= row.record(key).hash();
+            self.sums[(row.hash >> 56) as usize] ^= row.hash;
         }
     }
 }
@@ -327,25 +409,36 @@ impl Row {
 
     /// Whether others are to have it too.
     fn counts(&self) -> bool {
+        self.is_kept && self.is_published()
+    }
+
+    fn is_published(&self) -> bool {
         self.is_shown && self.value.is_some()
     }
 }
 
-fn cut(listings: impl Iterator<Item = Listing>) -> Found {
-    let (mut bytes, mut found) = (0, Found { listings: Vec::new(), cut: 0 });
-    for listing in listings {
-        bytes += size_of::<Listing>() + listing.key.len() + listing.value.len();
-        if bytes <= LISTINGS_BYTES_MAX {
-            found.listings.push(listing);
-        } else {
-            found.cut += 1;
-        }
-    }
-    found
+/// What somebody looks for in an object.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Sought {
+    /// What is published under this key.
+    Key(Bytes),
+    /// What is published under keys that begin so.
+    Prefix(Bytes),
 }
 
-/// The longest answer, in bytes of a queue of events.
-const LISTINGS_BYTES_MAX: usize = 512 << 10;
+impl Sought {
+    pub(crate) const fn key(&self) -> &Bytes {
+        match self {
+            Self::Key(key) | Self::Prefix(key) => key,
+        }
+    }
+}
+
+/// Before all records of an object from a key on.
+fn first_of(object: ObjectId, key: &[u8]) -> RecordKey {
+    let publisher = NodeId::from_bytes([0; NodeId::LEN]);
+    RecordKey { object, key: Bytes::copy_from_slice(key), publisher }
+}
 
 /// For how many rounds a withdrawn record is remembered.
 const WITHDRAWN_ROUNDS: u64 = 300;

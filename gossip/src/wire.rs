@@ -15,7 +15,8 @@
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
 //!  tag 8:          aggregates, see `wire/rows.rs`
-//!  tags 16 to 23:  see `wire/news.rs`
+//!  tags 16 to 22:  see `wire/news.rs`
+//!  tags 26, 27:    see `wire/questions.rs`
 //! ```
 //!
 //! A section of an unknown tag is passed over, so that later versions can put more into the same
@@ -23,6 +24,7 @@
 //! nothing of the buffer it came in.
 
 mod news;
+pub(crate) mod questions;
 pub(crate) mod rows;
 
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +39,7 @@ pub(crate) use self::news::{
 use self::rows::Rows;
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Credential, Entry, Generation, Standing};
+use crate::question::{Answer, Question};
 use crate::records::AbsurdRecord;
 use crate::zones::row::Round;
 
@@ -83,6 +86,8 @@ pub(crate) struct Packet {
     pub(crate) news: NewsSections,
     /// Rows of aggregates.
     pub(crate) rows: Option<Rows>,
+    pub(crate) question: Option<Question>,
+    pub(crate) answer: Option<Answer>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -107,6 +112,10 @@ pub(crate) enum Leg {
     Rest { number: u32 },
     /// What was just said, in other sections than those of members. Nobody answers.
     Push,
+    /// A question to one who keeps what this node does not.
+    Ask { number: u32 },
+    /// And its answer.
+    Answer { number: u32 },
 }
 
 impl Packet {
@@ -121,6 +130,8 @@ impl Packet {
             entries: Vec::new(),
             news: NewsSections::NONE,
             rows: None,
+            question: None,
+            answer: None,
         }
     }
 
@@ -134,7 +145,10 @@ impl Packet {
             inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
         let rows = self.rows.as_ref().map_or(0, Rows::section_len);
-        LEG_LEN + target + digest + buckets + inventory + entries + self.news.encoded_len() + rows
+        let question = self.question.as_ref().map_or(0, questions::question_section_len);
+        let answer = self.answer.map_or(0, |_| questions::ANSWER_SECTION_LEN);
+        let members = LEG_LEN + target + digest + buckets + inventory + entries;
+        members + self.news.encoded_len() + rows + question + answer
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -168,6 +182,8 @@ impl Packet {
         }
         self.news.put(&mut out);
         self.rows.iter().for_each(|rows| rows.put(&mut out));
+        self.question.iter().for_each(|question| questions::put_question(&mut out, question));
+        self.answer.iter().for_each(|answer| questions::put_answer(&mut out, *answer));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -190,6 +206,10 @@ impl Packet {
                     }
                 }
                 tag if NewsSections::has(tag) => packet.news.take(tag, &mut body)?,
+                questions::TAG_QUESTION => {
+                    packet.question = Some(questions::take_question(&mut body)?);
+                }
+                questions::TAG_ANSWER => packet.answer = Some(questions::take_answer(&mut body)?),
                 rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body, round)?),
                 _ => continue,
             }
@@ -211,6 +231,8 @@ impl Packet {
             Leg::ProbeRequest { number, .. } => (LEG_PROBE_REQUEST, number),
             Leg::Rest { number } => (LEG_REST, number),
             Leg::Push => (LEG_PUSH, 0),
+            Leg::Ask { number } => (LEG_ASK, number),
+            Leg::Answer { number } => (LEG_ANSWER, number),
         };
         out.put_u8(code);
         out.put_u32(number);
@@ -252,6 +274,10 @@ pub(crate) enum PacketError {
     LongMessage(usize),
     #[error("an unknown summary, {0}: of a later version, perhaps")]
     UnknownSummary(u8),
+    #[error("an unknown question, {0}: of a later version, perhaps")]
+    UnknownQuestion(u8),
+    #[error("an unknown verdict, {0}: of a later version, perhaps")]
+    UnknownVerdict(u8),
     #[error(transparent)]
     Absurd(#[from] Absurd),
     #[error(transparent)]
@@ -305,6 +331,8 @@ fn take_leg(bytes: &mut &[u8]) -> Result<(Leg, Round), PacketError> {
         }
         LEG_REST => Leg::Rest { number },
         LEG_PUSH => Leg::Push,
+        LEG_ASK => Leg::Ask { number },
+        LEG_ANSWER => Leg::Answer { number },
         unknown => return Err(PacketError::UnknownLeg(unknown)),
     };
     Ok((leg, round))
@@ -371,6 +399,8 @@ const LEG_ACK: u8 = 2;
 const LEG_PROBE_REQUEST: u8 = 3;
 const LEG_REST: u8 = 4;
 const LEG_PUSH: u8 = 16;
+const LEG_ASK: u8 = 17;
+const LEG_ANSWER: u8 = 18;
 
 const TAG_ENTRIES: u8 = 1;
 const TAG_DIGEST: u8 = 2;
@@ -385,17 +415,20 @@ const FAMILY_V6: u8 = 6;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::news::tests::sections;
+    use super::questions::tests::{answers, questions};
     use super::*;
     use crate::entry::tests::{entries, entry};
     use crate::wire::rows::tests::rows;
     use proptest::prelude::*;
 
     fn legs() -> impl Strategy<Value = Leg> {
-        (any::<u32>(), any::<[u8; 16]>(), 0..5_u8).prop_map(|(number, target, leg)| match leg {
+        (any::<u32>(), any::<[u8; 16]>(), 0..7_u8).prop_map(|(number, target, leg)| match leg {
             0 => Leg::Probe { number },
             1 => Leg::Ack { number },
             2 => Leg::ProbeRequest { number, target: NodeId::from_bytes(target) },
             3 => Leg::Push,
+            4 => Leg::Ask { number },
+            5 => Leg::Answer { number },
             _ => Leg::Rest { number },
         })
     }
@@ -412,8 +445,9 @@ pub(crate) mod tests {
         let inventory = prop::option::of(inventories());
         let entries = prop::collection::vec(entries(), 0..9);
         let rows = prop::option::of(rows());
-        (legs(), summaries, inventory, entries, sections(), rows).prop_map(
-            |(leg, (digest, buckets), inventory, entries, news, rows)| Packet {
+        let asked = (prop::option::of(questions()), prop::option::of(answers()));
+        (legs(), summaries, inventory, entries, sections(), rows, asked).prop_map(
+            |(leg, (digest, buckets), inventory, entries, news, rows, (question, answer))| Packet {
                 leg,
                 round: rows.as_ref().map_or(Round::MAX, |rows| rows.round),
                 digest,
@@ -422,6 +456,8 @@ pub(crate) mod tests {
                 entries,
                 news,
                 rows,
+                question,
+                answer,
             },
         )
     }
@@ -468,7 +504,7 @@ pub(crate) mod tests {
         #[test]
         fn unknown_sections_are_passed_over(
             packet in packets(),
-            tag in 24..=255_u8,
+            tag in 64..=255_u8,
             body: Vec<u8>,
         ) {
             let mut bytes = packet.encode().to_vec();

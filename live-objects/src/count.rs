@@ -1,5 +1,5 @@
-//! Counters: what a node dropped, refused or mended, by name. Nothing from the network is dropped
-//! without one.
+//! Counters: what a node dropped, refused or mended, and how much it keeps, by name. Nothing from
+//! the network is dropped without one.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,11 @@ impl Counts {
     /// Adds one to the counter `name`.
     pub fn add(&mut self, name: &'static str) {
         *self.0.entry(name).or_default() += 1;
+    }
+
+    /// Sets the counter `name`, of something that may be less again.
+    pub fn set(&mut self, name: &'static str, count: u64) {
+        self.0.insert(name, count);
     }
 
     /// What the counter `name` stands at.

@@ -228,14 +228,26 @@ pub enum TopicEvent {
 /// What a directory tells who asked it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DirectoryEvent {
-    /// What this node knows to be published: the answer to a [`Command::Find`] or
-    /// [`Command::List`].
+    /// What is published: the answer to a [`Command::Find`] or [`Command::List`], or a part of it.
     Found {
         /// To which command, counted from 0.
         command: u64,
-        /// What was found, by key and publisher.
+        /// What was found, of each part by key and publisher.
         listings: Vec<Listing>,
+        /// How much of the answer has been told with this.
+        told: Told,
     },
+}
+
+/// How much of an answer has been told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Told {
+    /// A part: more is to come.
+    Part,
+    /// All that there is.
+    All,
+    /// All that there will be, but some may be missing: nobody answered of those who keep it.
+    Some,
 }
 
 /// What a member published in a directory.

@@ -61,7 +61,7 @@ pub use disk::{Disk, DiskAct, DiskBusy, DiskError, DiskWork, Tag};
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
 pub use event::{
     Closure, Command, Departure, DirectoryEvent, Event, Listing, MembersEvent, Refusal,
-    ReplicatedEvent, TopicEvent,
+    ReplicatedEvent, Told, TopicEvent,
 };
 pub use feed::Taken;
 pub use module::{

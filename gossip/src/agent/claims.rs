@@ -115,7 +115,7 @@ impl Agent {
     fn say_claim(&mut self, object: ObjectId, io: &mut Io<'_>) {
         self.claims.unsaid.remove(&object);
         let (key, ty) = record_of(&self.claims.own[&object]);
-        let records = &mut self.directories.records;
+        let records = &mut self.shelves.claims.records;
         if !records.write(self.claims.directory, key, Some(ty), self.rounds) {
             io.count("gossip.records_full");
         }
@@ -157,7 +157,7 @@ impl Agent {
         let is_said = self.claims.unsaid.remove(&object).is_none();
         if let Some(spec) = self.claims.own.remove(&object).filter(|_| is_said) {
             let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
-            self.directories.records.withdraw(self.claims.directory, key, self.rounds);
+            self.shelves.claims.records.withdraw(self.claims.directory, key, self.rounds);
         }
     }
 
@@ -238,7 +238,8 @@ impl Agent {
     /// The types that other nodes claim a name for, by their hashes.
     fn rivals(&self, name: &Name) -> BTreeMap<u64, Rival> {
         let me = self.knowledge.members().me();
-        let claims = self.directories.records.at(self.claims.directory, name.as_str().as_bytes());
+        let claims =
+            self.shelves.claims.records.at(self.claims.directory, name.as_str().as_bytes());
         let mut rivals: BTreeMap<u64, Rival> = BTreeMap::new();
         for claim in claims.filter(|claim| claim.publisher.node != me) {
             // A later version may claim types that this one cannot read.

@@ -1,321 +1,236 @@
-//! Directories: what holders publish and look up, and how the records of all nodes come to be the
-//! same.
+//! Open directories: what holders publish, and what they ask for.
 //!
-//! Whoever asks is answered at once from this node's own table. News of records rides on exchanges,
-//! with a digest of the table; if the one who began an exchange finds that the digests differ,
-//! although neither side has news under way, it sends its inventory, and both send what the other
-//! lacks. A node does so once in some rounds at most, and the records of one turn are bounded, so a
-//! newcomer gets a large table in several turns.
+//! What this node keeps it answers at once, from its own table. What others keep it asks of them
+//! (`agent/questions`): what is published under one key of one member of one group, a list of one
+//! member of each.
 //!
-//! An answer that finds no room waits in the feed, with all commands behind it, until its
-//! application has read on.
+//! An answer that finds no room waits, and with it all commands behind it, until its application
+//! has read on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use live_objects::{
-    Command, DirectoryEvent, Event, Io, Member, NodeId, ObjectId, Rng, Start, Target, Via,
+    Command, DirectoryEvent, Event, Io, Listing, Member, NodeId, ObjectId, Time, Told,
 };
 
 use super::Agent;
-use crate::control::Control;
-use crate::knowledge::{Draft, Source};
-use crate::members::Change;
-use crate::records::{Found, Hashes, Hearing, Inventory, Merged, Record, Records};
-use crate::wire::{Leg, Packet, RECORDS_DIGEST_SECTION_LEN, SECTION_LEN};
+use crate::records::{Collection, Record, RecordKey, Sought, place};
 
-/// The open directories, and the records of all nodes.
+/// The open directories.
+#[derive(Default)]
 pub(super) struct Directories {
-    /// Whether an answer waits for room.
-    open: BTreeMap<ObjectId, Answers>,
-    pub(super) records: Records,
-    mending: Mending,
+    /// Answers that wait for room.
+    open: BTreeMap<ObjectId, VecDeque<DirectoryEvent>>,
+    /// Those whose commands wait until questions are answered.
+    waiting: Vec<ObjectId>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answers {
-    AtOnce,
-    WaitForRoom,
+/// Which command is to be answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Asked {
+    pub(super) object: ObjectId,
+    pub(super) command: u64,
 }
 
 impl Directories {
-    pub(super) fn new(start: &Start, feedback: u32, rng: Rng) -> Self {
-        let records = Records::new(start.me, start.unix_ms, feedback, rng);
-        Self { open: BTreeMap::new(), records, mending: Mending::default() }
-    }
-
     pub(super) fn has(&self, object: ObjectId) -> bool {
         self.open.contains_key(&object)
     }
 
     pub(super) fn open(&mut self, object: ObjectId) {
-        self.open.insert(object, Answers::AtOnce);
+        self.open.insert(object, VecDeque::new());
     }
 
-    /// A directory is not carried any more: what was published there is withdrawn.
-    pub(super) fn close(&mut self, object: ObjectId, round: u64) {
-        if self.open.remove(&object).is_some() {
-            self.records.withdraw_all(object, round);
+    /// Tells whether it was open.
+    pub(super) fn close(&mut self, object: ObjectId) -> bool {
+        self.open.remove(&object).is_some()
+    }
+
+    /// Answers an application, now or when it has read on, if it has the directory open still.
+    pub(super) fn answer(
+        &mut self,
+        Asked { object, command }: Asked,
+        listings: Vec<Listing>,
+        told: Told,
+        io: &mut Io<'_>,
+    ) {
+        let Some(waits) = self.open.get_mut(&object) else { return };
+        let found = DirectoryEvent::Found { command, listings, told };
+        if !waits.is_empty() || io.emit(object, Event::Directory(found.clone())).is_err() {
+            waits.push_back(found);
         }
     }
-}
 
-/// When tables are compared.
-#[derive(Default)]
-struct Mending {
-    /// The round in which this node last sent an inventory.
-    last: Option<u64>,
-    /// The round since which it has waited for news to mend a difference.
-    waits_since: Option<u64>,
-    /// How many questions it answered in this round.
-    answers: u32,
-    has_table: bool,
-}
-
-impl Mending {
-    /// A partner knows other records. Says whether this node sends an inventory in this round: news
-    /// that is under way mends most differences, and is waited for, but not for ever, and not by a
-    /// newcomer, to whom nobody says again what was said before.
-    fn begins(&mut self, round: u64, is_quiet: bool) -> bool {
-        let waits_since = *self.waits_since.get_or_insert(round);
-        let waits = !is_quiet && self.has_table && round < waits_since + PATIENCE_ROUNDS;
-        let begins = !waits && self.last.is_none_or(|last| round >= last + MEND_ROUNDS);
-        if begins {
-            (self.last, self.waits_since) = (Some(round), Some(round));
+    /// The application has read on.
+    fn go_on(&mut self, object: ObjectId, io: &mut Io<'_>) {
+        let Some(waits) = self.open.get_mut(&object) else { return };
+        while let Some(found) = waits.front() {
+            if io.emit(object, Event::Directory(found.clone())).is_err() {
+                return;
+            }
+            waits.pop_front();
         }
-        begins
     }
 
-    /// A partner knows the same records.
-    fn end(&mut self) {
-        self.waits_since = None;
-        self.has_table = true;
-    }
-
-    /// How what comes from another's table is heard.
-    fn source(&self) -> Source {
-        if self.has_table { Source::Table } else { Source::Newcomer }
+    fn is_free(&self, object: ObjectId) -> bool {
+        self.open.get(&object).is_some_and(VecDeque::is_empty)
     }
 }
 
 impl Agent {
     /// A directory's feed holds something.
-    pub(super) fn on_asks(&mut self, object: ObjectId, io: &mut Io<'_>) {
-        while self.directories.open.get(&object) == Some(&Answers::AtOnce) {
+    pub(super) fn on_asks(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
+        while self.directories.is_free(object) {
+            if self.errands.is_full() {
+                self.directories.waiting.push(object);
+                return;
+            }
             let Some(taken) = io.take(object, usize::MAX) else { return };
-            let (records, round) = (&mut self.directories.records, self.rounds);
             let is_open_to_all = object != self.claims.directory();
-            let found = match taken.command {
+            match taken.command {
                 Command::Publish { key, value } if is_open_to_all => {
-                    if !records.write(object, key, Some(value), round) {
-                        io.count("gossip.records_full");
-                    }
-                    None
+                    self.write(object, key, Some(value), io);
                 }
-                Command::Withdraw(key) if is_open_to_all => {
-                    records.withdraw(object, key, round);
-                    None
+                Command::Withdraw(key) if is_open_to_all => self.write(object, key, None, io),
+                Command::Find(key) => {
+                    let asked = Asked { object, command: taken.message };
+                    self.look_for(now, asked, Sought::Key(key), io);
                 }
-                Command::Find(key) => Some(records.find(object, &key)),
-                Command::List(prefix) => Some(records.list(object, &prefix)),
-                _ => {
-                    io.count("gossip.unknown_command");
-                    None
+                Command::List(prefix) => {
+                    let asked = Asked { object, command: taken.message };
+                    self.look_for(now, asked, Sought::Prefix(prefix), io);
                 }
-            };
-            if let Some(Found { listings, cut }) = found {
-                let found = DirectoryEvent::Found { command: taken.message, listings };
-                if io.emit(object, Event::Directory(found)).is_err() {
-                    self.directories.open.insert(object, Answers::WaitForRoom);
-                    io.rewind(object, taken.message);
-                    return;
-                }
-                (0..cut).for_each(|_| io.count("gossip.listings_cut"));
+                _ => io.count("gossip.unknown_command"),
             }
             io.release(object, taken.message);
         }
     }
 
     /// The application has read on.
-    pub(super) fn on_directory_drained(&mut self, object: ObjectId, io: &mut Io<'_>) {
-        if let Some(answers) = self.directories.open.get_mut(&object) {
-            *answers = Answers::AtOnce;
-            self.on_asks(object, io);
-        }
+    pub(super) fn on_directory_drained(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
+        self.directories.go_on(object, io);
+        self.on_asks(now, object, io);
     }
 
-    pub(super) fn on_round_of_records(&mut self) {
-        let is_due = self.is_time(EXPIRE_ROUNDS);
-        let mending = &mut self.directories.mending;
-        mending.answers = 0;
-        mending.has_table |= self.rounds >= NEWCOMER_ROUNDS;
-        if is_due {
-            let members = self.knowledge.members();
-            let is_known = |publisher: Member| {
-                members.of(publisher.node).is_some_and(|held| held.member == publisher)
-            };
-            self.directories.records.expire(self.rounds, is_known);
-        }
-    }
-
-    /// What a member publishes is shown while it is up.
-    pub(super) fn show(&mut self, change: &Change) {
-        let now = &change.after;
-        let node = now.member.node;
-        let up = now.standing.is_up().then_some(now.member.incarnation);
-        let former = change.before.as_ref().map(|before| before.member.incarnation);
-        let replaced = former.filter(|former| *former != now.member.incarnation);
-        let records = &mut self.directories.records;
-        let claimed: Vec<_> = records.keys_of(node).cloned().collect();
-        records.on_member(node, up, replaced, self.rounds);
-        claimed.iter().for_each(|key| self.doubt(key));
-    }
-
-    /// Adds to a packet of an exchange what is to be said of records and of messages, as far as
-    /// membership left room.
-    pub(super) fn add_news(&mut self, packet: &mut Packet, draft: Draft<'_>, len_max: usize) {
-        if packet.digest.is_none() {
-            return;
-        }
-        let sent_max = self.knowledge.sent_max();
-        let (told_records, told_messages) = draft.answers.map_or((&[][..], &[][..]), |answered| {
-            (answered.news.records.as_slice(), answered.news.messages.as_slice())
-        });
-        let records = &mut self.directories.records;
-        if packet.encoded_len() + RECORDS_DIGEST_SECTION_LEN <= len_max {
-            packet.news.digest = records.digest(sent_max);
-        }
-        let room = len_max.saturating_sub(packet.encoded_len() + SECTION_LEN);
-        packet.news.records = records.pick(told_records, room, sent_max);
-        let room = len_max.saturating_sub(packet.encoded_len() + SECTION_LEN);
-        let messages = self.topics.news.pick(draft.to, told_messages, room, sent_max);
-        packet.news.messages = messages;
-    }
-
-    /// Takes in records, from whomever they came.
-    pub(super) fn hear_records(&mut self, records: &[Record], source: Source, io: &mut Io<'_>) {
-        for record in records {
-            let publisher = self.knowledge.members().of(record.key.publisher);
-            let is_up = publisher
-                .is_some_and(|held| held.standing.is_up() && held.member == record.member());
-            let hearing = Hearing { round: self.rounds, is_up, source };
-            match self.directories.records.merge(record.clone(), hearing) {
-                Merged::Known => {}
-                Merged::Changed => self.doubt(&record.key),
-                Merged::Refused => io.count("gossip.records_full"),
-                Merged::Overruled => io.count("gossip.record_overruled"),
+    /// Some questions were answered: commands that waited for that are taken.
+    pub(super) fn on_answers(&mut self, now: Time, io: &mut Io<'_>) {
+        if !self.errands.is_full() {
+            for object in std::mem::take(&mut self.directories.waiting) {
+                self.on_asks(now, object, io);
             }
         }
     }
 
-    /// Looks whether a partner knows the same records.
-    pub(super) fn compare_records(&mut self, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
-        let Some(theirs) = packet.news.digest else { return };
-        let Directories { records, mending, .. } = &mut self.directories;
-        let own = records.digest(self.knowledge.sent_max());
-        if own.map_or(0, |own| own.total) == theirs.total {
-            records.all_known();
-            mending.end();
-            return;
-        }
-        let members = self.knowledge.members().digest().total();
-        let is_quiet =
-            theirs.is_quiet && own.is_none_or(|own| own.is_quiet) && packet.digest == Some(members);
-        // Who answers an exchange asks in its own.
-        let is_asking = matches!(packet.leg, Leg::Ack { .. });
-        if is_asking && mending.begins(self.rounds, is_quiet) {
-            let first = match records.sums() {
-                Some(sums) => vec![Control::Sums(sums)],
-                None => records.inventory().into_iter().map(Control::Inventory).collect(),
-            };
-            tell(from, first, io);
-        }
-    }
-
-    /// What another has, summed up.
-    pub(super) fn on_sums(&mut self, from: NodeId, theirs: &Hashes, io: &mut Io<'_>) {
-        if self.may_answer(io) {
-            let pieces = self.directories.records.inventory_beside(theirs);
-            tell(from, pieces.into_iter().map(Control::Inventory).collect(), io);
-        }
-    }
-
-    /// A piece of what another has.
-    pub(super) fn on_inventory(&mut self, from: NodeId, theirs: &Inventory, io: &mut Io<'_>) {
-        if self.may_answer(io) {
-            let records = &self.directories.records;
-            let mut answers = Control::records(records.beyond(theirs));
-            let lacking = records.lacking(theirs);
-            if !lacking.0.is_empty() {
-                answers.push(Control::Want(lacking));
+    /// A directory is not carried any more: what was published there is withdrawn.
+    pub(super) fn close_directory(&mut self, object: ObjectId) {
+        if self.directories.close(object) {
+            self.directories.waiting.retain(|waiting| *waiting != object);
+            for key in self.shelves.entries.records.withdraw_all(object, self.rounds) {
+                self.on_written(key);
             }
-            tell(from, answers, io);
         }
     }
 
-    /// Another asks for records.
-    pub(super) fn on_want(&mut self, from: NodeId, hashes: &Hashes, io: &mut Io<'_>) {
-        if self.may_answer(io) {
-            tell(from, Control::records(self.directories.records.of_hashes(hashes)), io);
+    fn write(&mut self, object: ObjectId, key: Bytes, value: Option<Bytes>, io: &mut Io<'_>) {
+        let publisher = self.knowledge.members().me();
+        let (records, round) = (&mut self.shelves.entries.records, self.rounds);
+        let is_written = match value {
+            Some(value) => {
+                let is_written = records.write(object, key.clone(), Some(value), round);
+                if !is_written {
+                    io.count("gossip.records_full");
+                }
+                is_written
+            }
+            None => records.withdraw(object, key.clone(), round),
+        };
+        if is_written {
+            self.on_written(RecordKey { object, key, publisher });
         }
     }
 
-    /// Records that were sent because this node lacked them.
-    pub(super) fn on_records(&mut self, records: &[Record], io: &mut Io<'_>) {
-        let source = self.directories.mending.source();
-        self.hear_records(records, source, io);
-    }
-
-    fn may_answer(&mut self, io: &mut Io<'_>) -> bool {
-        let answers = &mut self.directories.mending.answers;
-        if *answers == ANSWERS_MAX {
-            io.count("gossip.mending_full");
-            return false;
-        }
-        *answers += 1;
-        true
-    }
-}
-
-/// Says it over the link, as far as that has room. The next comparison finds the rest.
-fn tell(to: NodeId, messages: Vec<Control>, io: &mut Io<'_>) {
-    for message in messages {
-        if io.send(Target::Node(to), Via::Control, message.encode()).is_err() {
-            io.count("gossip.mending_full");
+    /// Finds what this node keeps, and asks for the rest.
+    fn look_for(&mut self, now: Time, asked: Asked, sought: Sought, io: &mut Io<'_>) {
+        let object = asked.object;
+        let collection = self.collection(object);
+        let is_all_here = match &sought {
+            _ if collection == Collection::Claims || self.shelves.depth.groups() == 1 => true,
+            Sought::Key(key) => self.shelves.entries.records.keeps(place(object, key)),
+            Sought::Prefix(_) => false,
+        };
+        let records = match collection {
+            Collection::Claims => &self.shelves.claims.records,
+            Collection::Entries => &self.shelves.entries.records,
+        };
+        let found: Vec<Record> = records.sought(object, &sought).collect();
+        let listings = self.listings(found, io);
+        if is_all_here {
+            self.directories.answer(asked, listings, Told::All, io);
             return;
         }
+        if !listings.is_empty() {
+            self.directories.answer(asked, listings, Told::Part, io);
+        }
+        self.ask_others(now, asked, sought, io);
+    }
+
+    /// Of some records, what is published by those who live, as much as an answer holds.
+    pub(super) fn listings(&self, records: Vec<Record>, io: &mut Io<'_>) -> Vec<Listing> {
+        let members = self.knowledge.members();
+        let is_up = |publisher: Member| {
+            let held = members.of(publisher.node);
+            held.is_some_and(|held| held.standing.is_up() && held.member == publisher)
+        };
+        let listing = |record: Record| {
+            let publisher = record.member();
+            Some(Listing { key: record.key.key, publisher, value: record.value? })
+        };
+        let living = records.into_iter().filter(|record| is_up(record.member()));
+        let (listings, cut) = cut(living.filter_map(listing));
+        (0..cut).for_each(|_| io.count("gossip.listings_cut"));
+        listings
+    }
+
+    /// Whether this node may answer for what is at home in a place.
+    pub(super) fn is_keeper(&self, place: NodeId) -> bool {
+        self.shelves.entries.records.keeps(place)
     }
 }
 
-/// A node sends its inventory once in so many rounds at most.
-const MEND_ROUNDS: u64 = 5;
+/// What of it goes into one answer, and how many do not.
+fn cut(all: impl Iterator<Item = Listing>) -> (Vec<Listing>, usize) {
+    let (mut bytes, mut cut) = (0, 0);
+    let mut listings = Vec::new();
+    for listing in all {
+        bytes += size_of::<Listing>() + listing.key.len() + listing.value.len();
+        if bytes <= LISTINGS_BYTES_MAX {
+            listings.push(listing);
+        } else {
+            cut += 1;
+        }
+    }
+    (listings, cut)
+}
 
-/// How long it waits for news to mend the difference.
-const PATIENCE_ROUNDS: u64 = 25;
-
-/// How many sums, pieces of inventories and requests a node answers in a round.
-const ANSWERS_MAX: u32 = 16;
-
-/// Until when at most a node is a newcomer, whose lacks are no news to others.
-const NEWCOMER_ROUNDS: u64 = 50;
-
-/// After how many rounds it is looked which records are over.
-const EXPIRE_ROUNDS: u64 = 16;
+/// The longest answer, in bytes of a queue of events.
+const LISTINGS_BYTES_MAX: usize = 512 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::tests::entry;
 
     #[test]
-    fn news_is_waited_for_but_not_for_ever_nor_by_newcomers() {
-        let mut mending = Mending::default();
-        assert!(mending.begins(7, false), "a newcomer");
-        assert!(!(8..7 + MEND_ROUNDS).any(|round| mending.begins(round, true)));
-        assert!(mending.begins(7 + MEND_ROUNDS, false));
-        mending.end();
-        assert!(!(50..50 + PATIENCE_ROUNDS).any(|round| mending.begins(round, false)));
-        assert!(mending.begins(50 + PATIENCE_ROUNDS, false));
-        assert!(mending.begins(50 + PATIENCE_ROUNDS + MEND_ROUNDS, true));
-        mending.end();
-        assert!(mending.begins(200, true));
+    fn an_answer_is_so_long() {
+        let listing = |number: u64| Listing {
+            key: number.to_be_bytes().to_vec().into(),
+            publisher: entry(1, 1).member,
+            value: vec![0; 900].into(),
+        };
+        let (listings, more) = cut((0..600).map(listing));
+        assert_eq!(listings.len() + more, 600);
+        let bytes: usize = listings.len() * (size_of::<Listing>() + 908);
+        assert!(more > 0 && bytes <= LISTINGS_BYTES_MAX && bytes + 1_100 > LISTINGS_BYTES_MAX);
     }
 }

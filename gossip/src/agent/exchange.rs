@@ -22,7 +22,6 @@ use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
-use crate::records::RecordsDigest;
 use crate::wire::{Leg, Packet};
 
 impl Agent {
@@ -37,6 +36,7 @@ impl Agent {
         while let Some((number, probe)) = self.probes.due(now) {
             self.on_silence(now, number, probe, io);
         }
+        self.on_deadlines_of_errands(now, io);
         while let Some(node) = self.suspicions.due(now) {
             let suspect = self.knowledge.members().of(node).expect("who is suspected has a row");
             assert_eq!(suspect.standing, Standing::Suspect, "a suspicion that was not cleared");
@@ -61,7 +61,10 @@ impl Agent {
         for entry in &packet.entries {
             objects |= self.hear(now, entry.clone(), source, io);
         }
-        self.hear_records(&packet.news.records, Source::News, io);
+        // An answer's records are for whoever asked, not to be kept.
+        let is_answer = matches!(packet.leg, Leg::Answer { .. });
+        let records = if is_answer { &[] } else { packet.news.records.as_slice() };
+        let are_kept = self.hear_records(records, Source::News, io);
         self.hear_messages(&packet.news.messages, io);
         self.compare_records(from, packet, io);
         if matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. })
@@ -87,6 +90,11 @@ impl Agent {
             }
             Leg::Rest { .. } => self.say_rest(now, from, packet, io),
             Leg::Push => {}
+            Leg::Ask { number } => match &packet.question {
+                Some(question) => self.on_ask(from, (number, question), are_kept, io),
+                None => io.count("gossip.malformed"),
+            },
+            Leg::Answer { .. } => self.on_answer(now, from, packet, io),
             Leg::ProbeRequest { number, target } => {
                 let stage = Stage::Helping { asker: from, number };
                 self.on_request(now, Probe { target, stage }, io);
@@ -110,7 +118,8 @@ impl Agent {
         }
         self.look_around(now, io);
         self.on_round_of_topics(io);
-        self.on_round_of_records();
+        self.on_round_of_records(io);
+        self.on_round_of_errands(now, io);
         self.on_round_of_claims(io);
     }
 
@@ -118,8 +127,16 @@ impl Agent {
     fn on_exchanges(&mut self, now: Time) -> Vec<NodeId> {
         let round = self.clock.at(now);
         let levels = self.aggregates.on_round(round, &self.partners);
+        let is_turn_of_group = self.is_turn_of_group();
         let members = self.knowledge.members();
-        let first = levels.and_then(|levels| self.partners.next_at(levels.first, members));
+        let group = self.shelves.depth.part(members.me());
+        let of_group = if is_turn_of_group {
+            self.partners.some_of(group, 1, members, &[]).pop()
+        } else {
+            None
+        };
+        let first = of_group
+            .or_else(|| levels.and_then(|levels| self.partners.next_at(levels.first, members)));
         let turn = if self.pace.is_resting() {
             Turn::Long(round, self.config.stretch)
         } else {
@@ -208,11 +225,7 @@ impl Agent {
         if digest != self.knowledge.members().digest().total() {
             self.pulls.on_difference(from);
         }
-        let records = self.directories.records.digest(self.knowledge.sent_max());
-        let total = |digest: Option<RecordsDigest>| digest.map_or(0, |digest| digest.total);
-        if digest == self.knowledge.members().digest().total()
-            && total(packet.news.digest) == total(records)
-        {
+        if digest == self.knowledge.members().digest().total() && self.has_same_records(packet) {
             self.pace.on_agreement();
         } else {
             self.pace.on_news(now);

@@ -14,6 +14,7 @@
 use live_objects::{Io, NodeId, Target, Time, Via};
 use rand::RngExt;
 
+use super::errands::Piece;
 use super::{Agent, shown};
 use crate::control::{Control, HASHES_MAX, Known, MESSAGE_LEN_MAX};
 use crate::digest::short_hash;
@@ -109,10 +110,15 @@ impl Agent {
                 }
                 self.pulls.on_busy(from);
             }
-            Control::Inventory(theirs) => self.on_inventory(from, &theirs, io),
-            Control::Want(hashes) => self.on_want(from, &hashes, io),
+            Control::Inventory(of, theirs) => self.on_inventory(from, of, &theirs, io),
+            Control::Want(of, hashes) => self.on_want(from, of, &hashes, io),
             Control::Records { records } => self.on_records(&records, io),
-            Control::Sums(theirs) => self.on_sums(from, &theirs, io),
+            Control::Sums(of, theirs) => self.on_sums(from, of, &theirs, io),
+            Control::Ask { number, question } => self.on_long_ask(from, number, &question, io),
+            Control::Answer { number, answer, records, last } => {
+                let piece = Piece { number, answer, records, last };
+                self.on_piece_of_answer(now, from, piece, io);
+            }
         }
     }
 

@@ -46,8 +46,7 @@ impl Records {
     /// For each first byte of a hash the exclusive or of all that begin so: of a table so large
     /// that this is shorter than its inventory.
     pub(crate) fn sums(&self) -> Option<Hashes> {
-        let counted = self.rows.values().filter(|row| row.counts()).count();
-        (counted > 2 * SUMS).then(|| self.all_sums())
+        (self.rows.len() > 2 * SUMS).then(|| self.all_sums())
     }
 
     /// What counts, in pieces, where another's sums differ from those here.
@@ -72,29 +71,26 @@ impl Records {
     /// What whoever has this inventory lacks.
     pub(crate) fn beyond(&self, inventory: &Inventory) -> Vec<Record> {
         let known: BTreeSet<u64> = inventory.hashes.0.iter().copied().collect();
-        let range = inventory.from..=inventory.to;
-        self.supply(|hash| range.contains(&hash) && !known.contains(&hash))
+        let counted = self.counted(inventory.from, inventory.to);
+        self.supply(counted.filter(|hash| !known.contains(hash)))
     }
 
     /// The hashes of an inventory that nothing here has, shown or not.
     pub(crate) fn lacking(&self, inventory: &Inventory) -> Hashes {
-        let own: BTreeSet<u64> =
-            self.rows.iter().map(|(key, row)| row.record(key).hash()).collect();
-        let lacking = inventory.hashes.0.iter().copied().filter(|hash| !own.contains(hash));
+        let hashes = inventory.hashes.0.iter().copied();
+        let lacking = hashes.filter(|hash| !self.hashes.contains_key(hash));
         Hashes(lacking.take(HASHES_MAX).collect())
     }
 
     /// The records that were asked for.
     pub(crate) fn of_hashes(&self, hashes: &Hashes) -> Vec<Record> {
         let wanted: BTreeSet<u64> = hashes.0.iter().copied().collect();
-        self.supply(|hash| wanted.contains(&hash))
+        self.supply(wanted.into_iter().filter(|hash| self.is_counted(*hash)))
     }
 
     /// All that counts between two hashes, in pieces of at most [`HASHES_MAX`].
     fn pieces(&self, from: u64, to: u64) -> Vec<Inventory> {
-        let range = from..=to;
-        let mut hashes: Vec<u64> = self.hashes().filter(|hash| range.contains(hash)).collect();
-        hashes.sort_unstable();
+        let hashes: Vec<u64> = self.counted(from, to).collect();
         let mut start = from;
         let mut pieces: Vec<Inventory> = hashes
             .chunks(HASHES_MAX)
@@ -113,31 +109,34 @@ impl Records {
     }
 
     fn all_sums(&self) -> Hashes {
-        let mut sums = vec![0; SUMS];
-        self.hashes().for_each(|hash| sums[(hash >> 56) as usize] ^= hash);
-        Hashes(sums)
+        Hashes(self.sums.to_vec())
     }
 
-    /// The hashes of all that counts.
-    fn hashes(&self) -> impl Iterator<Item = u64> {
-        let counted = self.rows.iter().filter(|(_, row)| row.counts());
-        counted.map(|(key, row)| row.record(key).hash())
+    /// The hashes from the one to the other, both included, of all that counts.
+    fn counted(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        let range = (from <= to).then(|| self.hashes.range(from..=to));
+        let hashes = range.into_iter().flatten();
+        hashes.filter(|(_, key)| self.rows[*key].counts()).map(|(hash, _)| *hash)
     }
 
-    fn supply(&self, is_wanted: impl Fn(u64) -> bool) -> Vec<Record> {
-        let counted = self.rows.iter().filter(|(_, row)| row.counts());
-        let records = counted.map(|(key, row)| row.record(key));
+    fn is_counted(&self, hash: u64) -> bool {
+        self.hashes.get(&hash).is_some_and(|key| self.rows[key].counts())
+    }
+
+    /// The records of these hashes, as many as are sent at one time.
+    fn supply(&self, hashes: impl Iterator<Item = u64>) -> Vec<Record> {
+        let records = hashes.map(|hash| &self.hashes[&hash]).filter_map(|key| self.record(key));
         let mut bytes = 0;
         let fits = |record: &Record| {
             bytes += record.encoded_len();
             bytes <= SUPPLY_BYTES_MAX
         };
-        records.filter(|record| is_wanted(record.hash())).take_while(fits).collect()
+        records.take_while(fits).collect()
     }
 }
 
 /// How many sums there are: one for each byte that a hash may begin with.
-const SUMS: usize = 256;
+pub(super) const SUMS: usize = 256;
 
 /// The most runs of sums that differ for each of which a piece is sent.
 const RUNS_MAX: usize = 8;
@@ -180,9 +179,13 @@ mod tests {
         b.merge(record(1, b"2", 6), news());
         b.merge(record(1, b"3", 5), news());
         let piece = &a.inventory()[0];
-        assert_eq!(b.beyond(piece), [record(1, b"2", 6), record(1, b"3", 5)]);
+        let by_key = |mut records: Vec<Record>| {
+            records.sort_by_key(|record| record.key.clone());
+            records
+        };
+        assert_eq!(by_key(b.beyond(piece)), [record(1, b"2", 6), record(1, b"3", 5)]);
         let wanted = a.of_hashes(&b.lacking(piece));
-        assert_eq!(wanted, [record(1, b"1", 5), record(1, b"2", 5)]);
+        assert_eq!(by_key(wanted.clone()), [record(1, b"1", 5), record(1, b"2", 5)]);
         for record in b.beyond(piece) {
             a.merge(record, news());
         }

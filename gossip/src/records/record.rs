@@ -26,6 +26,27 @@ pub(crate) struct RecordKey {
     pub(crate) publisher: NodeId,
 }
 
+impl RecordKey {
+    /// Where in the tree of zones the key is at home: among ids, which are hashes too. All nodes
+    /// must compute the same, from object and key alone.
+    pub(crate) fn place(&self) -> NodeId {
+        place(self.object, &self.key)
+    }
+}
+
+/// Where what is published in an object under a key is at home.
+pub(crate) fn place(object: ObjectId, key: &[u8]) -> NodeId {
+    let words = halves(object.as_bytes()).into_iter().chain([key.len() as u64]);
+    let high = words.chain(words_of(key)).fold(0, |hash, word| mix(hash ^ word));
+    NodeId::from_bytes(((u128::from(high) << 64) | u128::from(mix(high))).to_be_bytes())
+}
+
+/// Bytes in words of eight.
+fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    bytes.chunks(8).map(word)
+}
+
 /// What a publisher says under a key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
@@ -66,8 +87,7 @@ impl Record {
         let RecordKey { object, key, publisher } = &self.key;
         let ids = [object.as_bytes(), publisher.as_bytes(), self.incarnation.as_bytes()];
         let words = ids.into_iter().flat_map(halves).chain([self.version.0, key.len() as u64]);
-        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        words.chain(key.chunks(8).map(word)).fold(0, |hash, word| mix(hash ^ word))
+        words.chain(words_of(key)).fold(0, |hash, word| mix(hash ^ word))
     }
 }
 
@@ -185,6 +205,16 @@ pub(crate) mod tests {
     #[test]
     fn golden_hash() {
         assert_eq!(record(1, b"a key of some length", 7).hash(), 0x73ab_16a0_2dbd_5f3e);
+    }
+
+    /// Two builds that place differently would look for things where they are not.
+    #[test]
+    fn golden_place() {
+        let RecordKey { object, .. } = record(1, b"", 7).key;
+        let place = |key: &[u8]| u128::from_be_bytes(*place(object, key).as_bytes());
+        assert_eq!(place(b"a key of some length"), 0x3e95_639a_5cd9_c2ac_be65_b001_fbf7_f729);
+        assert_ne!(place(b""), place(b"\0"));
+        assert_eq!(record(1, b"k", 7).key.place(), record(2, b"k", 9).key.place());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!  tag 17, records:  object [16], publisher [16], incarnation [16], version u64, state u8
 //!                    (0 withdrawn, 1 published), length of the key u16, of the value u16, key,
 //!                    value …
-//!  tag 18, digest of records: u64, whether no news of records is under way u8
+//!  tag 18, digest of claims:  u64, whether no news of them is under way u8
+//!  tag 22, digest of entries: depth u8, and as of claims
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -24,29 +25,35 @@ pub(crate) const MESSAGE_LEN_MIN: usize =
 pub(crate) const RECORD_LEN_MIN: usize =
     ObjectId::LEN + NodeId::LEN + Incarnation::LEN + 8 + 1 + 2 + 2;
 
-/// What the digest of records takes.
-pub(crate) const RECORDS_DIGEST_SECTION_LEN: usize = SECTION_LEN + RECORDS_DIGEST_LEN;
+/// What the longest digest of records takes.
+pub(crate) const RECORDS_DIGEST_SECTION_LEN: usize = SECTION_LEN + 1 + RECORDS_DIGEST_LEN;
 
 /// What a packet says for applications.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NewsSections {
     pub(crate) messages: Vec<Message>,
     pub(crate) records: Vec<Record>,
-    pub(crate) digest: Option<RecordsDigest>,
+    /// Of the claims of names.
+    pub(crate) claims: Option<RecordsDigest>,
+    /// Of what the sender's group keeps, and by how many bits it names that.
+    pub(crate) entries: Option<(u8, RecordsDigest)>,
 }
 
 impl NewsSections {
-    pub(super) const NONE: Self = Self { messages: Vec::new(), records: Vec::new(), digest: None };
+    pub(super) const NONE: Self =
+        Self { messages: Vec::new(), records: Vec::new(), claims: None, entries: None };
 
     /// Whether a section of this tag is one of these.
     pub(super) const fn has(tag: u8) -> bool {
-        matches!(tag, TAG_MESSAGES | TAG_RECORDS | TAG_RECORDS_DIGEST)
+        matches!(tag, TAG_MESSAGES | TAG_RECORDS | TAG_CLAIMS_DIGEST | TAG_ENTRIES_DIGEST)
     }
 
     pub(super) fn encoded_len(&self) -> usize {
         let section = |len: usize| if len == 0 { 0 } else { SECTION_LEN + len };
-        let digest = self.digest.map_or(0, |_| RECORDS_DIGEST_LEN);
-        section(self.messages_len()) + section(self.records_len()) + section(digest)
+        let claims = self.claims.map_or(0, |_| RECORDS_DIGEST_LEN);
+        let entries = self.entries.map_or(0, |_| 1 + RECORDS_DIGEST_LEN);
+        let digests = section(claims) + section(entries);
+        section(self.messages_len()) + section(self.records_len()) + digests
     }
 
     pub(super) fn put(&self, out: &mut BytesMut) {
@@ -58,18 +65,25 @@ impl NewsSections {
             put_section(out, TAG_RECORDS, self.records_len());
             self.records.iter().for_each(|record| put_record(out, record));
         }
-        if let Some(RecordsDigest { total, is_quiet }) = self.digest {
-            put_section(out, TAG_RECORDS_DIGEST, RECORDS_DIGEST_LEN);
-            out.put_u64(total);
-            out.put_u8(is_quiet.into());
+        if let Some(digest) = self.claims {
+            put_section(out, TAG_CLAIMS_DIGEST, RECORDS_DIGEST_LEN);
+            put_digest(out, digest);
+        }
+        if let Some((depth, digest)) = self.entries {
+            put_section(out, TAG_ENTRIES_DIGEST, 1 + RECORDS_DIGEST_LEN);
+            out.put_u8(depth);
+            put_digest(out, digest);
         }
     }
 
     /// Reads the section of a tag that is one of these.
     pub(super) fn take(&mut self, tag: u8, body: &mut &[u8]) -> Result<(), PacketError> {
-        if tag == TAG_RECORDS_DIGEST {
-            let total = body.try_get_u64()?;
-            self.digest = Some(RecordsDigest { total, is_quiet: body.try_get_u8()? != 0 });
+        if tag == TAG_CLAIMS_DIGEST {
+            self.claims = Some(take_digest(body)?);
+            return Ok(());
+        }
+        if tag == TAG_ENTRIES_DIGEST {
+            self.entries = Some((body.try_get_u8()?, take_digest(body)?));
             return Ok(());
         }
         while !body.is_empty() {
@@ -128,6 +142,15 @@ fn put_record(out: &mut BytesMut, record: &Record) {
     out.put_slice(value);
 }
 
+fn put_digest(out: &mut BytesMut, RecordsDigest { total, is_quiet }: RecordsDigest) {
+    out.put_u64(total);
+    out.put_u8(is_quiet.into());
+}
+
+fn take_digest(body: &mut &[u8]) -> Result<RecordsDigest, PacketError> {
+    Ok(RecordsDigest { total: body.try_get_u64()?, is_quiet: body.try_get_u8()? != 0 })
+}
+
 fn put_member(out: &mut BytesMut, member: Member) {
     out.put_slice(member.node.as_bytes());
     out.put_slice(member.incarnation.as_bytes());
@@ -176,7 +199,8 @@ fn take_bytes(bytes: &mut &[u8], len: usize) -> Result<Bytes, PacketError> {
 
 const TAG_MESSAGES: u8 = 16;
 const TAG_RECORDS: u8 = 17;
-const TAG_RECORDS_DIGEST: u8 = 18;
+const TAG_CLAIMS_DIGEST: u8 = 18;
+const TAG_ENTRIES_DIGEST: u8 = 22;
 
 const RECORDS_DIGEST_LEN: usize = 8 + 1;
 
@@ -192,11 +216,15 @@ pub(crate) mod tests {
     /// Any sections at all.
     pub(crate) fn sections() -> impl Strategy<Value = NewsSections> {
         let messages = prop::collection::vec(messages(), 0..4);
-        let digest = prop::option::of(any::<(u64, bool)>());
-        (messages, prop::collection::vec(records(), 0..4), digest).prop_map(
-            |(messages, records, digest)| {
-                let digest = digest.map(|(total, is_quiet)| RecordsDigest { total, is_quiet });
-                NewsSections { messages, records, digest }
+        let digest =
+            || any::<(u64, bool)>().prop_map(|(total, is_quiet)| RecordsDigest { total, is_quiet });
+        let digests = (prop::option::of(digest()), prop::option::of((any::<u8>(), digest())));
+        (messages, prop::collection::vec(records(), 0..4), digests).prop_map(
+            |(messages, records, (claims, entries))| NewsSections {
+                messages,
+                records,
+                claims,
+                entries,
             },
         )
     }
@@ -210,11 +238,13 @@ pub(crate) mod tests {
         let [ten, one, three] = ["10", "01", "03"].map(|byte| byte.repeat(16));
         let number = |number: u64| format!("{number:016x}");
         let messages = vec![message(1, 7, b"hi")];
-        let digest = Some(RecordsDigest { total: 9, is_quiet: true });
-        let said = packet(NewsSections { messages, digest, ..NewsSections::default() });
+        let digest = RecordsDigest { total: 9, is_quiet: true };
+        let (claims, entries) = (Some(digest), Some((4, digest)));
+        let said = packet(NewsSections { messages, claims, entries, ..NewsSections::default() });
         let (seven, four, nine) = (number(7), number(4), number(9));
-        let golden =
-            format!("100000000000100000100044{ten}{one}{seven}{three}{four}00026869120009{nine}01");
+        let golden = format!(
+            "100000000000100000100044{ten}{one}{seven}{three}{four}00026869120009{nine}0116000a04{nine}01"
+        );
         assert_eq!(hex(&said.encode()), golden);
         let mut withdrawn = record(1, b"k", 7);
         withdrawn.value = None;
@@ -250,7 +280,8 @@ pub(crate) mod tests {
     fn the_longest_of_each_fits_into_a_packet_of_an_exchange() {
         let mut ack = Packet::new(Leg::Ack { number: 1 });
         ack.digest = Some(1);
-        ack.news.digest = Some(RecordsDigest { total: 1, is_quiet: false });
+        let digest = RecordsDigest { total: 1, is_quiet: false };
+        (ack.news.claims, ack.news.entries) = (Some(digest), Some((4, digest)));
         let room = PACKET_LEN_MAX - ack.encoded_len() - SECTION_LEN;
         assert!(room >= MESSAGE_LEN_MIN + MESSAGE_BYTES_MAX);
         assert!(room >= RECORD_LEN_MIN + RECORD_BYTES_MAX);

@@ -15,12 +15,20 @@ pub(crate) fn level(one: NodeId, other: NodeId) -> usize {
     (bits(one) ^ bits(other)).leading_zeros() as usize
 }
 
-/// The sibling zone of a node at a level: the first and the last id that can be in it.
-pub(crate) fn sibling(node: NodeId, level: usize) -> (NodeId, NodeId) {
-    let below = u128::MAX.checked_shr(level as u32 + 1).unwrap_or(0);
-    let first = (u128::from_be_bytes(*node.as_bytes()) ^ (below + 1)) & !below;
+/// The zone of all whose ids begin with so many bits as this one: the first and the last id that
+/// can be in it.
+pub(crate) fn zone(node: NodeId, bits: u32) -> (NodeId, NodeId) {
+    let below = u128::MAX.checked_shr(bits).unwrap_or(0);
+    let first = u128::from_be_bytes(*node.as_bytes()) & !below;
     let id = |bits: u128| NodeId::from_bytes(bits.to_be_bytes());
     (id(first), id(first | below))
+}
+
+/// The sibling zone of a node at a level: the first and the last id that can be in it.
+pub(crate) fn sibling(node: NodeId, level: usize) -> (NodeId, NodeId) {
+    let bit = 1 << (u128::BITS - 1 - level as u32);
+    let beside = u128::from_be_bytes(*node.as_bytes()) ^ bit;
+    zone(NodeId::from_bytes(beside.to_be_bytes()), level as u32 + 1)
 }
 
 #[cfg(test)]

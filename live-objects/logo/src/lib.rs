@@ -43,7 +43,7 @@ mod tests;
 mod topic;
 
 pub use aggregate::{Aggregate, Average, Count, Max, Min, SetError, Sum, Summarize};
-pub use directory::{Directory, Listing};
+pub use directory::{Directory, FindError, Listing};
 pub use dynamic::{Dynamic, DynamicError};
 pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};
 pub use gossip::Gossip;

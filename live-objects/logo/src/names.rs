@@ -5,13 +5,14 @@
 
 use bytes::Bytes;
 use live_objects::{
-    Command, DirectoryEvent, Event, Listing, Member, Name, ObjectType, Schema, SchemaId, Spec,
+    Command, DirectoryEvent, Event, Listing, Member, Name, ObjectType, Schema, SchemaId, Spec, Told,
 };
 use live_objects_net::NodeError;
 use tokio::sync::Mutex;
 
 use crate::Gossip;
 use crate::channel::{Channel, decode, encode};
+use crate::directory::sorted;
 
 /// An object that somebody has open.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,12 +93,16 @@ async fn open<'a>(
 /// Asks a directory, and waits for its answer.
 pub(crate) async fn ask(channel: &Channel, command: Command) -> Result<Vec<Listing>, NodeError> {
     let Ok(asked) = channel.send(command).await else { return Err(NodeError::Gone) };
+    let mut found = Vec::new();
     loop {
         match channel.next().await {
-            Some(Event::Directory(DirectoryEvent::Found { command, listings }))
+            Some(Event::Directory(DirectoryEvent::Found { command, listings, told }))
                 if command == asked =>
             {
-                return Ok(listings);
+                found.extend(listings);
+                if told != Told::Part {
+                    return Ok(sorted(found));
+                }
             }
             Some(_) => {}
             None => return Err(NodeError::Gone),

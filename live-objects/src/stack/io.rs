@@ -188,6 +188,11 @@ impl Io<'_> {
         self.desk.counts.add(name);
     }
 
+    /// Says how much of something this module keeps now.
+    pub fn gauge(&mut self, name: &'static str, count: usize) {
+        self.desk.counts.set(name, count as u64);
+    }
+
     /// This module has said good-bye: [`Input::Stop`] is answered. It hears of nothing more, its
     /// engines are told so, and what it asked of the disk is done or not.
     ///

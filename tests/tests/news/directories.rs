@@ -184,6 +184,7 @@ fn answers_wait_for_a_slow_reader() {
             live_objects::Event::Directory(live_objects::DirectoryEvent::Found {
                 command,
                 listings,
+                ..
             }) => {
                 assert_eq!(listings.len(), 400);
                 command

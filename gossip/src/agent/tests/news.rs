@@ -12,7 +12,7 @@ use crate::agent::claims;
 use crate::control::Control;
 use crate::entry::tests::entry;
 use crate::news::{Message, MessageId};
-use crate::records::{Hashes, Record, RecordKey, Version};
+use crate::records::{Collection, Hashes, Record, RecordKey, Version};
 use crate::wire::{Leg, Packet};
 use crate::{Config, Gossip};
 
@@ -103,7 +103,7 @@ fn what_is_pushed_in_a_period_is_bounded_and_so_is_every_packet() {
 #[test]
 fn so_many_pieces_are_answered_in_a_round() {
     let mut world = World::settled(2);
-    let wants = Control::Want(Hashes(vec![7])).encode();
+    let wants = Control::Want(Collection::Entries, Hashes(vec![7])).encode();
     (0..17).for_each(|_| world.inject_message(id(1), 0, &wants));
     assert_eq!(world.count(0, "gossip.mending_full"), 1);
     world.run(seconds(1));

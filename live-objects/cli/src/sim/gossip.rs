@@ -12,6 +12,7 @@ mod alarms;
 mod cluster;
 mod crash;
 mod figures;
+mod lookup;
 mod start;
 mod traffic;
 
@@ -68,6 +69,21 @@ pub(crate) enum Figures {
     ///
     /// Example: logo sim gossip traffic --nodes 1000 --json
     Traffic(traffic::Traffic),
+    /// In how many hops a directory finds what was published, and what nodes keep for that.
+    ///
+    /// In a settled cluster each node publishes some entries. Then nodes look up entries, both at
+    /// random; then some of all nodes crash at once, and the survivors look up what the survivors
+    /// published.
+    ///
+    /// one_hop_share: of the lookups, those answered by this node itself or by the first one asked.
+    /// hops_max: the most nodes that were asked one after the other, when nothing had crashed.
+    /// found_share, found_share_after_crash: those that found just the entry. answer_ms,
+    /// answer_ms_after_crash: how long it took, the median. entries_max: the most entries that a
+    /// node kept, its own included. bytes_per_node_s: all that was sent in the last minute before
+    /// the crash, but for lookups.
+    ///
+    /// Example: logo sim gossip lookup --nodes 1000 --json
+    Lookup(lookup::Lookup),
     /// In how many rounds all nodes know an average exactly, and at what cost.
     ///
     /// Each node sets a share of one Average. The average is exact when every node counts all
@@ -88,6 +104,7 @@ impl Figures {
             Self::Crash(story) => story.run(),
             Self::FalseAlarms(story) => story.run(),
             Self::Traffic(story) => story.run(),
+            Self::Lookup(story) => story.run(),
             Self::Aggregate(story) => story.run(),
         }
     }

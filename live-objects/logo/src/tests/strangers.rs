@@ -70,8 +70,8 @@ async fn who_waits_for_an_object_that_is_closed_is_told() {
     assert_eq!(count.set(2.0), Err(SetError::Send(SendError::Closed)));
 
     let directory: Directory<u32> = soon(node.open("/directory")).await.unwrap();
-    assert_eq!(soon(directory.find("key")).await, Err(SendError::Closed));
-    assert_eq!(soon(directory.find("key")).await, Err(SendError::Closed));
+    assert_eq!(soon(directory.find("key")).await, Err(SendError::Closed.into()));
+    assert_eq!(soon(directory.find("key")).await, Err(SendError::Closed.into()));
 }
 
 /// It never tells a state: opening one waits, and may be given up.

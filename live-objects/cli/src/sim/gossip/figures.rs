@@ -265,7 +265,7 @@ fn mixed(hash: u64, number: u64) -> u64 {
     (hash ^ number).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(31)
 }
 
-fn loss(text: &str) -> Result<f64, String> {
+pub(super) fn loss(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(loss) if (0.0..=0.9).contains(&loss) => Ok(loss),
         _ => Err("choose 0 to 0.9".into()),

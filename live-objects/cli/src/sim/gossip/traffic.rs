@@ -286,7 +286,7 @@ impl Busy {
         let mut right = 0_u32;
         for record in world.take_history() {
             self.count(&record.what);
-            let What::Event(_, Event::Directory(DirectoryEvent::Found { command, listings })) =
+            let What::Event(_, Event::Directory(DirectoryEvent::Found { command, listings, .. })) =
                 record.what
             else {
                 continue;

@@ -1,0 +1,430 @@
+//! What a node has to do with groups that are not its own (`records/affinity`): to look for what
+//! they keep, to have them keep what it publishes, to see now and then that they still do.
+//!
+//! Each is a question to one member of the group (`question`). A list is a question to each group;
+//! what comes is told as it comes. What is published is brought to one member, who pushes it on to
+//! others of the group, and brought to another if it is not told in time that the first has it.
+//! After that the group looks after it by itself; its publisher asks every minute or so whether the
+//! sum of what it published is what they keep, and brings it all again if not.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use live_objects::{Io, NodeId, Rng, Target, Time, Told, Via};
+use tracing::trace;
+
+use super::directory::Asked;
+use super::{Agent, len_max, send};
+use crate::control::Control;
+use crate::question::{Answer, QUESTIONS_MAX, Question, Questions, Verdict};
+use crate::records::affinity::{Depth, Part};
+use crate::records::{Record, RecordKey, Sought, place};
+use crate::wire::{Leg, PACKET_LEN_MAX, Packet, SECTION_LEN};
+
+/// What is under way.
+pub(super) struct Errands {
+    questions: Questions<About>,
+    searches: BTreeMap<Asked, Search>,
+    /// Entries of this node that are to be brought to those who keep them, and when.
+    due: BTreeSet<(u64, RecordKey)>,
+}
+
+/// For what a question is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum About {
+    /// For a command: what is sought, in the group of this place by so many bits.
+    Search { asked: Asked, place: NodeId, depth: Depth },
+    /// So that these are kept.
+    Keep(Vec<RecordKey>),
+    /// Whether this part is kept.
+    Check(Part),
+}
+
+/// A piece of an answer, and whether it is the last.
+pub(super) struct Piece {
+    pub(super) number: u32,
+    pub(super) answer: Answer,
+    pub(super) records: Vec<Record>,
+    pub(super) last: bool,
+}
+
+/// A command that is being answered.
+struct Search {
+    sought: Sought,
+    /// Groups that are still to be asked.
+    rest: VecDeque<(NodeId, Depth)>,
+    /// How many are asked now.
+    under_way: usize,
+    told: Told,
+}
+
+impl Errands {
+    pub(super) fn new(rng: Rng) -> Self {
+        let questions = Questions::new(rng);
+        Self { questions, searches: BTreeMap::new(), due: BTreeSet::new() }
+    }
+
+    /// Whether no more searches can begin.
+    pub(super) fn is_full(&self) -> bool {
+        self.questions.is_full() || self.searches.len() >= QUESTIONS_MAX
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.questions.next_deadline()
+    }
+}
+
+impl Agent {
+    /// Asks those who keep it for what is sought.
+    pub(super) fn ask_others(&mut self, now: Time, asked: Asked, sought: Sought, io: &mut Io<'_>) {
+        let (own, depth) = (self.knowledge.members().me(), self.shelves.depth);
+        let rest = match &sought {
+            Sought::Key(key) => VecDeque::from([(place(asked.object, key), depth)]),
+            // This node's own group is answered for.
+            Sought::Prefix(_) => {
+                let groups = depth.places().filter(|place| !depth.part(own).has(*place));
+                groups.map(|place| (place, depth)).collect()
+            }
+        };
+        let search = Search { sought, rest, under_way: 0, told: Told::All };
+        self.errands.searches.insert(asked, search);
+        self.go_on_searching(now, asked, io);
+    }
+
+    /// Asks the next groups, or tells that that was all.
+    fn go_on_searching(&mut self, now: Time, asked: Asked, io: &mut Io<'_>) {
+        let Some(search) = self.errands.searches.get_mut(&asked) else { return };
+        let mut next = Vec::new();
+        while search.under_way < UNDER_WAY_MAX
+            && let Some(group) = search.rest.pop_front()
+        {
+            search.under_way += 1;
+            next.push(group);
+        }
+        if search.under_way == 0 {
+            let told = search.told;
+            self.errands.searches.remove(&asked);
+            self.directories.answer(asked, Vec::new(), told, io);
+            return;
+        }
+        for (place, depth) in next {
+            let about = About::Search { asked, place, depth };
+            let number = self.errands.questions.open(about, depth.askable(place), now);
+            self.put_question(now, number, io);
+        }
+    }
+
+    /// An entry of this node is to be kept by others.
+    pub(super) fn deliver_entry(&mut self, key: RecordKey) {
+        self.errands.due.insert((self.rounds, key));
+    }
+
+    /// There are more groups from now on, or fewer: what this node publishes is kept by others.
+    pub(super) fn on_groups_change(&mut self) {
+        let (me, round) = (self.knowledge.members().me(), self.rounds);
+        let records = &self.shelves.entries.records;
+        let away = records.keys_of(me).filter(|key| !records.keeps(key.place()));
+        self.errands.due = away.map(|key| (round, key.clone())).collect();
+    }
+
+    pub(super) fn on_round_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
+        let mut bytes = 0;
+        while bytes < DELIVERED_BYTES_MAX && !self.errands.questions.is_full() {
+            let Some((due, first)) = self.errands.due.first().cloned() else { break };
+            if due > self.rounds {
+                break;
+            }
+            bytes += self.deliver(now, &first, io);
+        }
+        self.check(now, io);
+    }
+
+    /// Brings an entry to somebody who is to keep it, and with it others of that group. Gives how
+    /// many bytes that took.
+    fn deliver(&mut self, now: Time, first: &RecordKey, io: &mut Io<'_>) -> usize {
+        let (depth, round) = (self.shelves.depth, self.rounds);
+        let (part, among) = (depth.part(first.place()), depth.askable(first.place()));
+        let records = &self.shelves.entries.records;
+        let due = self.errands.due.iter().take_while(|(due, _)| *due <= round);
+        let beside = due.filter(|(_, key)| part.has(key.place())).take(BESIDE_MAX);
+        let mut room = ROOM_FOR_ENTRIES;
+        let mut together = Vec::new();
+        for item in beside.cloned().collect::<Vec<_>>() {
+            let len = records.record(&item.1).map_or(0, |record| record.encoded_len());
+            if together.is_empty() || len <= room {
+                room = room.saturating_sub(len);
+                self.errands.due.remove(&item);
+                together.push(item.1);
+            }
+        }
+        let about = About::Keep(together);
+        let number = self.errands.questions.open(about, among, now);
+        self.put_question(now, number, io)
+    }
+
+    /// Each group in its turn is asked whether it keeps what this node published there.
+    fn check(&mut self, now: Time, io: &mut Io<'_>) {
+        let depth = self.shelves.depth;
+        let every = CHECK_ROUNDS.max(depth.groups().into());
+        for round in self.rounds_before + 1..=self.rounds {
+            let Some(place) = depth.places().nth((round % every) as usize) else { continue };
+            let part = depth.part(place);
+            let me = self.knowledge.members().me();
+            let (count, _) = self.shelves.entries.records.sum_of(me, part);
+            if count == 0 || part.has(me) || self.errands.questions.is_full() {
+                continue;
+            }
+            let about = About::Check(part);
+            let number = self.errands.questions.open(about, depth.askable(place), now);
+            self.put_question(now, number, io);
+        }
+    }
+
+    pub(super) fn on_deadlines_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
+        while let Some(number) = self.errands.questions.due(now) {
+            self.put_question(now, number, io);
+        }
+    }
+
+    /// Puts a question to somebody who was not asked yet, or gives it up. Gives how many bytes that
+    /// took.
+    fn put_question(&mut self, now: Time, number: u32, io: &mut Io<'_>) -> usize {
+        let Some(open) = self.errands.questions.get(number).cloned() else { return 0 };
+        let members = self.knowledge.members();
+        let to = if open.is_in_vain() {
+            None
+        } else {
+            self.partners.some_of(open.among, 1, members, &open.asked).pop()
+        };
+        if !open.asked.is_empty() {
+            io.count("gossip.question_again");
+        }
+        let Some(to) = to else {
+            trace!(?open, "nobody answered");
+            io.count("gossip.question_in_vain");
+            self.errands.questions.remove(number);
+            self.on_answered(now, open.about, None, io);
+            return 0;
+        };
+        let mut packet = Packet::new(Leg::Ask { number });
+        packet.question = Some(self.question(&open.about));
+        if let About::Keep(keys) = &open.about {
+            let records = &self.shelves.entries.records;
+            packet.news.records = keys.iter().filter_map(|key| records.record(key)).collect();
+        }
+        let len = packet.encoded_len();
+        self.errands.questions.ask(number, to, now + self.config.ack_timeout);
+        // A packet that is too long for the path is one that nobody answers.
+        if len_max(to, io).is_some_and(|len_max| len <= len_max) {
+            self.said_bytes += len;
+            send(&packet, to, io);
+        }
+        len
+    }
+
+    fn question(&self, about: &About) -> Question {
+        match about {
+            About::Search { asked, .. } => {
+                let search = &self.errands.searches[asked];
+                Question::Find { object: asked.object, sought: search.sought.clone() }
+            }
+            About::Keep(_) => Question::Keep,
+            About::Check(part) => {
+                let me = self.knowledge.members().me();
+                let (count, sum) = self.shelves.entries.records.sum_of(me, *part);
+                Question::Check { depth: self.shelves.depth.code(), count, sum }
+            }
+        }
+    }
+
+    /// Somebody asks.
+    pub(super) fn on_ask(
+        &mut self,
+        from: NodeId,
+        (number, question): (u32, &Question),
+        are_kept: bool,
+        io: &mut Io<'_>,
+    ) {
+        let Some(len_max) = len_max(from, io) else { return };
+        let mut packet = Packet::new(Leg::Answer { number });
+        let (verdict, records) = self.answer(from, question, are_kept);
+        let answer = Answer { verdict, depth: self.shelves.depth.code() };
+        packet.answer = Some(answer);
+        let room = len_max.saturating_sub(packet.encoded_len() + SECTION_LEN);
+        if records.iter().map(Record::encoded_len).sum::<usize>() <= room {
+            packet.news.records = records;
+        } else {
+            packet.answer = Some(Answer { verdict: Verdict::Long, ..answer });
+        }
+        self.said_bytes += packet.encoded_len();
+        send(&packet, from, io);
+    }
+
+    /// Somebody asks over a link.
+    pub(super) fn on_long_ask(
+        &self,
+        from: NodeId,
+        number: u32,
+        question: &Question,
+        io: &mut Io<'_>,
+    ) {
+        let (verdict, records) = self.answer(from, question, false);
+        let answer = Answer { verdict, depth: self.shelves.depth.code() };
+        for piece in Control::answer(number, answer, records) {
+            if io.send(Target::Node(from), Via::Bulk, piece.encode()).is_err() {
+                // Whoever asks will ask another.
+                io.count("gossip.answer_unsent");
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, from: NodeId, question: &Question, are_kept: bool) -> (Verdict, Vec<Record>) {
+        let records = &self.shelves.entries.records;
+        match question {
+            Question::Find { object, sought: Sought::Key(key) }
+                if !self.is_keeper(place(*object, key)) =>
+            {
+                (Verdict::Not, Vec::new())
+            }
+            Question::Find { object, sought } => {
+                let found = records.sought(*object, sought);
+                let kept = found.filter(|record| records.keeps(record.key.place()));
+                let mut bytes = 0;
+                let fits = |record: &Record| {
+                    bytes += record.encoded_len();
+                    bytes <= ANSWER_BYTES_MAX
+                };
+                (Verdict::Whole, kept.take_while(fits).collect())
+            }
+            Question::Keep => (if are_kept { Verdict::Whole } else { Verdict::Not }, Vec::new()),
+            Question::Check { depth, count, sum } => {
+                let me = self.knowledge.members().me();
+                let is_same = self.shelves.depth.code() == *depth
+                    && records.sum_of(from, self.shelves.depth.part(me)) == (*count, *sum);
+                (if is_same { Verdict::Whole } else { Verdict::Not }, Vec::new())
+            }
+        }
+    }
+
+    /// An answer came, in a datagram.
+    pub(super) fn on_answer(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
+        let (Leg::Answer { number }, Some(answer)) = (packet.leg, packet.answer) else {
+            return io.count("gossip.malformed");
+        };
+        if answer.verdict == Verdict::Long {
+            let Some(open) = self.errands.questions.get(number) else { return };
+            if open.asked.last() != Some(&from) {
+                return;
+            }
+            let question = self.question(&open.about);
+            let asked = Control::Ask { number, question }.encode();
+            if io.send(Target::Node(from), Via::Control, asked).is_ok() {
+                self.errands.questions.postpone(number, now + LONG_PERIODS * self.config.period);
+            }
+            return;
+        }
+        let records = packet.news.records.clone();
+        self.on_piece_of_answer(now, from, Piece { number, answer, records, last: true }, io);
+    }
+
+    pub(super) fn on_piece_of_answer(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        Piece { number, answer, records, last }: Piece,
+        io: &mut Io<'_>,
+    ) {
+        let until = now + LONG_PERIODS * self.config.period;
+        let Some(about) = self.errands.questions.answered(number, from, until) else {
+            return io.count("gossip.unsolicited");
+        };
+        if let About::Search { asked, .. } = &about {
+            self.tell_found(*asked, records, io);
+        }
+        if last {
+            self.errands.questions.remove(number);
+            self.on_answered(now, about, Some((from, answer)), io);
+        }
+    }
+
+    fn tell_found(&mut self, asked: Asked, mut records: Vec<Record>, io: &mut Io<'_>) {
+        let Some(search) = self.errands.searches.get(&asked) else { return };
+        // This node's own were told at once. Nobody has a say in what else was asked for.
+        let me = self.knowledge.members().me();
+        records.retain(|Record { key, value, .. }| {
+            let is_sought = match &search.sought {
+                Sought::Key(sought) => key.key == *sought,
+                Sought::Prefix(sought) => key.key.starts_with(sought),
+            };
+            key.object == asked.object && key.publisher != me && is_sought && value.is_some()
+        });
+        let listings = self.listings(records, io);
+        if !listings.is_empty() {
+            self.directories.answer(asked, listings, Told::Part, io);
+        }
+    }
+
+    /// A question was answered, or nobody answers it.
+    fn on_answered(
+        &mut self,
+        now: Time,
+        about: About,
+        answer: Option<(NodeId, Answer)>,
+        io: &mut Io<'_>,
+    ) {
+        let verdict = answer.map(|(_, answer)| answer.verdict);
+        match about {
+            About::Search { asked, place, depth } => {
+                let Some(search) = self.errands.searches.get_mut(&asked) else { return };
+                search.under_way -= 1;
+                match (answer, &search.sought) {
+                    // Whoever answers may think of more groups, and keep less.
+                    (Some((from, Answer { depth: theirs, .. })), Sought::Prefix(_)) => {
+                        match depth.beside(place, Depth::from_code(theirs), from) {
+                            Some(rest) => search.rest.extend(rest),
+                            None => search.told = Told::Some,
+                        }
+                    }
+                    (Some((_, Answer { verdict: Verdict::Whole, .. })), Sought::Key(_)) => {}
+                    (_, Sought::Key(_)) | (None, Sought::Prefix(_)) => search.told = Told::Some,
+                }
+                self.go_on_searching(now, asked, io);
+            }
+            About::Keep(keys) if verdict != Some(Verdict::Whole) => {
+                let again = self.rounds + AGAIN_ROUNDS;
+                self.errands.due.extend(keys.into_iter().map(|key| (again, key)));
+            }
+            About::Check(part) if verdict == Some(Verdict::Not) => {
+                let (me, round) = (self.knowledge.members().me(), self.rounds);
+                let own = self.shelves.entries.records.keys_of(me);
+                let lacking = own.filter(|key| part.has(key.place()));
+                self.errands.due.extend(lacking.map(|key| (round, key.clone())));
+            }
+            About::Keep(_) | About::Check(_) => {}
+        }
+    }
+}
+
+/// How many groups are asked at one time for one command.
+const UNDER_WAY_MAX: usize = 32;
+
+/// How many bytes of entries are brought to others in a period.
+const DELIVERED_BYTES_MAX: usize = 2_400;
+
+/// How many bytes of them go into a packet, beside the question.
+const ROOM_FOR_ENTRIES: usize = PACKET_LEN_MAX - 64;
+
+/// Among how many that are due others of the same group are looked for.
+const BESIDE_MAX: usize = 64;
+
+/// After how many rounds an entry that nobody said to keep is brought again.
+const AGAIN_ROUNDS: u64 = 5;
+
+/// How often a group is asked whether it keeps what it should.
+const CHECK_ROUNDS: u64 = 300;
+
+/// How long an answer over a link may take, in periods.
+const LONG_PERIODS: u32 = 10;
+
+/// The longest answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 512 << 10;
