@@ -22,7 +22,9 @@
 //! order, and none twice in one life; a holder that reads too slowly is told how many it missed.
 //! What is published in a directory is found at every node, once nothing changes any more, as long
 //! as its publisher is up, and not after it is known to be down; only who published a value
-//! replaces or withdraws it. A weak object has one type: of two that claim its name the stronger,
+//! replaces or withdraws it. Up to 128 members all keep all of it; of more, about the root of their
+//! number keep each key, and an answer takes a round trip, and another for each of them that was
+//! asked and is dead. A weak object has one type: of two that claim its name the stronger,
 //! then the one of more holders stays, within ten periods after the claims met, and the others are
 //! told. [`Gossip::CLAIMS`] lists who has what open.
 //!
@@ -32,10 +34,10 @@
 //! are local, and tell how old they are.
 //!
 //! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
-//! no database: who asks is told what this node knows by then. Any two nodes may differ at any
-//! moment, and see changes in different orders: who needs the same views in the same order needs
-//! [`Agreement::Views`], which this module does
-//! not offer. A verdict may be wrong. Members are trusted not to lie.
+//! no database: who asks is told what this node, or whoever keeps the key, knows by then. Any two
+//! nodes may differ at any moment, and see changes in different orders: who needs the same views in
+//! the same order needs [`Agreement::Views`], which this module does not offer. A verdict may be
+//! wrong. Members are trusted not to lie.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -83,8 +85,9 @@
 //! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
 //! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
 //! get in. `queue`: what travels beside the membership; `news`: messages of topics; `records`: what
-//! is published, and which names are claimed. `zones`: aggregates; `wire::rows`: what travels of
-//! them. `agent` and the files below it: the machine that all these are parts of.
+//! is published, who keeps it, and which names are claimed; `question`: what is asked of those.
+//! `zones`: aggregates; `wire::rows`: what travels of them. `agent` and the files below it: the
+//! machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

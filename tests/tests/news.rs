@@ -1,6 +1,7 @@
 //! Stories of what gossip carries beside the membership: best-effort topics, directories, and
 //! claims of names. The configuration is the default, with periods of 200 ms.
 
+mod affinity;
 mod directories;
 mod names;
 mod swarms;

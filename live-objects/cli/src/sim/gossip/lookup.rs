@@ -192,8 +192,8 @@ fn value(node: usize) -> Bytes {
     format!("{node:032}").into()
 }
 
-/// How long entries have to come to those who keep them.
-const SPREAD: Duration = Duration::from_secs(20);
+/// How long entries have to come to those who keep them, and these to have nothing left to say.
+const SPREAD: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 /// How many look something up at the same time.
 const BATCH: usize = 500;
