@@ -37,6 +37,11 @@ impl Rounds {
         self.round.shifted(i64::try_from(whole).unwrap_or(i64::MAX))
     }
 
+    /// Whether anybody said what round it is.
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
     /// Another says that it is this round.
     pub(crate) fn hear(&mut self, now: Time, from: NodeId, round: Round) {
         let mine = self.at(now);

@@ -45,8 +45,17 @@ struct Held {
     row: Row,
     /// Who told it.
     teller: NodeId,
-    /// The teller is gone. Any other's word is better.
+    /// The teller is gone. What it told is worth less than it says.
     is_orphaned: bool,
+}
+
+impl Held {
+    /// What it is worth against another's row. Where the teller is gone, any that knows of most of
+    /// the zone is better: he may have lied. One that has just come and knows hardly anybody is not.
+    fn worth(&self, round: Round, known: u32) -> i128 {
+        let worth = self.row.worth(round, known);
+        if self.is_orphaned { worth * 3 / 4 } else { worth }
+    }
 }
 
 /// A row that a member told of its own zone.
@@ -103,8 +112,7 @@ impl Table {
             self.siblings.resize(level + 1, None);
         }
         let slot = &mut self.siblings[level];
-        let held = slot.filter(|held| !held.is_orphaned);
-        if held.is_some_and(|held| held.row.worth(round, known) > row.worth(round, known)) {
+        if slot.is_some_and(|held| held.worth(round, known) > row.worth(round, known)) {
             return Taken::Worse;
         }
         let before = slot.map_or(Row::default(), |held| held.row);

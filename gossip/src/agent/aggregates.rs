@@ -88,11 +88,22 @@ struct Branch {
 }
 
 /// At which levels the exchanges of a round should be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Levels {
     pub(super) first: usize,
     /// Of a second one, if that is urgent.
     pub(super) second: Option<usize>,
+    /// Those of which nothing is known, though members are there.
+    pub(super) empty: Vec<usize>,
+}
+
+/// What the rows of all aggregates have most need of.
+struct Wanted {
+    /// The deepest level at which some row has not just the members that are known to be there.
+    lacking: Option<usize>,
+    /// The level at which there is most to gain.
+    gaining: usize,
+    empty: BTreeSet<usize>,
 }
 
 impl Aggregates {
@@ -153,21 +164,19 @@ impl Aggregates {
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
     pub(super) fn on_round(&mut self, round: Round, partners: &Partners) -> Option<Levels> {
         self.forget(round);
-        let (lacking, gaining) = self.wanted(round, partners)?;
+        let Wanted { lacking, gaining, empty } = self.wanted(round, partners)?;
         self.lacking_rounds = lacking.map_or(0, |_| self.lacking_rounds.saturating_add(1));
         // A member that never takes part, for whatever reason, must not keep the others waiting.
         let is_patient = self.lacking_rounds <= LACKING_ROUNDS_MAX;
         let first = lacking.filter(|_| is_patient || self.lacking_rounds.is_multiple_of(2));
         let is_urgent = lacking.is_some() && is_patient || round <= self.hurries_until;
         let second = if is_urgent { Some(gaining) } else { None };
-        Some(Levels { first: first.unwrap_or(gaining), second })
+        Some(Levels { first: first.unwrap_or(gaining), second, empty: empty.into_iter().collect() })
     }
 
-    /// The deepest level at which some row has not just the members that are known to be there; and
-    /// the level at which there is most to gain.
-    fn wanted(&self, round: Round, partners: &Partners) -> Option<(Option<usize>, usize)> {
+    fn wanted(&self, round: Round, partners: &Partners) -> Option<Wanted> {
         let counts: BTreeMap<usize, u32> = partners.counts().collect();
-        let mut lacking = None;
+        let (mut lacking, mut empty) = (None, BTreeSet::new());
         let mut gaining: Option<(i64, usize)> = None;
         for branch in self.branches.values().filter(|branch| branch.has_shares) {
             let levels = counts.keys().rev().copied();
@@ -175,10 +184,13 @@ impl Aggregates {
                 if held.mark.leaves != counts[&level] {
                     lacking = lacking.max(Some(level));
                 }
+                if held.mark.leaves == 0 {
+                    empty.insert(level);
+                }
                 gaining = gaining.max(Some((held.age(round) - own.age(round), level)));
             }
         }
-        gaining.map(|(_, gaining)| (lacking, gaining))
+        gaining.map(|(_, gaining)| Wanted { lacking, gaining, empty })
     }
 
     fn forget(&mut self, round: Round) {
@@ -387,7 +399,8 @@ impl Agent {
             _ => return,
         };
         let members = self.knowledge.members();
-        if members.is_up(draft.to) && draft.to != members.me() {
+        // Whoever has heard no clock yet would stamp its share with a round of long ago.
+        if self.clock.is_heard() && members.is_up(draft.to) && draft.to != members.me() {
             let level = level(members.me(), draft.to);
             let room = len_max - packet.encoded_len();
             packet.rows = self.aggregates.tell(packet.round, level, naming, room);

@@ -135,8 +135,9 @@ impl Agent {
         } else {
             None
         };
-        let first = of_group
-            .or_else(|| levels.and_then(|levels| self.partners.next_at(levels.first, members)));
+        let levels_of = levels.as_ref();
+        let first =
+            of_group.or_else(|| levels_of.and_then(|it| self.partners.next_at(it.first, members)));
         let turn = if self.pace.is_resting() {
             Turn::Long(round, self.config.stretch)
         } else {
@@ -144,9 +145,19 @@ impl Agent {
         };
         let first = first.or_else(|| self.partners.next(turn, members));
         let has_said_little = std::mem::take(&mut self.said_bytes) <= URGENT_BYTES_MAX;
-        let second = levels.and_then(|levels| levels.second).filter(|_| has_said_little);
+        let second = levels_of.and_then(|it| it.second).filter(|_| has_said_little);
         let second = second.and_then(|level| self.partners.next_at(level, members));
-        first.into_iter().chain(second.filter(|second| Some(*second) != first)).collect()
+        let mut partners: Vec<NodeId> = first.into_iter().chain(second).collect();
+        // Others count on a row of everything from the rounds before. Who has just come has none.
+        if self.rounds < YOUNG_ROUNDS
+            && let Some(levels) = levels
+        {
+            let of_empty = levels.empty.into_iter().take(EMPTY_MAX);
+            partners.extend(of_empty.filter_map(|level| self.partners.next_at(level, members)));
+        }
+        partners.sort_unstable();
+        partners.dedup();
+        partners
     }
 
     /// A probe's deadline has passed: the partner is asked again, and so are helpers, or is
@@ -321,6 +332,12 @@ fn complete(packet: &mut Packet, len_max: usize, io: &Io<'_>) {
         packet.entries.pop().expect("a packet without entries is not too long");
     }
 }
+
+/// For how many rounds a node asks for all rows that it lacks at once, one of each level.
+const YOUNG_ROUNDS: u64 = 10;
+
+/// Of how many levels: the others' zones are hardly ever more.
+const EMPTY_MAX: usize = 24;
 
 /// How much of a packet news leaves to aggregates in three rounds of four, in bytes: some thirty
 /// rows.

@@ -139,7 +139,7 @@ impl Agent {
         }
         let sent_max = self.config.sent_max(self.knowledge.members().up_count());
         let Some(digest) = records.digest(sent_max) else {
-            return turns.is_multiple_of(CALM_TURNS);
+            return turns.is_multiple_of(EMPTY_TURNS);
         };
         let is_unsettled = !digest.is_quiet || mending.waits_since.is_some();
         turns.is_multiple_of(if is_unsettled { UNSETTLED_TURNS } else { CALM_TURNS })
@@ -400,9 +400,11 @@ fn tell(to: NodeId, messages: Vec<Control>, io: &mut Io<'_>) {
     }
 }
 
-/// Of so many rounds one has its exchange within the group: while entries travel, and else.
+/// Of so many rounds one has its exchange within the group: while entries travel; when they are at
+/// rest; where there are none.
 const UNSETTLED_TURNS: u64 = 2;
 const CALM_TURNS: u64 = 8;
+const EMPTY_TURNS: u64 = 64;
 
 /// A node sends its inventory once in so many rounds at most.
 const MEND_ROUNDS: u64 = 5;

@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod alarms;
+mod churn;
 mod cluster;
 mod crash;
 mod figures;
@@ -69,6 +70,19 @@ pub(crate) enum Figures {
     ///
     /// Example: logo sim gossip traffic --nodes 1000 --json
     Traffic(traffic::Traffic),
+    /// How far an average and a count are off while members come and go all the time.
+    ///
+    /// In a settled cluster all nodes have one average open. In each round a thousandth of them
+    /// stops, and as many start whose shares are a fifth higher than theirs; then, for some more
+    /// rounds, a hundredth.
+    ///
+    /// worst_error, worst_count_error: of any node in any round, relative to the truth; nodes that
+    /// started less than four rounds ago are not asked. lasting_bias, lasting_count_bias: the mean
+    /// over all nodes and the second half of the rounds. worst_error_at_1pct: of any node while a
+    /// hundredth is replaced.
+    ///
+    /// Example: logo sim gossip churn --nodes 1000 --loss 0.05 --json
+    Churn(churn::Churn),
     /// In how many hops a directory finds what was published, and what nodes keep for that.
     ///
     /// In a settled cluster each node publishes some entries. Then nodes look up entries, both at
@@ -104,6 +118,7 @@ impl Figures {
             Self::Crash(story) => story.run(),
             Self::FalseAlarms(story) => story.run(),
             Self::Traffic(story) => story.run(),
+            Self::Churn(story) => story.run(),
             Self::Lookup(story) => story.run(),
             Self::Aggregate(story) => story.run(),
         }

@@ -27,10 +27,31 @@ pub(super) fn started(seed: u64, nodes: u32, threads: usize, seeds: &[usize], lo
 /// A world whose nodes all know each other, and have nothing left to say of it: a network that
 /// loses nothing brought them together some time ago. None if that did not come to be in time.
 pub(super) fn settled(seed: u64, nodes: u32, threads: usize) -> Option<World> {
+    settle(begun(seed, nodes, nodes, threads), seed, nodes, 1)
+}
+
+/// As [`settled`], but few of the nodes have a Members object open, and there are more nodes that
+/// do not run yet.
+pub(super) fn settled_quietly(seed: u64, nodes: u32, all: u32, threads: usize) -> Option<World> {
+    settle(begun(seed, nodes, all, threads), seed, nodes, LISTENS_EVERY)
+}
+
+/// The first of all nodes start, each with a seed of its own among them.
+fn begun(seed: u64, nodes: u32, all: u32, threads: usize) -> World {
+    let mut world = World::new(seed, all as usize, |_| vec![Box::new(Gossip::default())]);
+    world.set_threads(threads);
+    world.set_network(Network { latency: LATENCY, ..Network::LAN });
     // A seed for every so many, so that no one node has to give all the tables.
-    let seeds: Vec<usize> = (0..nodes as usize).step_by(SEED_EVERY).collect();
-    let mut world = started(seed, nodes, threads, &seeds, 0.0);
-    let mut known = Known::new(nodes as usize);
+    world.set_seeds(&(0..nodes as usize).step_by(SEED_EVERY).collect::<Vec<_>>());
+    (0..nodes as usize).for_each(|node| world.start(node));
+    world
+}
+
+/// One node of so many listens until it knows all, and then all have a rest.
+fn settle(mut world: World, seed: u64, nodes: u32, every: usize) -> Option<World> {
+    let listening = (0..nodes as usize).step_by(every);
+    listening.for_each(|node| open_members(&mut world, node, Agreement::Eventual));
+    let mut known = Known::by(nodes as usize, every);
     while known.full_at.is_none() {
         if world.now() >= Time::ZERO + FULL_WITHIN {
             join::complain(&format!("seed {seed}: {} of all pairs are known", known.share()));
@@ -50,6 +71,7 @@ pub(super) fn settled(seed: u64, nodes: u32, threads: usize) -> Option<World> {
 pub(super) struct Known {
     counts: Vec<usize>,
     pairs: u64,
+    all: u64,
     /// When all pairs were first known, and 99 % of them.
     pub(super) full_at: Option<Time>,
     pub(super) nearly_full_at: Option<Time>,
@@ -57,12 +79,18 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { counts: vec![0; nodes], pairs: 0, full_at: None, nearly_full_at: None }
+        Self::by(nodes, 1)
     }
 
-    /// How many of all pairs are known, of a node and itself included.
+    /// If one of so many of them listens.
+    fn by(nodes: usize, every: usize) -> Self {
+        let all = nodes as u64 * nodes.div_ceil(every) as u64;
+        Self { counts: vec![0; nodes], pairs: 0, all, full_at: None, nearly_full_at: None }
+    }
+
+    /// How many of all pairs are known, of one who listens and itself included.
     pub(super) fn share(&self) -> f64 {
-        self.pairs as f64 / (self.counts.len() as f64).powi(2)
+        self.pairs as f64 / self.all as f64
     }
 
     pub(super) fn read(&mut self, record: &Record) {
@@ -76,11 +104,10 @@ impl Known {
             _ => return,
         }
         self.pairs = self.pairs + *count as u64 - before as u64;
-        let all = (self.counts.len() as u64).pow(2);
-        if self.pairs * 100 >= all * 99 {
+        if self.pairs * 100 >= self.all * 99 {
             self.nearly_full_at.get_or_insert(record.at);
         }
-        if self.pairs == all {
+        if self.pairs == self.all {
             self.full_at.get_or_insert(record.at);
         }
     }
@@ -144,6 +171,8 @@ const LATENCY: Latency = Latency {
     slow_share: 0.01,
 };
 const SEED_EVERY: usize = 50;
+/// Of so many nodes one listens where few do.
+const LISTENS_EVERY: usize = 16;
 /// How long nodes have to know each other.
 pub(super) const FULL_WITHIN: Duration = Duration::from_secs(300);
 /// How often the history is read and dropped.

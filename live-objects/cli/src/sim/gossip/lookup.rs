@@ -14,7 +14,7 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::cluster::{Sent, settled};
+use super::cluster::{Sent, settled_quietly};
 use super::figures::{Figure, Over, Sample, Setting, Told};
 
 /// What the story of the lookups is told.
@@ -49,7 +49,8 @@ impl Lookup {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
+        let nodes = self.setting.nodes;
+        let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
             return Told { samples: vec![sample(None)], trace_hash: 0 };
         };
         world.apply(&Fault::Loss(self.setting.loss));

@@ -1,0 +1,229 @@
+//! How far an average and a count are off while members come and go all the time.
+//!
+//! In each round some members stop, and as many others start whose shares are a fifth higher than
+//! what those had whose place they take: so the truth moves, and whoever counts those who are gone,
+//! or not yet those who came, is off in the one direction. What every node says is compared with
+//! the truth at the end of each round, but for those that started less than four rounds ago.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use gossip::Config;
+use live_objects::{
+    Command, Estimate, Event, Name, ObjectId, ObjectType, Rng, Share, Spec, Summary,
+};
+use live_objects_sim::{Fault, What, World};
+use rand::RngExt;
+
+use super::cluster::settled_quietly;
+use super::figures::{Figure, Sample, Setting, Told};
+use crate::join;
+
+/// What the story of the churn is told.
+#[derive(Args)]
+pub(crate) struct Churn {
+    #[command(flatten)]
+    setting: Setting,
+    /// For how many rounds a thousandth of the members is replaced in each.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    rounds: u32,
+    /// For how many rounds, after that, a hundredth is.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    rounds_at_1pct: u32,
+    /// Members crash instead of saying good-bye.
+    #[arg(long)]
+    crash: bool,
+}
+
+/// How far the worst node was off in a round, and all on average, relative to the truth.
+#[derive(Clone, Copy, Default)]
+struct Error {
+    average_worst: f64,
+    count_worst: f64,
+    average_mean: f64,
+    count_mean: f64,
+}
+
+impl Churn {
+    pub(crate) fn run(&self) -> ExitCode {
+        self.setting.tell("churn", usize::MAX, |seed, threads| self.story(seed, threads), |_| true)
+    }
+
+    fn story(&self, seed: u64, threads: usize) -> Told {
+        let nodes = self.setting.nodes;
+        let of = |share: u32| (nodes / share).max(1);
+        let spare = of(1_000) * self.rounds + of(100) * self.rounds_at_1pct;
+        let Some(mut world) = settled_quietly(seed, nodes, nodes + spare, threads) else {
+            return Told { samples: vec![sample(None)], trace_hash: 0 };
+        };
+        world.apply(&Fault::Loss(self.setting.loss));
+        let mut crowd = Crowd::new(&mut world, nodes as usize, self.crash);
+        for _ in 0..WARM_UP_ROUNDS {
+            crowd.round(&mut world, 0);
+        }
+        let slow: Vec<Error> = (0..self.rounds)
+            .map(|round| tell(seed, round, crowd.round(&mut world, of(1_000))))
+            .collect();
+        let fast: Vec<Error> = (0..self.rounds_at_1pct)
+            .map(|round| tell(seed, round, crowd.round(&mut world, of(100))))
+            .collect();
+        Told { samples: vec![sample(Some((&slow, &fast)))], trace_hash: world.trace_hash() }
+    }
+}
+
+fn tell(seed: u64, round: u32, error: Error) -> Error {
+    let Error { average_worst, count_worst, .. } = error;
+    join::complain(&format!(
+        "seed {seed}: round {round}: average off by {average_worst:.5}, count by {count_worst:.5}"
+    ));
+    error
+}
+
+/// Who takes part, with which shares, and what each last said.
+struct Crowd {
+    object: ObjectId,
+    name: Name,
+    rng: Rng,
+    is_crash: bool,
+    /// By node: its share while it runs, and for how many rounds it has.
+    shares: Vec<Option<(f64, u32)>>,
+    /// The next node that never ran.
+    next: usize,
+    last: Vec<Option<Estimate>>,
+}
+
+impl Crowd {
+    fn new(world: &mut World, nodes: usize, is_crash: bool) -> Self {
+        let name: Name = "/load".parse().expect("a name");
+        let mut crowd = Self {
+            object: name.id(),
+            name,
+            rng: world.rng("churn"),
+            is_crash,
+            shares: vec![None; world.nodes()],
+            next: nodes,
+            last: vec![None; world.nodes()],
+        };
+        for node in 0..nodes {
+            let share = crowd.rng.random_range(0.0..1_000.0);
+            crowd.take_part(world, node, share);
+        }
+        crowd
+    }
+
+    fn take_part(&mut self, world: &mut World, node: usize, share: f64) {
+        let spec = Spec::new(self.name.clone(), ObjectType::aggregate(Summary::Average));
+        world.open(node, spec).expect("gossip carries it");
+        let number = Share::new(share).expect("it is finite");
+        world.send(node, self.object, Command::Set(number)).expect("the feed is empty");
+        self.shares[node] = Some((share, 0));
+    }
+
+    /// So many are replaced, and a round passes.
+    fn round(&mut self, world: &mut World, replaced: u32) -> Error {
+        for _ in 0..replaced {
+            let running: Vec<usize> =
+                (0..self.shares.len()).filter(|node| self.shares[*node].is_some()).collect();
+            // Seeds stay, that newcomers find somebody.
+            let leaver = loop {
+                let node = running[self.rng.random_range(0..running.len())];
+                if node % SEEDS_EVERY != 0 {
+                    break node;
+                }
+            };
+            let (share, _) = self.shares[leaver].take().expect("it takes part");
+            self.last[leaver] = None;
+            if self.is_crash {
+                world.crash(leaver);
+            } else {
+                world.stop(leaver);
+            }
+            let comer = self.next;
+            self.next += 1;
+            world.start(comer);
+            self.take_part(world, comer, 1.2 * share);
+        }
+        world.run(Config::default().period);
+        for record in world.take_history() {
+            if let What::Event(of, Event::Aggregate(estimate)) = record.what
+                && of == self.object
+            {
+                self.last[record.node] = Some(estimate);
+            }
+        }
+        self.shares.iter_mut().flatten().for_each(|(_, rounds)| *rounds += 1);
+        self.error()
+    }
+
+    fn error(&self) -> Error {
+        let shares = self.shares.iter().flatten().map(|(share, _)| share);
+        let count = shares.clone().count() as f64;
+        let average = shares.sum::<f64>() / count;
+        let old = self
+            .shares
+            .iter()
+            .zip(&self.last)
+            .filter(|(share, _)| share.is_some_and(|(_, rounds)| rounds > YOUNG_ROUNDS));
+        let mut error = Error::default();
+        let mut nodes = 0;
+        for (_, told) in old {
+            let off = |value: Option<f64>, truth: f64| {
+                value.map_or(-1.0, |value| (value - truth) / truth)
+            };
+            let by_average = off(told.as_ref().and_then(|told| told.value), average);
+            let by_count = off(told.as_ref().map(|told| told.members as f64), count);
+            error.average_worst = error.average_worst.max(by_average.abs());
+            error.count_worst = error.count_worst.max(by_count.abs());
+            error.average_mean += by_average;
+            error.count_mean += by_count;
+            nodes += 1;
+        }
+        error.average_mean /= f64::from(nodes.max(1));
+        error.count_mean /= f64::from(nodes.max(1));
+        error
+    }
+}
+
+fn sample(measured: Option<(&[Error], &[Error])>) -> Sample {
+    let worst = |errors: &[Error], of: fn(&Error) -> f64| errors.iter().map(of).fold(0.0, f64::max);
+    // In the second half of all rounds: what is off in one direction all the time.
+    let bias = |errors: &[Error], of: fn(&Error) -> f64| {
+        let half = &errors[errors.len() / 2..];
+        half.iter().map(of).sum::<f64>() / half.len() as f64
+    };
+    let slow = measured.map(|(slow, _)| slow);
+    let fast = measured.map(|(_, fast)| fast);
+    let by = |errors: Option<&[Error]>, of: fn(&Error) -> f64| errors.map(|it| worst(it, of));
+    let biased = |of: fn(&Error) -> f64| slow.map(|it| bias(it, of).abs());
+    vec![
+        Figure::new("worst_error", by(slow, |error| error.average_worst)),
+        Figure::new("worst_count_error", by(slow, |error| error.count_worst)),
+        Figure::new("lasting_bias", biased(|error| error.average_mean)),
+        Figure::new("lasting_count_bias", biased(|error| error.count_mean)),
+        Figure::new("worst_error_at_1pct", by(fast, |error| error.average_worst)),
+        Figure::new("worst_count_error_at_1pct", by(fast, |error| error.count_worst)),
+    ]
+}
+
+/// How long nothing changes at first.
+const WARM_UP_ROUNDS: u32 = 40;
+/// Nodes are not asked in their first rounds.
+const YOUNG_ROUNDS: u32 = 3;
+/// As in the cluster: these are seeds.
+const SEEDS_EVERY: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::gossip::setting;
+
+    #[test]
+    fn a_small_cluster_keeps_up() {
+        let setting = setting(60, 0.0);
+        let story = Churn { setting, rounds: 20, rounds_at_1pct: 10, crash: false };
+        let outcome = story.setting.outcome("churn", 1, |seed, threads| story.story(seed, threads));
+        let of = |key| outcome.figure(key).expect("everything was measured");
+        assert!(of("worst_error") < 0.5 && of("worst_count_error") < 0.5);
+        assert!(of("lasting_bias") < 0.05);
+    }
+}
