@@ -4,7 +4,7 @@
 //! files of the crate are parts that compute. Here is one life of the module. `exchange` is SWIM:
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
-//! of these, and `holders` is whose shares they are.
+//! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
@@ -17,6 +17,7 @@ mod exchange;
 mod holders;
 mod join;
 mod listeners;
+mod recent;
 mod shelves;
 #[cfg(test)]
 mod tests;
@@ -178,6 +179,9 @@ impl Module for Gossip {
                 Cost { copies: FANOUT as u32 + 1, overhead_bytes }
             }
             Kind::Directory => Cost { copies, overhead_bytes: wire::RECORD_LEN_MIN as u32 },
+            Kind::Aggregate(summary) if summary.has_sketches() => {
+                Cost { copies, overhead_bytes: SKETCH_BYTES * u32::from(summary.parts()) }
+            }
             Kind::Aggregate(_) => Cost { copies, overhead_bytes: ROW_BYTES },
             Kind::Custom(_) | Kind::Replicated => return Err(Lack::Kind(ty.kind.clone())),
         };
@@ -250,7 +254,7 @@ impl Module for Gossip {
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             let round = agent.clock.at(now);
-            agent.holders.finish(round, &mut agent.aggregates, io);
+            agent.holders.finish(now, round, &mut agent.aggregates, io);
             agent.finish(now);
         }
     }
@@ -292,7 +296,7 @@ impl Agent {
             errands: Errands::new(rng.fork("errands")),
             claims: Claims::new(),
             aggregates,
-            holders: Holders::default(),
+            holders: Holders::new(start.me.node),
             clock: Rounds::new(config.period, now),
             born_at: now,
             rounds: 0,
@@ -418,7 +422,7 @@ impl Agent {
             self.on_sends(object, io);
         } else if self.directories.has(object) {
             self.on_asks(now, object, io);
-        } else if !self.holders.on_commands(object, io) {
+        } else if !self.holders.on_commands(now, object, io) {
             refuse_commands(object, io);
         }
     }
@@ -496,3 +500,6 @@ const FAREWELLS: usize = 8;
 
 /// About what a row of an aggregate takes.
 const ROW_BYTES: u32 = 20;
+
+/// About what a row of a part of a sketch takes.
+const SKETCH_BYTES: u32 = 400;

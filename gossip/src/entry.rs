@@ -228,8 +228,10 @@ pub(crate) enum Absurd {
     Count(u64),
     #[error("stamps that nobody can have made")]
     Stamps,
-    #[error("a number that is not finite")]
+    #[error("a number that nobody can have summed up")]
     Number,
+    #[error("part {0} of a summary that has fewer")]
+    Part(u8),
     #[error("an integer longer than 64 bits")]
     Varint,
 }

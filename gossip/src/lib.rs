@@ -31,7 +31,9 @@
 //! An aggregate is exact at every holder some rounds after nothing changes any more, however many
 //! packets are lost: of 1,000 members, with 5 % lost, in 9. A member that stops counts no longer
 //! than its detection takes, and the few rounds in which rows from before are overtaken. Answers
-//! are local, and tell how old they are.
+//! are local, and tell how old they are. Quantiles, distinct items and heavy keys are sketches,
+//! which all nodes have alike to the last bit, and are as near as their types say: they tell by how
+//! much they may be off.
 //!
 //! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
 //! no database: who asks is told what this node, or whoever keeps the key, knows by then. Any two
@@ -86,8 +88,8 @@
 //! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
 //! get in. `queue`: what travels beside the membership; `news`: messages of topics; `records`: what
 //! is published, who keeps it, and which names are claimed; `question`: what is asked of those.
-//! `zones`: aggregates; `wire::rows`: what travels of them. `agent` and the files below it: the
-//! machine that all these are parts of.
+//! `zones`: aggregates; `wire::rows`: what travels of them, and `agent::aggregates` when. `agent`
+//! and the files below it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

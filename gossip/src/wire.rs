@@ -15,6 +15,7 @@
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
 //!  tag 8:          aggregates, see `wire/rows.rs`
+//!  tag 9, wants:   u64
 //!  tags 16 to 22:  see `wire/news.rs`
 //!  tags 26, 27:    see `wire/questions.rs`
 //! ```
@@ -30,6 +31,7 @@ pub(crate) mod rows;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use live_objects::sketch::SketchError;
 use live_objects::{CREDENTIAL_BYTES_MAX, Envelope, Incarnation, Member, NodeId};
 use thiserror::Error;
 
@@ -86,6 +88,8 @@ pub(crate) struct Packet {
     pub(crate) news: NewsSections,
     /// Rows of aggregates.
     pub(crate) rows: Option<Rows>,
+    /// Of which aggregates the sender wants rows, a bit each: those are told of who ask.
+    pub(crate) wants: Option<u64>,
     pub(crate) question: Option<Question>,
     pub(crate) answer: Option<Answer>,
 }
@@ -130,6 +134,7 @@ impl Packet {
             entries: Vec::new(),
             news: NewsSections::NONE,
             rows: None,
+            wants: None,
             question: None,
             answer: None,
         }
@@ -145,10 +150,11 @@ impl Packet {
             inventory.map_or(0, |it| INVENTORY_SECTION_LEN + it.hashes.len() * HASH_LEN);
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
         let rows = self.rows.as_ref().map_or(0, Rows::section_len);
+        let wants = self.wants.map_or(0, |_| SECTION_LEN + WANTS_LEN);
         let question = self.question.as_ref().map_or(0, questions::question_section_len);
         let answer = self.answer.map_or(0, |_| questions::ANSWER_SECTION_LEN);
         let members = LEG_LEN + target + digest + buckets + inventory + entries;
-        members + self.news.encoded_len() + rows + question + answer
+        members + self.news.encoded_len() + rows + wants + question + answer
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -182,6 +188,10 @@ impl Packet {
         }
         self.news.put(&mut out);
         self.rows.iter().for_each(|rows| rows.put(&mut out));
+        if let Some(wants) = self.wants {
+            put_section(&mut out, TAG_WANTS, WANTS_LEN);
+            out.put_u64(wants);
+        }
         self.question.iter().for_each(|question| questions::put_question(&mut out, question));
         self.answer.iter().for_each(|answer| questions::put_answer(&mut out, *answer));
         assert_eq!(out.len(), len, "a packet is as long as it said");
@@ -206,6 +216,7 @@ impl Packet {
                     }
                 }
                 tag if NewsSections::has(tag) => packet.news.take(tag, &mut body)?,
+                TAG_WANTS => packet.wants = Some(body.try_get_u64()?),
                 questions::TAG_QUESTION => {
                     packet.question = Some(questions::take_question(&mut body)?);
                 }
@@ -278,6 +289,8 @@ pub(crate) enum PacketError {
     UnknownQuestion(u8),
     #[error("an unknown verdict, {0}: of a later version, perhaps")]
     UnknownVerdict(u8),
+    #[error(transparent)]
+    Sketch(#[from] SketchError),
     #[error(transparent)]
     Absurd(#[from] Absurd),
     #[error(transparent)]
@@ -406,8 +419,10 @@ const TAG_ENTRIES: u8 = 1;
 const TAG_DIGEST: u8 = 2;
 const TAG_BUCKETS: u8 = 3;
 const TAG_INVENTORY: u8 = 4;
+const TAG_WANTS: u8 = 9;
 
 const DIGEST_LEN: usize = 8;
+const WANTS_LEN: usize = 8;
 
 const FAMILY_V4: u8 = 4;
 const FAMILY_V6: u8 = 6;
@@ -441,13 +456,15 @@ pub(crate) mod tests {
     }
 
     fn packets() -> impl Strategy<Value = Packet> {
-        let summaries = any::<(Option<u64>, Option<[u32; BUCKETS]>)>();
+        let summaries = any::<(Option<u64>, Option<[u32; BUCKETS]>, Option<u64>)>();
         let inventory = prop::option::of(inventories());
         let entries = prop::collection::vec(entries(), 0..9);
         let rows = prop::option::of(rows());
         let asked = (prop::option::of(questions()), prop::option::of(answers()));
         (legs(), summaries, inventory, entries, sections(), rows, asked).prop_map(
-            |(leg, (digest, buckets), inventory, entries, news, rows, (question, answer))| Packet {
+            |(leg, (digest, buckets, wants), inventory, entries, news, rows, asked)| Packet {
+                question: asked.0,
+                answer: asked.1,
                 leg,
                 round: rows.as_ref().map_or(Round::MAX, |rows| rows.round),
                 digest,
@@ -456,8 +473,7 @@ pub(crate) mod tests {
                 entries,
                 news,
                 rows,
-                question,
-                answer,
+                wants,
             },
         )
     }
@@ -529,6 +545,13 @@ pub(crate) mod tests {
         let mut probe = Packet::new(Leg::Probe { number });
         probe.digest = Some(0x1122_3344_5566_7788);
         assert_eq!(hex(&probe.encode()), "0101020304001000000200081122334455667788");
+
+        probe.wants = Some(5);
+        let wants = "0900080000000000000005";
+        assert_eq!(
+            hex(&probe.encode()),
+            format!("0101020304001000000200081122334455667788{wants}")
+        );
 
         let mut ack = Packet::new(Leg::Ack { number });
         ack.buckets = Some([7; BUCKETS]);

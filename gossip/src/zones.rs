@@ -15,11 +15,13 @@
 //! is theirs to tell, level by level, are recursive doubling, as in an all-reduce: log2 n meetings
 //! are enough for everybody to know all, and no way of gossiping has fewer.)
 //!
-//! All add up the same halves, so all come to the same sum, to the last bit.
+//! All add up the same halves, so all come to the same sum, to the last bit; and the same sketch.
+//! That takes its time, so what levels come to is kept until a deeper one says something else.
 //!
 //! Invariant: what is held of a sibling zone came from a member of it, is within the limits, and is
 //! not older than [`WINDOW`] rounds on average.
 
+pub(crate) mod body;
 pub(crate) mod place;
 pub(crate) mod row;
 #[cfg(test)]
@@ -27,20 +29,24 @@ mod tests;
 
 use live_objects::{NodeId, Summary};
 
-use self::row::{Round, Row, WINDOW};
+use self::body::Body;
+use self::row::{Mark, Round, Row, WINDOW};
 
-/// What one node knows of one aggregate.
+/// What one node knows of one aggregate, or of a part of it.
 pub(crate) struct Table {
     summary: Summary,
-    share: Option<f64>,
+    share: Option<Body>,
     /// What this node's leaf is stamped with at least: a share that is set within a round counts as
     /// the next round's, since others may have what it was before with the stamp of this one.
     set_in: Round,
     siblings: Vec<Option<Held>>,
+    /// By level, what is held there and deeper comes to with the leaf, but for marks and stamps.
+    /// Where there is one, there is one at each deeper level.
+    merged: Vec<Option<Row>>,
 }
 
 /// What is held of a sibling zone.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Held {
     row: Row,
     /// Who told it.
@@ -59,7 +65,7 @@ impl Held {
 }
 
 /// A row that a member told of its own zone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) row: Row,
     pub(crate) teller: NodeId,
@@ -88,15 +94,21 @@ pub(crate) enum Taken {
 impl Table {
     /// A table that knows nothing.
     pub(crate) fn new(summary: Summary, round: Round) -> Self {
-        Self { summary, share: None, set_in: round, siblings: Vec::new() }
+        Self { summary, share: None, set_in: round, siblings: Vec::new(), merged: Vec::new() }
     }
 
     /// Sets or takes back this node's share.
-    pub(crate) fn set(&mut self, share: Option<f64>, round: Round) {
+    pub(crate) fn set(&mut self, share: Option<Body>, round: Round) {
         if self.share != share {
             self.set_in = round.next();
+            self.share = share;
+            self.merged.clear();
         }
-        self.share = share;
+    }
+
+    /// Whether it knows of any share.
+    pub(crate) fn has_shares(&self) -> bool {
+        self.share.is_some() || self.siblings.iter().flatten().any(|held| held.row.count > 0)
     }
 
     /// Takes a row, if it is worth at least what is held.
@@ -112,74 +124,117 @@ impl Table {
             self.siblings.resize(level + 1, None);
         }
         let slot = &mut self.siblings[level];
-        if slot.is_some_and(|held| held.worth(round, known) > row.worth(round, known)) {
+        let held = slot.as_ref();
+        if held.is_some_and(|held| held.worth(round, known) > row.worth(round, known)) {
             return Taken::Worse;
         }
-        let before = slot.map_or(Row::default(), |held| held.row);
-        let is_first = slot.replace(Held { row, teller, is_orphaned: false }).is_none();
-        if is_first || before.has_moved(&row) {
-            Taken::News
-        } else if (before.count, before.number) == (row.count, row.number) {
-            Taken::Same
-        } else {
-            Taken::Moved
+        let before = slot.as_ref().map(|held| &held.row);
+        let is_same = before.is_some_and(|it| (it.count, &it.body) == (row.count, &row.body));
+        let is_news = before.is_none_or(|before| before.has_moved(&row));
+        *slot = Some(Held { row, teller, is_orphaned: false });
+        if is_same {
+            return Taken::Same;
         }
+        self.on_change(level);
+        if is_news { Taken::News } else { Taken::Moved }
     }
 
     /// A member of the sibling zone at this level is gone, and so many are left. Who told what is
     /// held may have been lying, if it was not just unlucky.
     pub(crate) fn on_down(&mut self, level: usize, node: NodeId, known: u32) {
         let Some(slot) = self.siblings.get_mut(level) else { return };
-        if known == 0 {
-            *slot = None;
-        }
         if let Some(held) = slot.as_mut().filter(|held| held.teller == node) {
             held.is_orphaned = true;
+        }
+        if known == 0 {
+            *slot = None;
+            self.on_change(level);
         }
     }
 
     /// Forgets what is too old.
     pub(crate) fn forget(&mut self, round: Round) {
-        let is_old = |held: &mut Held| held.row.age(round) >= 16 * WINDOW as i64;
-        for slot in &mut self.siblings {
-            slot.take_if(is_old);
+        let is_old = |held: &mut Held| held.row.mark.age(round) >= 16 * WINDOW as i64;
+        for level in 0..self.siblings.len() {
+            if self.siblings[level].take_if(is_old).is_some() {
+                self.on_change(level);
+            }
         }
     }
 
     /// The row of this node's own zone beside the sibling zone of this level.
-    pub(crate) fn own(&self, level: usize, round: Round) -> Row {
-        let deeper = self.siblings.get(level + 1..).unwrap_or_default();
-        self.above(deeper, round)
+    pub(crate) fn own(&mut self, level: usize, round: Round) -> Row {
+        self.from(level + 1, round)
+    }
+
+    /// Its mark alone.
+    pub(crate) fn own_mark(&self, level: usize, round: Round) -> Mark {
+        self.mark_from(level + 1, round)
+    }
+
+    /// The mark of what is held of the sibling zone of this level.
+    pub(crate) fn held(&self, level: usize) -> Mark {
+        let held = self.siblings.get(level).and_then(Option::as_ref);
+        held.map_or(Mark::default(), |held| held.row.mark)
     }
 
     /// The row of all.
-    pub(crate) fn root(&self, round: Round) -> Row {
-        self.above(&self.siblings, round)
+    pub(crate) fn root(&mut self, round: Round) -> Row {
+        self.from(0, round)
     }
 
-    /// Of each of these levels, the deepest first, what is held there and the row of this node's
-    /// own zone beside it.
+    /// Of each of these levels, the deepest first, the marks of what is held there and of this
+    /// node's own zone beside it.
     pub(crate) fn beside(
         &self,
         levels: impl Iterator<Item = usize>,
         round: Round,
-    ) -> impl Iterator<Item = (usize, Row, Row)> {
-        let mut own = self.leaf(round);
+    ) -> impl Iterator<Item = (usize, Mark, Mark)> {
+        let mut own = self.leaf(round).mark;
         levels.map(move |level| {
-            let held = self.siblings.get(level).copied().flatten();
-            let (held, beside) = (held.map_or(Row::default(), |held| held.row), own);
-            own = own.merged(held, self.summary);
+            let (held, beside) = (self.held(level), own);
+            own = own.merged(held);
             (level, held, beside)
         })
     }
 
-    fn above(&self, siblings: &[Option<Held>], round: Round) -> Row {
-        let rows = siblings.iter().rev().flatten().map(|held| held.row);
-        rows.fold(self.leaf(round), |own, row| own.merged(row, self.summary))
+    /// The row of what is held at this level and at all deeper ones, and of the leaf.
+    fn from(&mut self, level: usize, round: Round) -> Row {
+        let leaf = self.leaf(round);
+        let held = self.siblings.get(level..).unwrap_or_default().iter().flatten();
+        let rows = held.map(|held| &held.row).chain([&leaf]).filter(|row| row.count > 0);
+        let least = rows.map(|row| row.least).min().unwrap_or(0);
+        let mark = self.mark_from(level, round);
+        Row { mark, least, ..self.merged_from(level, leaf) }
+    }
+
+    fn mark_from(&self, level: usize, round: Round) -> Mark {
+        let held = self.siblings.get(level..).unwrap_or_default().iter().flatten();
+        held.fold(self.leaf(round).mark, |mark, held| mark.merged(held.row.mark))
+    }
+
+    fn merged_from(&mut self, level: usize, leaf: Row) -> Row {
+        let levels = self.siblings.len();
+        self.merged.resize(levels, None);
+        let is_known = |deeper: &usize| self.merged[*deeper].is_some();
+        let known = (level..levels).find(is_known).unwrap_or(levels);
+        let mut row = self.merged.get(known).cloned().flatten().unwrap_or(leaf);
+        for level in (level..known).rev() {
+            if let Some(held) = &self.siblings[level] {
+                row = row.merged(held.row.clone(), self.summary);
+            }
+            self.merged[level] = Some(row.clone());
+        }
+        row
+    }
+
+    /// What is held at this level says something else.
+    fn on_change(&mut self, level: usize) {
+        self.merged.iter_mut().take(level + 1).for_each(|row| *row = None);
     }
 
     fn leaf(&self, round: Round) -> Row {
-        Row::leaf(self.share, round.max(self.set_in))
+        Row::leaf(self.share.clone(), round.max(self.set_in))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an application tells an object, and what an object tells the application: one small enum a
 //! kind, so that a handle need not look at what its kind cannot say.
 
+use core::time::Duration;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -19,8 +21,15 @@ pub enum Command {
     Send(Bytes),
     /// Updates a replicated state.
     Update(Bytes),
-    /// Sets this holder's share of an aggregate.
+    /// Sets this holder's share of an aggregate, in place of all that it was.
     Set(Share),
+    /// Adds to this holder's share of an aggregate, and takes it away again after a while.
+    Add {
+        /// What.
+        share: Share,
+        /// For how long, to a tenth of it; none to add it for good.
+        span: Option<Duration>,
+    },
     /// Publishes a value in a directory, in place of what this holder published under the key
     /// before.
     Publish {
@@ -40,7 +49,11 @@ pub enum Command {
 impl Command {
     /// What the command counts for in a byte budget.
     pub(crate) fn cost(&self) -> usize {
-        self.len() + OVERHEAD_BYTES
+        let share = match self {
+            Self::Set(share) | Self::Add { share, .. } => share.size(),
+            _ => 0,
+        };
+        self.len() + share + OVERHEAD_BYTES
     }
 
     /// How long it is, in bytes.
@@ -58,7 +71,7 @@ impl Command {
             Self::Custom(_) => Self::Custom(slice),
             Self::Send(_) => Self::Send(slice),
             Self::Update(_) => Self::Update(slice),
-            Self::Set(share) => Self::Set(*share),
+            Self::Set(_) | Self::Add { .. } => self.clone(),
             Self::Publish { key, .. } => Self::Publish { key: key.clone(), value: slice },
             Self::Withdraw(_) => Self::Withdraw(slice),
             Self::Find(_) => Self::Find(slice),
@@ -78,7 +91,7 @@ impl Command {
             | Self::Withdraw(bytes)
             | Self::Find(bytes)
             | Self::List(bytes) => bytes,
-            Self::Set(_) => &NOTHING,
+            Self::Set(_) | Self::Add { .. } => &NOTHING,
         }
     }
 }
@@ -129,13 +142,13 @@ impl Event {
                     };
                     listings.iter().map(len).sum()
                 }
+                Self::Aggregate(estimate) => estimate.size(),
                 Self::Opened
                 | Self::Refused(_)
                 | Self::Closed(_)
                 | Self::Members(_)
                 | Self::Topic(_)
-                | Self::Replicated(_)
-                | Self::Aggregate(_) => 0,
+                | Self::Replicated(_) => 0,
             }
     }
 

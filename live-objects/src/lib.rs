@@ -26,10 +26,10 @@
 //! types know it, and how to do without them. `module`: the contract. `stack`, `stack/round`,
 //! `stack/io`: how inputs find their module, whose turn it is, and what a module may do. `port`,
 //! `feed`, `doorbell`, `budget`: where applications meet the node's loop. `poster`, `disk`: what a
-//! module has done beside it. `replica`,
-//! `replica/snapshot`, `replica/restore`, `replica/collections`: what an application's replicated
-//! state is, and how one member gets it from another. `aggregate`: numbers summed up over all
-//! nodes. `envelope`: what goes over the wire.
+//! module has done beside it. `replica`, `replica/snapshot`, `replica/restore`,
+//! `replica/collections`: what an application's replicated state is, and how one member gets it
+//! from another. `aggregate`: shares summed up over all nodes; `sketch` and the files below it:
+//! what sums up many values in few bytes. `envelope`: what goes over the wire.
 
 mod aggregate;
 mod budget;
@@ -50,6 +50,7 @@ mod replica;
 mod rng;
 mod schema;
 mod signal;
+pub mod sketch;
 mod stack;
 mod time;
 mod view;

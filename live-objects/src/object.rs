@@ -25,9 +25,9 @@ pub enum Kind {
     /// [`Command::Update`](crate::Command::Update), events
     /// [`ReplicatedEvent`](crate::ReplicatedEvent), which a [`Replica`](crate::Replica) takes in.
     Replicated,
-    /// A number that sums up what every holder has set: commands are
-    /// [`Command::Set`](crate::Command::Set), events
-    /// [`Estimate`](crate::Estimate)s, of which an application that reads late gets the last alone.
+    /// What sums up the shares of all holders: commands are [`Command::Set`](crate::Command::Set)
+    /// and [`Command::Add`](crate::Command::Add), events [`Estimate`](crate::Estimate)s, of which
+    /// an application that reads late gets the last alone.
     Aggregate(Summary),
     /// Values by key, each its publisher's own: commands are
     /// [`Command::Publish`](crate::Command::Publish) and those beside it, events
@@ -80,7 +80,7 @@ impl ObjectType {
         Self::new(Kind::Replicated, Properties::virtual_synchrony(Order::Total))
     }
 
-    /// The type of a number that sums up what every holder has set.
+    /// The type of what sums up the shares of all holders.
     pub const fn aggregate(summary: Summary) -> Self {
         Self::new(Kind::Aggregate(summary), Properties::of_agreement(Agreement::Eventual))
     }
@@ -157,6 +157,7 @@ mod tests {
         golden(ObjectType::topic(Order::Fifo), &[2, 1, 1, 1, 0]);
         golden(ObjectType::replicated(), &[3, 1, 1, 2, 0]);
         golden(ObjectType::aggregate(Summary::Max), &[4, 4, 0, 0, 0, 0]);
+        golden(ObjectType::aggregate(Summary::Rate), &[4, 11, 0, 0, 0, 0]);
         let schema = SchemaId { name: "Price".to_owned(), version: 2, hash: 3 };
         let directory = ObjectType::directory().of(schema);
         assert_eq!(

@@ -267,9 +267,18 @@ impl Port {
     pub(crate) fn emit(&self, event: Event) -> Result<(), EventsFull> {
         let cost = event.cost();
         let mut shared = self.lock();
-        if let Some(last) = shared.events.back_mut().filter(|last| event.replaces(last)) {
-            // Of the same cost.
-            *last = event;
+        if let Some(last) = shared.events.back().filter(|last| event.replaces(last)) {
+            let before = last.cost();
+            let others = shared.events_bytes - before;
+            let held = if others == 0 { 0 } else { shared.events_bytes };
+            let more = cost.saturating_sub(before);
+            if more > 0 && !shared.budget.take(more, held, Self::EVENTS_BYTES_MAX) {
+                shared.starved = true;
+                return Err(EventsFull);
+            }
+            shared.budget.give(before.saturating_sub(cost));
+            shared.events_bytes = others + cost;
+            *shared.events.back_mut().expect("it was just seen") = event;
             return Ok(());
         }
         let held = shared.events_bytes;
@@ -339,6 +348,7 @@ mod tests {
     use super::*;
     use crate::aggregate::Estimate;
     use crate::name::Name;
+    use crate::sketch::{Distinct, Sketch};
     use bytes::Bytes;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
@@ -439,7 +449,7 @@ mod tests {
     #[test]
     fn an_estimate_that_nobody_read_gives_way_to_the_next() {
         let estimate = |members| {
-            Event::Aggregate(Estimate { value: None, members, age: core::time::Duration::ZERO })
+            Event::Aggregate(Estimate::of_number(None, members, core::time::Duration::ZERO))
         };
         let budget = Budget::new(1_000);
         let (port, _) = port(&budget);
@@ -449,6 +459,35 @@ mod tests {
         let heard: Vec<_> = std::iter::from_fn(|| port.try_next()).collect();
         assert_eq!(heard, [estimate(99), event(1), estimate(100)]);
         assert_eq!(budget.free(), 1_000);
+    }
+
+    /// One that takes more or less room than what it replaces.
+    #[test]
+    fn what_replaces_another_counts_for_what_it_is() {
+        let budget = Budget::new(10_000);
+        let (port, _) = port(&budget);
+        let small = || Event::Aggregate(Estimate::of_number(None, 1, core::time::Duration::ZERO));
+        let large = || {
+            let sketch = Sketch::Distinct(Distinct::new());
+            let sketches = vec![Arc::new(sketch)];
+            Event::Aggregate(Estimate::of_sketches(sketches, 1, core::time::Duration::ZERO))
+        };
+        port.emit(small()).unwrap();
+        port.emit(large()).unwrap();
+        assert!(budget.free() < 7_000);
+        assert_eq!((port.try_next(), budget.free()), (Some(large()), 10_000));
+        port.emit(large()).unwrap();
+        port.emit(small()).unwrap();
+        assert!(budget.free() > 9_000);
+        // Alone it may be of any size; behind another there has to be room.
+        let held = Budget::take(&budget, budget.free(), 1, usize::MAX);
+        assert!(held && port.emit(large()).is_ok());
+        assert_eq!(port.try_next(), Some(large()));
+        budget.give(9_000);
+        port.emit(event(8_000)).unwrap();
+        port.emit(small()).unwrap();
+        assert_eq!(port.emit(large()), Err(EventsFull));
+        assert_eq!([port.try_next(), port.try_next()], [Some(event(8_000)), Some(small())]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Cluster {
         for record in self.world.history() {
             match &record.what {
                 What::Event(of, Event::Aggregate(estimate)) if *of == self.object => {
-                    told[record.node] = Some(*estimate);
+                    told[record.node] = Some(estimate.clone());
                 }
                 _ => {}
             }
@@ -170,6 +170,43 @@ fn most_may_go_at_once() {
     (20..31).for_each(|node| cluster.start(node, Summary::Average));
     cluster.world.run(Duration::from_secs(20));
     cluster.expect_exact();
+}
+
+/// A cluster that loses packets, and some of its members, comes to the same quantiles and the same
+/// highest at all who are left, and what the others gave is in neither.
+#[test]
+fn sketches_hold_what_those_who_are_up_gave() {
+    let mut cluster = Cluster::new(7, 30, Summary::Highest);
+    cluster.world.run(ROUND * 40);
+    let gave = |nodes: &[usize], cluster: &Cluster| {
+        let mut shares: Vec<f64> = nodes.iter().filter_map(|node| cluster.shares[*node]).collect();
+        shares.sort_by(|one, other| other.total_cmp(one));
+        shares.truncate(10);
+        shares
+    };
+    let told = |told: &Estimate| told.highest().iter().map(|high| high.value).collect::<Vec<_>>();
+    for (node, estimate) in cluster.told() {
+        assert_eq!(told(&estimate), gave(&cluster.holders(), &cluster), "node {node}");
+    }
+    (25..30).for_each(|node| cluster.crash(node));
+    cluster.world.run(Duration::from_secs(40));
+    for (node, estimate) in cluster.told() {
+        assert_eq!(estimate.members, 25);
+        assert_eq!(told(&estimate), gave(&cluster.holders(), &cluster), "node {node}");
+    }
+
+    let mut cluster = Cluster::new(8, 30, Summary::Quantiles);
+    cluster.world.run(ROUND * 40);
+    cluster.crash(3);
+    cluster.world.run(Duration::from_secs(40));
+    let all = cluster.told();
+    let mut shares: Vec<f64> = cluster.shares.iter().flatten().copied().collect();
+    shares.sort_by(f64::total_cmp);
+    for (_, estimate) in &all {
+        assert_eq!((estimate.members, estimate.quantiles()), (29, all[0].1.quantiles()));
+        let told = estimate.quantile(0.75).expect("there are values");
+        assert!((told - shares[21]).abs() <= 0.0101 * shares[21].abs(), "{told}");
+    }
 }
 
 /// How many nodes were told, since that record, that this member is gone.

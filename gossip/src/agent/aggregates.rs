@@ -35,24 +35,29 @@
 //! | 10,000 | 15 | 13 | 22, 76 | 11, 38 |
 //! | 100,000 | 21 | 17 | 25, 59 | 16, 53 |
 //!
+//! That is so of numbers; what is told of sketches, which take more room, is asked for (`telling`).
+//!
 //! All members take part in every aggregate they hear of, so that anybody can be a partner; those
 //! who do not hold it relay. It is heard of from those who know of a share in it, and who does not
 //! hold it forgets it when there has been none for a while.
 
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Unbounded};
 
 use core::time::Duration;
 
 use live_objects::{Estimate, Io, NodeId, Time};
 use tracing::trace;
 
+use self::telling::{Asked, Naming};
 use super::Agent;
 use crate::knowledge::Draft;
 use crate::members::Change;
 use crate::partners::Partners;
 use crate::wire::rows::{Rows, Title};
-use crate::wire::{Leg, Packet};
+use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
+use crate::zones::body::Body;
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row, Subject};
 use crate::zones::{Table, Taken, Told};
@@ -67,6 +72,8 @@ pub(super) struct Aggregates {
     subjects: u32,
     /// Up to which one had its turn, by level.
     told: BTreeMap<usize, Subject>,
+    /// How many rows of sketches were told.
+    turn: usize,
     /// Those whose estimates may be others since it was asked last.
     changed: BTreeSet<Subject>,
     /// Until this round the node hurries: it has set a share, or a row is news.
@@ -114,6 +121,7 @@ impl Aggregates {
             handles: BTreeMap::new(),
             subjects: 0,
             told: BTreeMap::new(),
+            turn: 0,
             changed: BTreeSet::new(),
             hurries_until: Round::FIRST,
             moves_until: Round::FIRST,
@@ -122,18 +130,23 @@ impl Aggregates {
     }
 
     /// This node set its share, or gave it back, or holds the aggregate no longer.
-    pub(super) fn hold(&mut self, round: Round, subject: Subject, hold: Hold) {
-        let share = if let Hold::Share(share) = hold { Some(share) } else { None };
-        if share.is_some() {
-            self.insert(subject, round);
+    pub(super) fn hold(&mut self, round: Round, subject: Subject, hold: &Hold<'_>) {
+        for part in subject.parts() {
+            let share = match hold {
+                Hold::Share(parts) => Some(parts[usize::from(part.part)].clone()),
+                Hold::Open | Hold::Not => None,
+            };
+            if share.is_some() {
+                self.insert(part, round);
+            }
+            if let Some(branch) = self.branches.get_mut(&part) {
+                branch.is_held = *hold != Hold::Not;
+                branch.table.set(share, round);
+                self.hurries_until = round.shifted(HURRIED_ROUNDS);
+                self.on_branch(part, round);
+            }
         }
-        if let Some(branch) = self.branches.get_mut(&subject) {
-            branch.is_held = hold != Hold::Not;
-            branch.table.set(share, round);
-            self.hurries_until = round.shifted(HURRIED_ROUNDS);
-            self.on_branch(subject, round);
-        }
-        self.changed.insert(subject);
+        self.changed.insert(subject.whole());
     }
 
     /// Which aggregates may have other estimates than when this was asked last.
@@ -146,19 +159,47 @@ impl Aggregates {
         self.branches.is_empty()
     }
 
+    /// Whether any of them is of sketches.
+    pub(super) fn has_sketches(&self) -> bool {
+        self.branches.keys().any(|subject| subject.summary.has_sketches())
+    }
+
     /// Whether there is something new to tell.
     pub(super) fn is_moving(&self, round: Round) -> bool {
-        let is_lacking = (1..=LACKING_ROUNDS_MAX).contains(&self.lacking_rounds);
+        let is_lacking = self.is_lacking();
         let until = self.hurries_until.max(self.moves_until);
         !self.is_idle() && (is_lacking || round <= until)
     }
 
-    /// What this node knows of an aggregate.
-    pub(super) fn estimate(&self, round: Round, subject: Subject) -> Estimate {
-        let root = self.branches.get(&subject).map_or(Row::default(), |it| it.table.root(round));
-        let rounds = if root.count > 0 { round.since(root.least) } else { 0 };
-        let age = self.period.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        Estimate { value: root.value(subject.summary), members: root.count.into(), age }
+    /// Whether rows lack members, and not for so long that it will have to do without them.
+    fn is_lacking(&self) -> bool {
+        (1..=LACKING_ROUNDS_MAX).contains(&self.lacking_rounds)
+    }
+
+    /// What this node knows of an aggregate: of one in parts, as much as of the part of which it
+    /// knows least.
+    pub(super) fn estimate(&mut self, round: Round, subject: Subject) -> Estimate {
+        let summary = subject.summary;
+        let (mut sketches, mut value) = (Vec::new(), None);
+        let (mut members, mut oldest) = (u32::MAX, 0);
+        for part in subject.parts() {
+            let branch = self.branches.get_mut(&part);
+            let root = branch.map_or(Row::default(), |branch| branch.table.root(round));
+            members = members.min(root.count);
+            if root.count > 0 {
+                oldest = oldest.max(round.since(root.least));
+            }
+            value = root.value(summary);
+            if let (Body::Sketch(sketch), true) = (root.body, root.count > 0) {
+                sketches.push(sketch);
+            }
+        }
+        let age = self.period.saturating_mul(u32::try_from(oldest).unwrap_or(u32::MAX));
+        if sketches.is_empty() {
+            Estimate::of_number(value, members.into(), age)
+        } else {
+            Estimate::of_sketches(sketches, members.into(), age)
+        }
     }
 
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
@@ -181,10 +222,10 @@ impl Aggregates {
         for branch in self.branches.values().filter(|branch| branch.has_shares) {
             let levels = counts.keys().rev().copied();
             for (level, held, own) in branch.table.beside(levels, round) {
-                if held.mark.leaves != counts[&level] {
+                if held.leaves != counts[&level] {
                     lacking = lacking.max(Some(level));
                 }
-                if held.mark.leaves == 0 {
+                if held.leaves == 0 {
                     empty.insert(level);
                 }
                 gaining = gaining.max(Some((held.age(round) - own.age(round), level)));
@@ -207,7 +248,7 @@ impl Aggregates {
                 self.rename();
             } else {
                 self.on_branch(subject, round);
-                self.changed.insert(subject);
+                self.changed.insert(subject.whole());
             }
         }
     }
@@ -238,7 +279,7 @@ impl Aggregates {
     fn on_branch(&mut self, subject: Subject, round: Round) {
         let branch = self.branches.get_mut(&subject).expect("it changed");
         let had_shares = branch.has_shares;
-        branch.has_shares = branch.table.root(round).count > 0;
+        branch.has_shares = branch.table.has_shares();
         if branch.has_shares != had_shares {
             self.subjects ^= subject.handle();
             branch.empty_since = round;
@@ -251,33 +292,8 @@ impl Aggregates {
             let branch = self.branches.get_mut(&subject).expect("it was just seen");
             branch.table.on_down(level, node, known);
             self.on_branch(subject, round);
-            self.changed.insert(subject);
+            self.changed.insert(subject.whole());
         }
-    }
-
-    /// What goes into a packet to a member in the sibling zone at this level.
-    fn tell(&mut self, round: Round, level: usize, naming: Naming, len_max: usize) -> Option<Rows> {
-        let told = self.told.get(&level).map_or(Unbounded, |told| Excluded(*told));
-        let all = self.branches.range((told, Unbounded)).chain(&self.branches);
-        let all = all.take(self.branches.len());
-        let worth_telling = all.filter(|(_, branch)| branch.has_shares || !branch.is_over(round));
-        let (mut rows, mut last) = (None, None);
-        for (subject, branch) in worth_telling {
-            let row = branch.table.own(level, round);
-            let title = match (self.handles.get(&subject.handle()), naming) {
-                (Some(Some(_)), Naming::Short) => Title::Handle(subject.handle(), subject.summary),
-                // What is named in full is taken for alive.
-                _ if branch.has_shares => Title::Full(*subject),
-                _ => continue,
-            };
-            let rows = rows.get_or_insert_with(|| Rows::new(round, self.subjects, row.mark));
-            if !rows.add(title, row, len_max) {
-                break;
-            }
-            last = Some(*subject);
-        }
-        self.told.insert(level, last?);
-        rows
     }
 
     /// Whose row it is, if this node takes part in that, or does from now on.
@@ -312,31 +328,27 @@ impl Aggregates {
             }
         }
         self.on_branch(subject, round);
-        self.changed.insert(subject);
+        self.changed.insert(subject.whole());
         None
     }
 }
 
 /// What a node has to do with an aggregate.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Hold {
-    /// It has it open, and set a share.
-    Share(f64),
+#[derive(PartialEq, Debug)]
+pub(super) enum Hold<'a> {
+    /// It has it open, and set a share, of these parts.
+    Share(&'a [Body]),
     /// It has it open.
     Open,
     /// It has not.
     Not,
 }
 
-/// How subjects are named in a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Naming {
-    /// To those who know them.
-    Short,
-    InFull,
-}
-
 impl Branch {
+    fn is_worth_telling(&self, round: Round) -> bool {
+        self.has_shares || !self.is_over(round)
+    }
+
     /// Whether it has been without a share for long.
     fn is_over(&self, round: Round) -> bool {
         round.since(self.empty_since.into()) >= EMPTY_ROUNDS_MAX
@@ -369,7 +381,7 @@ impl Agent {
         let level = level(members.me(), from);
         let known = self.partners.count(level);
         for (title, row) in &rows.told {
-            let told = Told { row: *row, teller: from, level, known };
+            let told = Told { row: row.clone(), teller: from, level, known };
             let refused = match self.aggregates.named(*title, round) {
                 Ok(subject) => self.aggregates.take(subject, told, round),
                 Err(why) => Some(why),
@@ -389,30 +401,61 @@ impl Agent {
         packet: &mut Packet,
         len_max: usize,
     ) {
-        let naming = match (draft.leg, draft.answers) {
-            (Leg::Probe { .. }, _) => Naming::Short,
-            (Leg::Ack { .. }, Some(asked)) => self.naming(asked),
-            (Leg::Rest { .. }, Some(Packet { leg: Leg::Rest { .. }, .. })) => return,
-            (Leg::Rest { .. }, Some(asked)) if self.naming(asked) == Naming::InFull => {
-                Naming::InFull
-            }
-            _ => return,
-        };
         let members = self.knowledge.members();
         // Whoever has heard no clock yet would stamp its share with a round of long ago.
-        if self.clock.is_heard() && members.is_up(draft.to) && draft.to != members.me() {
-            let level = level(members.me(), draft.to);
-            let room = len_max - packet.encoded_len();
-            packet.rows = self.aggregates.tell(packet.round, level, naming, room);
+        let is_told = self.clock.is_heard() && members.is_up(draft.to);
+        if !is_told || draft.to == members.me() {
+            return;
+        }
+        let level = level(members.me(), draft.to);
+        let said = self.said_bytes + packet.encoded_len();
+        let sketches_len_max = SKETCHES_ROUND_BYTES_MAX.saturating_sub(said);
+        let deeper = self.partners.counts().filter(|(of, _)| *of > level);
+        let members = 1 + deeper.map(|(_, count)| count).sum::<u32>();
+        let round = packet.round;
+        let numbers = Asked {
+            round,
+            level,
+            naming: Naming::Short,
+            wants: 0,
+            sketches_len_max,
+            members,
+            with_numbers: true,
+        };
+        let Some(asked) = self.asked(draft, numbers) else { return };
+        if !matches!(draft.leg, Leg::Rest { .. }) {
+            let known = self.partners.count(level);
+            packet.wants = self.aggregates.wants(round, level, known);
+        }
+        match len_max.checked_sub(packet.encoded_len()) {
+            Some(room) => packet.rows = self.aggregates.tell(asked, room),
+            None => packet.wants = None,
         }
     }
 
-    fn naming(&self, said: &Packet) -> Naming {
-        let is_known =
-            |rows: &Rows| rows.subjects == self.aggregates.subjects && !rows.told.is_empty();
-        if said.rows.as_ref().is_some_and(is_known) { Naming::Short } else { Naming::InFull }
+    /// Which rows a packet is to tell, if any: of a probe, those of numbers.
+    fn asked(&self, draft: Draft<'_>, numbers: Asked) -> Option<Asked> {
+        let (is_ack, asked) = match (draft.leg, draft.answers) {
+            (Leg::Probe { .. }, _) => return Some(numbers),
+            (Leg::Ack { .. }, Some(asked)) => (true, asked),
+            (Leg::Rest { .. }, Some(asked)) if !matches!(asked.leg, Leg::Rest { .. }) => {
+                (false, asked)
+            }
+            _ => return None,
+        };
+        let is_known = |rows: &Rows| rows.subjects == self.aggregates.subjects;
+        if !asked.rows.as_ref().is_some_and(is_known) {
+            return Some(Asked { naming: Naming::InFull, wants: u64::MAX, ..numbers });
+        }
+        let wants = asked.wants.unwrap_or(0);
+        let asked = Asked { wants, with_numbers: is_ack, ..numbers };
+        (is_ack || wants != 0).then_some(asked)
     }
 }
+
+/// Who has said so much in a round tells of no more sketches in it: with the headers of three
+/// packets that is 2,400 bytes, or two of the longest datagrams.
+const SKETCHES_ROUND_BYTES_MAX: usize = 2_400 - 3 * (1_200 - PACKET_LEN_MAX);
 
 /// For how many rounds a node hurries that set a share.
 const HURRIED_ROUNDS: i64 = 3;

@@ -14,6 +14,7 @@
 //! Invariant: a suspicion is raised, and a verdict given, only of the very generation that did not
 //! answer.
 
+use live_objects::sketch::Sketch;
 use live_objects::{Io, NodeId, Time};
 use tracing::trace;
 
@@ -282,8 +283,12 @@ impl Agent {
         if let Some(len_max) = len_max(draft.to, io) {
             let mut packet = self.knowledge.packet(draft, len_max);
             // However much news there is, aggregates go on; and so does news of any length.
-            let is_for_rows = !self.aggregates.is_idle() && !self.rounds.is_multiple_of(4);
-            let for_rows = if is_for_rows { ROWS_RESERVED } else { 0 };
+            let for_rows = match self.rounds % 4 {
+                _ if self.aggregates.is_idle() => 0,
+                0 => 0,
+                1 if self.aggregates.has_sketches() => SKETCH_RESERVED,
+                _ => ROWS_RESERVED,
+            };
             complete(&mut packet, len_max, io);
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             packet.round = self.clock.at(now);
@@ -342,6 +347,9 @@ const EMPTY_MAX: usize = 24;
 /// How much of a packet news leaves to aggregates in three rounds of four, in bytes: some thirty
 /// rows.
 const ROWS_RESERVED: usize = 700;
+
+/// And in one of four, where there are sketches: any of them fits, with the head of its row.
+const SKETCH_RESERVED: usize = Sketch::LEN_MAX + 60;
 
 /// How much news of members is pushed in a period, in bytes.
 const PUSH_BYTES_MAX: usize = 3_600;

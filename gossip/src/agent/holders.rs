@@ -7,14 +7,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Command, Estimate, Event, Io, ObjectId, Summary};
+use live_objects::{Command, Estimate, Event, Io, NodeId, ObjectId, Summary, Time};
+use tracing::trace;
 
 use super::aggregates::{Aggregates, Hold};
+use super::recent::Recent;
+use crate::zones::body::Body;
 use crate::zones::row::{Round, Subject};
 
 /// The open objects.
-#[derive(Default)]
 pub(super) struct Holders {
+    me: NodeId,
     objects: BTreeMap<ObjectId, Holder>,
     /// Those whose part in the aggregate is another since the last step ended.
     changed: BTreeSet<Subject>,
@@ -24,14 +27,24 @@ pub(super) struct Holders {
 
 struct Holder {
     subject: Subject,
-    share: Option<f64>,
+    /// In parts.
+    share: Option<Vec<Body>>,
+    /// What the share is made of, if it was added up and not set.
+    recent: Recent,
+    /// Something was added, or does not count any more.
+    is_added_to: bool,
     told: Option<Estimate>,
 }
 
 impl Holders {
+    pub(super) fn new(me: NodeId) -> Self {
+        Self { me, objects: BTreeMap::new(), changed: BTreeSet::new(), due: BTreeSet::new() }
+    }
+
     pub(super) fn open(&mut self, object: ObjectId, summary: Summary) {
-        let subject = Subject { object, summary };
-        self.objects.insert(object, Holder { subject, share: None, told: None });
+        let subject = Subject::new(object, summary);
+        let (share, told, recent) = (None, None, Recent::default());
+        self.objects.insert(object, Holder { subject, share, recent, is_added_to: false, told });
         self.changed.insert(subject);
     }
 
@@ -45,13 +58,25 @@ impl Holders {
     }
 
     /// Takes an object's commands; tells whether it is an aggregate.
-    pub(super) fn on_commands(&mut self, object: ObjectId, io: &mut Io<'_>) -> bool {
+    pub(super) fn on_commands(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) -> bool {
         let Some(holder) = self.objects.get_mut(&object) else { return false };
+        let summary = holder.subject.summary;
         while let Some(taken) = io.take(object, usize::MAX) {
             match taken.command {
-                Command::Set(share) => {
-                    holder.share = Some(share.number());
-                    self.changed.insert(holder.subject);
+                Command::Set(share) => match Body::of(&share, summary, self.me) {
+                    Some(parts) => {
+                        holder.share = Some(parts);
+                        (holder.recent, holder.is_added_to) = (Recent::default(), false);
+                        self.changed.insert(holder.subject);
+                    }
+                    None => unfit(object, io),
+                },
+                Command::Add { share, span } => {
+                    if holder.recent.add(now, summary, &share, span) {
+                        holder.is_added_to = true;
+                    } else {
+                        unfit(object, io);
+                    }
                 }
                 _ => io.count("gossip.unknown_command"),
             }
@@ -60,10 +85,17 @@ impl Holders {
         true
     }
 
-    /// Gives what was set to the tables, and what they say to the applications.
-    pub(super) fn finish(&mut self, round: Round, aggregates: &mut Aggregates, io: &mut Io<'_>) {
+    /// Gives what was set and added to the tables, and what they say to the applications.
+    pub(super) fn finish(
+        &mut self,
+        now: Time,
+        round: Round,
+        aggregates: &mut Aggregates,
+        io: &mut Io<'_>,
+    ) {
+        self.add_up(now, io);
         for subject in std::mem::take(&mut self.changed) {
-            aggregates.hold(round, subject, self.hold(subject));
+            aggregates.hold(round, subject, &self.hold(subject));
         }
         let mut due = std::mem::take(&mut self.due);
         due.append(&mut aggregates.take_changed());
@@ -73,19 +105,45 @@ impl Holders {
                 continue;
             }
             let estimate = aggregates.estimate(round, subject);
-            if holder.told == Some(estimate) {
+            if holder.told.as_ref() == Some(&estimate) {
                 continue;
             }
-            let is_taken = io.emit(subject.object, Event::Aggregate(estimate)).is_ok();
+            let is_taken = io.emit(subject.object, Event::Aggregate(estimate.clone())).is_ok();
             holder.told = is_taken.then_some(estimate);
         }
     }
 
-    fn hold(&self, subject: Subject) -> Hold {
+    /// Makes shares of what was added to them.
+    fn add_up(&mut self, now: Time, io: &mut Io<'_>) {
+        for (object, holder) in &mut self.objects {
+            let has_less = holder.recent.forget(now);
+            if !std::mem::take(&mut holder.is_added_to) && !has_less {
+                continue;
+            }
+            let summary = holder.subject.summary;
+            let share = holder.recent.share(now, summary);
+            let parts = share.as_ref().map(|share| Body::of(share, summary, self.me));
+            if parts == Some(None) {
+                unfit(*object, io);
+            }
+            // Who counted events and has seen none lately counts still, for nothing.
+            let none = (summary == Summary::Rate).then(|| vec![Body::default()]);
+            holder.share = parts.flatten().or(none);
+            self.changed.insert(holder.subject);
+        }
+    }
+
+    fn hold(&self, subject: Subject) -> Hold<'_> {
         match self.objects.get(&subject.object).filter(|holder| holder.subject == subject) {
-            Some(Holder { share: Some(share), .. }) => Hold::Share(*share),
+            Some(Holder { share: Some(share), .. }) => Hold::Share(share),
             Some(Holder { share: None, .. }) => Hold::Open,
             None => Hold::Not,
         }
     }
+}
+
+/// Its application gave a share that the object's summary is not of.
+fn unfit(object: ObjectId, io: &mut Io<'_>) {
+    trace!(?object, "a share that its summary is not of");
+    io.count("gossip.unfit_share");
 }

@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod news;
+mod sketches;
 mod world;
 
 use core::time::Duration;

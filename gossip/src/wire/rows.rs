@@ -4,11 +4,13 @@
 //!  tag 8, rows: subjects u32, mark, then of each object:
 //!               flags u8:  summary (the lower four bits), 0x10 if it is named in full,
 //!                          0x20 if it has a mark of its own, 0x40 if all leaves have shares
-//!               handle u32, or object [16] if it is named in full
+//!               handle u32, or if it is named in full: object [16], and if the summary has parts:
+//!               part u8
 //!               mark, if it has one of its own
 //!               count v, unless all leaves have shares
 //!               if there is any share: round - least stamp z, and unless the summary is Count:
-//!               number f64
+//!               number f64; or of a variance: mean f64, sum of squares f64; or of a sketch:
+//!               length v, sketch
 //!  mark:        leaves v, sum of stamps - leaves × round z
 //! ```
 //!
@@ -20,11 +22,15 @@
 //! to others subjects are named in full. Mostly all rows have the same mark, so that one takes
 //! about 15 bytes.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, BytesMut};
+use live_objects::sketch::Sketch;
 use live_objects::{ObjectId, Summary};
 
 use super::{PacketError, SECTION_LEN, put_section, take_array};
 use crate::entry::Absurd;
+use crate::zones::body::{Body, Moments};
 use crate::zones::row::{Mark, Round, Row, Subject};
 
 /// What the sender's own zone comes to in some aggregates.
@@ -79,13 +85,22 @@ impl Rows {
     }
 
     fn row_len(&self, title: Title, row: &Row) -> usize {
-        let name = if let Title::Full(_) = title { ObjectId::LEN } else { HANDLE_LEN };
+        let part = usize::from(title.summary().parts() > 1);
+        let name = if let Title::Full(_) = title { ObjectId::LEN + part } else { HANDLE_LEN };
         let mark = if row.mark == self.mark { 0 } else { mark_len(row.mark, self.round) };
         let count = if row.count == row.mark.leaves { 0 } else { varint_len(row.count.into()) };
         let mut len = 1 + name + mark + count;
         if row.count > 0 {
             len += varint_len(zigzag(difference(self.round.into(), row.least)));
-            len += if title.summary() == Summary::Count { 0 } else { 8 };
+            len += match &row.body {
+                Body::Number(_) if title.summary() == Summary::Count => 0,
+                Body::Number(_) => 8,
+                Body::Moments(_) => 2 * 8,
+                Body::Sketch(sketch) => {
+                    let len = sketch.encoded_len();
+                    varint_len(len as u64) + len
+                }
+            };
         }
         len
     }
@@ -104,7 +119,12 @@ impl Rows {
         let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
         out.put_u8(code(title.summary()) + flags.sum::<u8>());
         match title {
-            Title::Full(subject) => out.put_slice(subject.object.as_bytes()),
+            Title::Full(subject) => {
+                out.put_slice(subject.object.as_bytes());
+                if subject.summary.parts() > 1 {
+                    out.put_u8(subject.part);
+                }
+            }
             Title::Handle(handle, _) => out.put_u32(handle),
         }
         if has_mark {
@@ -115,8 +135,17 @@ impl Rows {
         }
         if row.count > 0 {
             put_varint(out, zigzag(difference(self.round.into(), row.least)));
-            if title.summary() != Summary::Count {
-                out.put_f64(row.number);
+            match &row.body {
+                Body::Number(_) if title.summary() == Summary::Count => {}
+                Body::Number(number) => out.put_f64(*number),
+                Body::Moments(Moments { mean, squares }) => {
+                    out.put_f64(*mean);
+                    out.put_f64(*squares);
+                }
+                Body::Sketch(sketch) => {
+                    put_varint(out, sketch.encoded_len() as u64);
+                    sketch.put(out);
+                }
             }
         }
     }
@@ -139,7 +168,12 @@ impl Rows {
         let title = if flags & IN_FULL == 0 {
             Title::Handle(bytes.try_get_u32()?, summary)
         } else {
-            Title::Full(Subject { object: ObjectId::from_bytes(take_array(bytes)?), summary })
+            let object = ObjectId::from_bytes(take_array(bytes)?);
+            let part = if summary.parts() > 1 { bytes.try_get_u8()? } else { 0 };
+            if part >= summary.parts() {
+                return Err(Absurd::Part(part).into());
+            }
+            Title::Full(Subject { part, ..Subject::new(object, summary) })
         };
         let mark = if flags & OWN_MARK == 0 { self.mark } else { take_mark(bytes, self.round)? };
         let count = if flags & ALL_SHARE == 0 { take_varint(bytes)? } else { mark.leaves.into() };
@@ -149,34 +183,76 @@ impl Rows {
         let mut row = Row { mark, count: count as u32, ..Row::default() };
         if row.count > 0 {
             row.least = apart(self.round.into(), take_zigzag(bytes)?, Round::MAX.into())?;
-            row.number = if summary == Summary::Count { 0.0 } else { bytes.try_get_f64()? };
-            if !row.number.is_finite() {
-                return Err(Absurd::Number.into());
-            }
+            row.body = take_body(bytes, summary)?;
         }
         Ok((title, row))
     }
 }
 
-fn code(summary: Summary) -> u8 {
+fn take_body(bytes: &mut &[u8], summary: Summary) -> Result<Body, PacketError> {
+    Ok(match summary {
+        Summary::Count => Body::default(),
+        Summary::Average | Summary::Sum | Summary::Min | Summary::Max | Summary::Rate => {
+            Body::Number(take_number(bytes)?)
+        }
+        Summary::Variance => {
+            let (mean, squares) = (take_number(bytes)?, take_number(bytes)?);
+            if squares < 0.0 {
+                return Err(Absurd::Number.into());
+            }
+            Body::Moments(Moments { mean, squares })
+        }
+        Summary::Quantiles
+        | Summary::Distinct
+        | Summary::TopK
+        | Summary::Highest
+        | Summary::Histogram => {
+            let len = usize::try_from(take_varint(bytes)?).unwrap_or(usize::MAX);
+            let body = bytes.split_off(..len).ok_or(PacketError::Truncated)?;
+            let sketch = Sketch::take(summary, body).expect("these have sketches");
+            Body::Sketch(Arc::new(sketch?))
+        }
+    })
+}
+
+fn take_number(bytes: &mut &[u8]) -> Result<f64, PacketError> {
+    let number = bytes.try_get_f64()?;
+    if number.is_finite() { Ok(number) } else { Err(Absurd::Number.into()) }
+}
+
+const fn code(summary: Summary) -> u8 {
     match summary {
         Summary::Average => 0,
         Summary::Sum => 1,
         Summary::Count => 2,
         Summary::Min => 3,
         Summary::Max => 4,
+        Summary::Variance => 5,
+        Summary::Quantiles => 6,
+        Summary::Distinct => 7,
+        Summary::TopK => 8,
+        Summary::Highest => 9,
+        Summary::Histogram => 10,
+        Summary::Rate => 11,
     }
 }
 
 fn summary(code: u8) -> Result<Summary, PacketError> {
-    match code {
-        0 => Ok(Summary::Average),
-        1 => Ok(Summary::Sum),
-        2 => Ok(Summary::Count),
-        3 => Ok(Summary::Min),
-        4 => Ok(Summary::Max),
-        unknown => Err(PacketError::UnknownSummary(unknown)),
-    }
+    Ok(match code {
+        0 => Summary::Average,
+        1 => Summary::Sum,
+        2 => Summary::Count,
+        3 => Summary::Min,
+        4 => Summary::Max,
+        5 => Summary::Variance,
+        6 => Summary::Quantiles,
+        7 => Summary::Distinct,
+        8 => Summary::TopK,
+        9 => Summary::Highest,
+        10 => Summary::Histogram,
+        11 => Summary::Rate,
+        unknown => return Err(PacketError::UnknownSummary(unknown)),
+    })
 }
 
 fn put_mark(out: &mut BytesMut, mark: Mark, round: Round) {

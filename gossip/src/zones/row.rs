@@ -8,27 +8,46 @@
 //! mean of the stamps, somebody who knows of nobody but himself would win. By the bare sum of the
 //! stamps a zone that shrank would lose to what it was for ever.)
 //!
-//! Invariants: a row without a share has no stamp of one and no number; a number is finite; sums
-//! saturate, and what is heard beyond the limits is refused.
+//! Invariants: a row without a share has no stamp of one and no body; sums saturate, and what is
+//! heard beyond the limits is refused.
 
 use live_objects::{ObjectId, Summary};
 
+use super::body::Body;
 use crate::digest::{halves, mix};
 use crate::entry::Absurd;
 
-/// Which aggregate: an object's name with what it sums up, since a name that two nodes opened
-/// differently must not mix their shares.
+/// Which aggregate, and which part of it: an object's name with what it sums up, since a name that
+/// two nodes opened differently must not mix their shares.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Subject {
     pub(crate) object: ObjectId,
     pub(crate) summary: Summary,
+    /// Counted from 0. Each part has rows of its own, since all of a sketch would not fit into a
+    /// packet.
+    pub(crate) part: u8,
 }
 
 impl Subject {
+    /// The first part, which stands for the whole where that is meant.
+    pub(crate) const fn new(object: ObjectId, summary: Summary) -> Self {
+        Self { object, summary, part: 0 }
+    }
+
+    /// What this is a part of.
+    pub(crate) const fn whole(self) -> Self {
+        Self { part: 0, ..self }
+    }
+
+    /// All parts of what this is a part of.
+    pub(crate) fn parts(self) -> impl Iterator<Item = Self> {
+        (0..self.summary.parts()).map(move |part| Self { part, ..self })
+    }
+
     /// What it is called for short, among those who know it.
     pub(crate) fn handle(self) -> u32 {
         let [high, low] = halves(self.object.as_bytes());
-        mix(high ^ mix(low ^ self.summary as u64)) as u32
+        mix(high ^ mix(low ^ self.summary as u64 ^ u64::from(self.part) << 8)) as u32
     }
 }
 
@@ -84,20 +103,38 @@ pub(crate) struct Mark {
     pub(crate) leaves: u32,
 }
 
+impl Mark {
+    /// Of two zones as one.
+    pub(crate) fn merged(self, other: Self) -> Self {
+        Self {
+            stamps: (self.stamps + other.stamps).min(Row::STAMPS_MAX),
+            leaves: (self.leaves + other.leaves).min(Row::LEAVES_MAX),
+        }
+    }
+
+    /// How old the leaves are in this round, on average, in sixteenths of a round. What is not
+    /// known is as old as can be.
+    pub(crate) fn age(self, round: Round) -> i64 {
+        let leaves = u64::from(self.leaves);
+        if leaves == 0 {
+            return 16 * WINDOW as i64;
+        }
+        let age = i128::from(leaves) * i128::from(round.0) - i128::from(self.stamps);
+        (16 * age / i128::from(leaves)) as i64
+    }
+}
+
 /// What is known of a zone.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Row {
     pub(crate) mark: Mark,
     /// How many shares are in it.
     pub(crate) count: u32,
     /// The stamp of the oldest of them.
     pub(crate) least: u64,
-    /// Their sum, least or greatest.
-    pub(crate) number: f64,
+    /// What they come to.
+    pub(crate) body: Body,
 }
-
-/// Its number is never NaN.
-impl Eq for Row {}
 
 impl Row {
     /// The highest sum of stamps that is accepted.
@@ -106,29 +143,30 @@ impl Row {
     pub(crate) const LEAVES_MAX: u32 = 1 << 20;
 
     /// The row of one member, as of this round. Without a share it only relays.
-    pub(crate) fn leaf(share: Option<f64>, round: Round) -> Self {
+    pub(crate) fn leaf(share: Option<Body>, round: Round) -> Self {
         let mark = Mark { stamps: round.0, leaves: 1 };
-        share.map_or(Self { mark, ..Self::default() }, |number| Self {
-            mark,
-            count: 1,
-            least: round.0,
-            number,
-        })
+        match share {
+            Some(body) => Self { mark, count: 1, least: round.0, body },
+            None => Self { mark, ..Self::default() },
+        }
     }
 
-    /// The two zones as one.
+    /// The two zones as one. Where their bodies cannot be in one, those shares count that prevail.
     pub(crate) fn merged(self, other: Self, summary: Summary) -> Self {
-        let mark = Mark {
-            stamps: (self.mark.stamps + other.mark.stamps).min(Self::STAMPS_MAX),
-            leaves: (self.mark.leaves + other.mark.leaves).min(Self::LEAVES_MAX),
-        };
-        let (least, number) = match (self.count, other.count) {
-            (_, 0) => (self.least, self.number),
-            (0, _) => (other.least, other.number),
-            _ => (self.least.min(other.least), fold(summary, self.number, other.number)),
-        };
-        let count = self.count.saturating_add(other.count).min(mark.leaves);
-        Self { mark, count, least, number }
+        let mark = self.mark.merged(other.mark);
+        let is_mixed = self.body.mixes_with(&other.body);
+        if self.count > 0 && other.count > 0 && is_mixed {
+            let (one, two) = ((&self.body, self.count), (&other.body, other.count));
+            return Self {
+                mark,
+                count: self.count.saturating_add(other.count).min(mark.leaves),
+                least: self.least.min(other.least),
+                body: Body::merged(one, two, summary),
+            };
+        }
+        let is_one = other.count == 0 || self.count > 0 && self.body.prevails_over(&other.body);
+        let kept = if is_one { self } else { other };
+        Self { mark, count: kept.count.min(mark.leaves), ..kept }
     }
 
     /// What it is worth in this round, where so many members are known to be in the zone: leaves
@@ -137,17 +175,6 @@ impl Row {
         let (leaves, stamps) = (i128::from(self.mark.leaves), i128::from(self.mark.stamps));
         let worth = stamps - leaves * i128::from(round.0.saturating_sub(WINDOW));
         if self.mark.leaves > known { worth * i128::from(known) / leaves } else { worth }
-    }
-
-    /// How old its leaves are in this round, on average, in sixteenths of a round. What is not
-    /// known is as old as can be.
-    pub(crate) fn age(&self, round: Round) -> i64 {
-        let leaves = u64::from(self.mark.leaves);
-        if leaves == 0 {
-            return 16 * WINDOW as i64;
-        }
-        let age = i128::from(leaves) * i128::from(round.0) - i128::from(self.mark.stamps);
-        (16 * age / i128::from(leaves)) as i64
     }
 
     /// Whether some stamp in it is of a later round than can be.
@@ -159,30 +186,13 @@ impl Row {
     /// Whether what it says is so far from what another says that it is news.
     pub(crate) fn has_moved(&self, other: &Self) -> bool {
         let count = u64::from(self.count.max(other.count));
-        let least = self.number.abs().max(other.number.abs()) / NEWS_SHARE as f64;
         u64::from(self.count.abs_diff(other.count)) * NEWS_SHARE > count
-            || (self.number - other.number).abs() > least
+            || self.body.has_moved(&other.body)
     }
 
     /// The aggregate's value, if this is the row of all.
     pub(crate) fn value(&self, summary: Summary) -> Option<f64> {
-        let is_any = self.count > 0;
-        match summary {
-            Summary::Average => is_any.then(|| self.number / f64::from(self.count)),
-            Summary::Sum => Some(self.number),
-            Summary::Count => Some(f64::from(self.count)),
-            Summary::Min | Summary::Max => is_any.then_some(self.number),
-        }
-    }
-}
-
-/// Stays finite.
-fn fold(summary: Summary, one: f64, other: f64) -> f64 {
-    match summary {
-        Summary::Average | Summary::Sum => (one + other).clamp(f64::MIN, f64::MAX),
-        Summary::Count => 0.0,
-        Summary::Min => one.min(other),
-        Summary::Max => one.max(other),
+        self.body.value(summary, self.count)
     }
 }
 
@@ -195,39 +205,97 @@ const NEWS_SHARE: u64 = 1_000;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use live_objects::sketch::{Distinct, Histogram, Sketch, TopK};
+    use live_objects::{NodeId, Share};
     use proptest::prelude::*;
+
+    /// In the order of their codes.
+    pub(crate) const ALL: [Summary; 12] = [
+        Summary::Average,
+        Summary::Sum,
+        Summary::Count,
+        Summary::Min,
+        Summary::Max,
+        Summary::Variance,
+        Summary::Quantiles,
+        Summary::Distinct,
+        Summary::TopK,
+        Summary::Highest,
+        Summary::Histogram,
+        Summary::Rate,
+    ];
 
     pub(crate) fn round(number: u64) -> Round {
         Round::try_from(number).unwrap()
     }
 
     pub(crate) fn summaries() -> impl Strategy<Value = Summary> {
-        use Summary::{Average, Count, Max, Min, Sum};
-        prop::sample::select(vec![Average, Sum, Count, Min, Max])
+        prop::sample::select(ALL.to_vec())
     }
 
     /// Any row that can be said of an aggregate of this summary.
     pub(crate) fn rows(summary: Summary) -> impl Strategy<Value = Row> {
         let mark = (1..=Row::STAMPS_MAX, 1..=Row::LEAVES_MAX);
-        let number = prop::num::f64::NORMAL | prop::num::f64::NEGATIVE | prop::num::f64::ZERO;
-        (mark, any::<u32>(), 0..=Round::MAX.0, number).prop_map(
-            move |((stamps, leaves), count, least, number)| {
+        (mark, any::<u32>(), 0..=Round::MAX.0, bodies(summary)).prop_map(
+            move |((stamps, leaves), count, least, body)| {
                 let (mark, count) = (Mark { stamps, leaves }, count % (leaves + 1));
-                let number = if summary == Summary::Count { 0.0 } else { number };
                 if count == 0 {
                     return Row { mark, ..Row::default() };
                 }
-                Row { mark, count, least, number }
+                Row { mark, count, least, body }
             },
         )
+    }
+
+    /// Any share of this summary, or part of one, and others like it as one.
+    pub(crate) fn bodies(summary: Summary) -> impl Strategy<Value = Body> {
+        let number = prop::num::f64::NORMAL | prop::num::f64::NEGATIVE | prop::num::f64::ZERO;
+        let numbers = prop::collection::vec((number, any::<u8>()), 1..20);
+        (numbers, any::<prop::sample::Index>(), any::<bool>()).prop_map(move |(numbers, at, is)| {
+            let parts: Vec<Vec<Body>> = numbers
+                .into_iter()
+                .map(|(number, node)| {
+                    let me = NodeId::from_bytes([node; NodeId::LEN]);
+                    Body::of(&share(summary, number, is), summary, me).expect("it fits")
+                })
+                .collect();
+            let part = at.index(usize::from(summary.parts()));
+            let parts = parts.into_iter().map(|mut parts| parts.swap_remove(part));
+            let merge = |one: Body, other: Body| Body::merged((&one, 1), (&other, 1), summary);
+            parts.reduce(merge).expect("there is one at least")
+        })
+    }
+
+    /// A share that has to do with this number.
+    fn share(summary: Summary, number: f64, is_other: bool) -> Share {
+        let bytes = number.to_be_bytes();
+        match summary {
+            Summary::Distinct => {
+                let mut sketch = Distinct::new();
+                sketch.insert(&bytes);
+                Sketch::Distinct(sketch).into()
+            }
+            Summary::TopK => {
+                let mut sketch = TopK::new();
+                sketch.add(&bytes[..usize::from(bytes[1] % 8)], bytes[2].into()).unwrap();
+                Sketch::TopK(sketch).into()
+            }
+            Summary::Histogram => {
+                let bounds: &[f64] = if is_other { &[0.0] } else { &[-1.0, 7.5] };
+                let mut sketch = Histogram::new(bounds).unwrap();
+                sketch.record(number).unwrap();
+                Sketch::Histogram(sketch).into()
+            }
+            _ => Share::new(number).unwrap(),
+        }
     }
 
     #[test]
     fn each_summary_sums_up() {
         let of = |summary, shares: &[f64]| {
             let leaf = |share: &f64| match summary {
-                Summary::Count => Row::leaf(Some(0.0), Round::FIRST),
-                _ => Row::leaf(Some(*share), Round::FIRST),
+                Summary::Count => Row::leaf(Some(Body::Number(0.0)), Round::FIRST),
+                _ => Row::leaf(Some(Body::Number(*share)), Round::FIRST),
             };
             let merge = |one: Row, other: Row| one.merged(other, summary);
             shares.iter().map(leaf).fold(Row::default(), merge).value(summary)
@@ -248,7 +316,7 @@ pub(crate) mod tests {
     fn knowledge_is_worth_something_and_so_is_freshness() {
         let at = |number: u64| round(u64::from(Round::FIRST) + number);
         let row = |stamps: &[u64]| {
-            let leaf = |stamp: &u64| Row::leaf(Some(1.0), at(*stamp));
+            let leaf = |stamp: &u64| Row::leaf(Some(Body::Number(1.0)), at(*stamp));
             stamps
                 .iter()
                 .map(leaf)
@@ -264,8 +332,8 @@ pub(crate) mod tests {
         let (before, after) = (row(&[2; 400]), row(&[10; 399]));
         assert!(after.worth(now, u32::MAX) > before.worth(now, u32::MAX));
         assert!(row(&[3; 399]).worth(at(3), u32::MAX) < before.worth(at(3), u32::MAX));
-        assert_eq!([row(&[9, 8]).age(now), row(&[10]).age(now)], [16 + 8, 0]);
-        assert!(Row::default().age(now) > row(&[0]).age(now));
+        assert_eq!([row(&[9, 8]).mark.age(now), row(&[10]).mark.age(now)], [16 + 8, 0]);
+        assert!(Mark::default().age(now) > row(&[0]).mark.age(now));
     }
 
     #[test]
@@ -273,7 +341,8 @@ pub(crate) mod tests {
         let at = |number: u64| round(u64::from(Round::FIRST) + number);
         let leaf = |number: u64| Row::leaf(None, at(number));
         assert!(!leaf(2).is_ahead(at(0)) && leaf(3).is_ahead(at(0)));
-        let mut old = Row::leaf(Some(1.0), at(0)).merged(Row::leaf(Some(1.0), at(9)), Summary::Sum);
+        let one = |number| Row::leaf(Some(Body::Number(1.0)), at(number));
+        let mut old = one(0).merged(one(9), Summary::Sum);
         assert!(old.is_ahead(at(0)) && !old.is_ahead(at(3)), "together they could be real");
         old.least = at(9).into();
         assert!(old.is_ahead(at(3)));
@@ -281,7 +350,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_thousandth_is_no_news() {
-        let row = |count, number| Row { count, number, ..Row::default() };
+        let row = |count, number| Row { count, body: Body::Number(number), ..Row::default() };
         assert!(!row(2_000, 5.0).has_moved(&row(2_001, 5.004)));
         assert!(row(900, 5.0).has_moved(&row(901, 5.0)));
         assert!(row(1, 5.0).has_moved(&row(1, 5.01)));
@@ -297,23 +366,27 @@ pub(crate) mod tests {
         assert_eq!(Round::FIRST.shifted(i64::MIN).since(0), 0);
         let mark = Mark { stamps: Row::STAMPS_MAX, leaves: Row::LEAVES_MAX };
         let most = Row { mark, ..Row::default() };
-        assert_eq!(most.merged(most, Summary::Sum).mark, mark);
+        assert_eq!(most.clone().merged(most, Summary::Sum).mark, mark);
     }
 
     proptest! {
         #[test]
         fn what_is_merged_keeps_to_the_limits(
-            (one, other) in summaries().prop_flat_map(|summary| (rows(summary), rows(summary))),
-            summary in summaries(),
+            (summary, one, other) in summaries().prop_flat_map(|summary| {
+                (Just(summary), rows(summary), rows(summary))
+            }),
         ) {
-            let merged = one.merged(other, summary);
+            let merged = one.clone().merged(other.clone(), summary);
+            // To the last bit, whoever merges them.
+            prop_assert_eq!(&merged, &other.clone().merged(one.clone(), summary));
             prop_assert!(merged.mark.stamps <= Row::STAMPS_MAX);
             prop_assert!(merged.mark.leaves <= Row::LEAVES_MAX);
             prop_assert!(merged.count <= merged.mark.leaves);
-            prop_assert!(merged.number.is_finite());
+            prop_assert!(merged.value(summary).is_none_or(f64::is_finite));
             // None of it overflows.
-            let _ = (one.worth(Round::MAX, 0), one.age(Round::MAX), one.has_moved(&other));
-            let _ = (one.worth(round(0), u32::MAX), one.age(round(0)), one.is_ahead(Round::MAX));
+            let _ = (one.worth(Round::MAX, 0), one.mark.age(Round::MAX), one.has_moved(&other));
+            let _ = (one.worth(round(0), u32::MAX), one.mark.age(round(0)));
+            let _ = one.is_ahead(Round::MAX);
         }
     }
 }

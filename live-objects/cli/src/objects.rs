@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use live_objects::{Command, Kind, Listing, Name, ObjectType, Share, Spec};
+use live_objects::{Command, Kind, Listing, Name, ObjectType, Share, Spec, Summary};
 use logo::{Node, Object, Reading, Replicated, Table, TableUpdate};
 use serde_json::{Value, json};
 
@@ -174,7 +174,11 @@ impl SetArgs {
         let name = &self.name;
         let ty = found(node, name).await?;
         match (&ty.kind, &self.values[..]) {
-            (Kind::Aggregate(_), [number]) => {
+            (Kind::Aggregate(summary), [number]) => {
+                if matches!(summary, Summary::Distinct | Summary::TopK | Summary::Histogram) {
+                    let why = format!("{name} is a {ty}: a program can add to it, no number can");
+                    return Err(Failure::new(why));
+                }
                 let number: f64 = number.parse().map_err(Failure::new)?;
                 let share = Share::new(number).map_err(Failure::new)?;
                 let port = node.open_port(Spec::new(name.clone(), ty)).await?;

@@ -1,8 +1,14 @@
-//! Aggregates: numbers summed up over all nodes.
+//! Aggregates: shares summed up over all nodes.
+//!
+//! Which shares a handle takes is up to what it sums up: a number, values as they come, items, keys
+//! with weights. What is *added* goes to the node one by one, which sums it up, since it knows the
+//! time; of items the handle keeps the sketch, since most say nothing new.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
+use live_objects::sketch::{self, LongKey, Sketch};
 use live_objects::{Command, Estimate, Event, Name, NotFinite, ObjectType, Port, Share, Summary};
 use thiserror::Error;
 
@@ -10,11 +16,41 @@ use crate::channel::Channel;
 use crate::error::{OpenError, SendError};
 use crate::object::{Object, opened};
 
-/// A number that sums up the shares of all who have it open and have set theirs: `A` is
-/// [`Average`], [`Sum`], [`Count`], [`Min`] or [`Max`]. Answers are local: asking sends nothing.
+/// What sums up the shares of all who have it open and have given theirs. `A` is [`Average`],
+/// [`Sum`], [`Count`], [`Min`], [`Max`] or [`Variance`] of numbers; [`Highest`], which members have
+/// the greatest; [`Quantiles`] or [`Histogram`], where values lie; [`Distinct`], how many different
+/// items there are; [`TopK`], which keys are heaviest; [`Rate`], how often something happens.
+/// Answers are local: asking sends nothing.
+///
+/// ```no_run
+/// use logo::prelude::*;
+/// use logo::{Distinct, Quantiles, TopK};
+///
+/// # async fn story(node: &Node) -> Result<(), Box<dyn std::error::Error>> {
+/// let latency: Aggregate<Quantiles> = node.open("/shop/latency").await?;
+/// latency.record(0.012)?;
+/// let customers: Aggregate<TopK> = node.open("/shop/customers").await?;
+/// customers.add("c-00172", 3)?;
+/// let visitors: Aggregate<Distinct> = node.open("/shop/visitors").await?;
+/// visitors.insert("192.0.2.7")?;
+///
+/// if let Some(known) = latency.next().await {
+///     println!("p99 of {} members: {:?} s", known.members, known.quantile(0.99));
+/// }
+/// if let Some(known) = visitors.get() {
+///     println!("{:?} visitors, give or take {}", known.value, known.spread);
+/// }
+/// for heavy in customers.get().unwrap_or_default().top().iter().take(10) {
+///     println!("{:?}: {} to {}", heavy.key, heavy.weight, heavy.weight + heavy.bound);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Aggregate<A> {
     channel: Channel,
     last: Mutex<Option<Estimate>>,
+    /// Of distinct items: those that were inserted here.
+    seen: Mutex<Option<sketch::Distinct>>,
     is: PhantomData<fn(A)>,
 }
 
@@ -23,6 +59,9 @@ pub trait Summarize: Send + 'static {
     /// As a value.
     const SUMMARY: Summary;
 }
+
+/// Whose shares are numbers.
+pub trait Numeric: Summarize {}
 
 macro_rules! summaries {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
@@ -47,14 +86,112 @@ summaries! {
     Min
     /// The greatest share.
     Max
+    /// The mean square of how far shares are from their mean. [`Estimate::deviation`] is its root.
+    Variance
+    /// Which members have the ten greatest shares: [`Estimate::highest`].
+    Highest
+    /// Where values lie, to one percent of them: [`Estimate::quantile`].
+    Quantiles
+    /// How many values lie in each of some ranges: [`Estimate::histogram`].
+    Histogram
+    /// How many different items there are, to 1.9 % (the standard error).
+    Distinct
+    /// Which keys are heaviest: [`Estimate::top`].
+    TopK
+    /// How many events there are in a second, at all members together.
+    Rate
+}
+
+macro_rules! numeric {
+    ($($name:ident)*) => {$(impl Numeric for $name {})*};
+}
+
+numeric! { Average Sum Count Min Max Variance Highest }
+
+impl<A: Numeric> Aggregate<A> {
+    /// Sets this node's share, in place of what it was.
+    pub fn set(&self, share: f64) -> Result<(), SetError> {
+        self.give(Command::Set(Share::new(share)?))
+    }
+}
+
+impl Aggregate<Quantiles> {
+    /// Adds a value to this node's share.
+    pub fn record(&self, value: f64) -> Result<(), SetError> {
+        self.give(Command::Add { share: Share::new(value)?, span: None })
+    }
+
+    /// Adds a value, which counts for this long, to a tenth; and so do those that were recorded
+    /// before: how things have been lately.
+    pub fn record_for(&self, value: f64, span: Duration) -> Result<(), SetError> {
+        self.give(Command::Add { share: Share::new(value)?, span: Some(span) })
+    }
+
+    /// Sets this node's share, of many values at once, in place of what it was.
+    pub fn set(&self, values: sketch::Quantiles) -> Result<(), SetError> {
+        self.give(Command::Set(Sketch::Quantiles(values).into()))
+    }
+}
+
+impl Aggregate<Histogram> {
+    /// Sets this node's share, in place of what it was. Those whose ranges are others than most
+    /// members' are not counted.
+    pub fn set(&self, values: sketch::Histogram) -> Result<(), SetError> {
+        self.give(Command::Set(Sketch::Histogram(values).into()))
+    }
+}
+
+impl Aggregate<Distinct> {
+    /// Adds an item to this node's share, unless it is there.
+    pub fn insert(&self, item: impl AsRef<[u8]>) -> Result<(), SetError> {
+        let mut seen = self.seen.lock().expect("no code that holds the lock panics");
+        let mut with = seen.clone().unwrap_or_default();
+        with.insert(item.as_ref());
+        if seen.as_ref() != Some(&with) {
+            self.give(Command::Set(Sketch::Distinct(with.clone()).into()))?;
+            *seen = Some(with);
+        }
+        Ok(())
+    }
+}
+
+impl Aggregate<TopK> {
+    /// Adds to what a key has, of this node's share. A key is of [`sketch::TopK::KEY_LEN_MAX`]
+    /// bytes at most.
+    pub fn add(&self, key: impl AsRef<[u8]>, weight: u64) -> Result<(), SetError> {
+        self.add_within(key.as_ref(), weight, None)
+    }
+
+    /// Adds to what a key has, for this long, to a tenth; and so does what was added before.
+    pub fn add_for(
+        &self,
+        key: impl AsRef<[u8]>,
+        weight: u64,
+        span: Duration,
+    ) -> Result<(), SetError> {
+        self.add_within(key.as_ref(), weight, Some(span))
+    }
+
+    fn add_within(&self, key: &[u8], weight: u64, span: Option<Duration>) -> Result<(), SetError> {
+        let mut one = sketch::TopK::new();
+        one.add(key, weight)?;
+        self.give(Command::Add { share: Sketch::TopK(one).into(), span })
+    }
+}
+
+impl Aggregate<Rate> {
+    /// So many events happened here.
+    pub fn add(&self, events: u32) -> Result<(), SetError> {
+        let share = Share::new(events.into())?;
+        self.give(Command::Add { share, span: Some(RATE_SPAN) })
+    }
 }
 
 impl<A: Summarize> Aggregate<A> {
-    /// Sets this node's share, in place of what it was.
-    pub fn set(&self, share: f64) -> Result<(), SetError> {
+    fn give(&self, command: Command) -> Result<(), SetError> {
         // If the object was closed meanwhile, that is among what waits.
         self.get();
-        self.channel.try_send(Command::Set(Share::new(share)?))?;
+        self.channel.try_send(command)?;
         Ok(())
     }
 
@@ -63,7 +200,7 @@ impl<A: Summarize> Aggregate<A> {
         while let Some(event) = self.channel.try_next() {
             self.note(&event);
         }
-        *self.lock()
+        self.lock().clone()
     }
 
     /// The next estimate; an application that reads late gets the last alone. None when there are
@@ -72,14 +209,14 @@ impl<A: Summarize> Aggregate<A> {
         loop {
             let event = self.channel.next().await?;
             if self.note(&event) {
-                return *self.lock();
+                return self.lock().clone();
             }
         }
     }
 
     fn note(&self, event: &Event) -> bool {
         let Event::Aggregate(estimate) = event else { return false };
-        *self.lock() = Some(*estimate);
+        *self.lock() = Some(estimate.clone());
         true
     }
 
@@ -95,7 +232,7 @@ impl<A: Summarize> Object for Aggregate<A> {
 
     async fn hold(name: &Name, port: Port) -> Result<Self, OpenError> {
         let channel = opened(name, port).await?;
-        Ok(Self { channel, last: Mutex::new(None), is: PhantomData })
+        Ok(Self { channel, last: Mutex::new(None), seen: Mutex::new(None), is: PhantomData })
     }
 }
 
@@ -105,7 +242,13 @@ pub enum SetError {
     /// The number cannot be summed up.
     #[error(transparent)]
     Number(#[from] NotFinite),
+    /// The key is too long.
+    #[error(transparent)]
+    Key(#[from] LongKey),
     /// The object does not take it.
     #[error(transparent)]
     Send(#[from] SendError),
 }
+
+/// Over how long events are counted, to tell how many there are in a second.
+const RATE_SPAN: Duration = Duration::from_secs(10);

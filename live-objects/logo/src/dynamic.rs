@@ -4,7 +4,10 @@
 //! and the schema that the type has. JSON is then transcoded to the very bytes that a Rust program
 //! would have sent, and back.
 
-use live_objects::{Command, Delivery, Event, Kind, ObjectType, Schema, TopicEvent};
+use live_objects::sketch::{Heavy, High};
+use live_objects::{
+    Command, Delivery, Estimate, Event, Kind, ObjectType, Schema, Summary, TopicEvent,
+};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -61,11 +64,7 @@ impl Dynamic {
     pub async fn next(&self) -> Option<Value> {
         Some(match self.channel.next().await? {
             Event::Topic(event) => self.told(event),
-            Event::Aggregate(estimate) => json!({ "estimate": {
-                "value": estimate.value,
-                "members": estimate.members,
-                "age_ms": u64::try_from(estimate.age.as_millis()).unwrap_or(u64::MAX),
-            }}),
+            Event::Aggregate(estimate) => json!({ "estimate": known(&self.ty.kind, &estimate) }),
             Event::Closed(closure) => json!({ "closed": closure.to_string() }),
             other => json!({ "event": format!("{other:?}") }),
         })
@@ -95,6 +94,48 @@ impl Dynamic {
     }
 }
 
+/// What is known of an aggregate: its value, and of a sketch what else it says.
+fn known(kind: &Kind, estimate: &Estimate) -> Value {
+    let mut known = json!({
+        "value": estimate.value,
+        "members": estimate.members,
+        "age_ms": u64::try_from(estimate.age.as_millis()).unwrap_or(u64::MAX),
+    });
+    if estimate.spread > 0.0 {
+        known["spread"] = estimate.spread.into();
+    }
+    match kind {
+        Kind::Aggregate(Summary::Variance) => known["deviation"] = json!(estimate.deviation()),
+        Kind::Aggregate(Summary::Quantiles) => {
+            for (name, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)] {
+                known[name] = json!(estimate.quantile(q));
+            }
+        }
+        Kind::Aggregate(Summary::TopK) => {
+            let heavy = |heavy: &Heavy| {
+                let key = String::from_utf8_lossy(&heavy.key);
+                json!({ "key": key, "weight": heavy.weight, "bound": heavy.bound })
+            };
+            known["top"] = estimate.top().iter().take(TOP).map(heavy).collect();
+        }
+        Kind::Aggregate(Summary::Highest) => {
+            let high = |high: &High| json!({ "node": high.node.to_string(), "value": high.value });
+            known["highest"] = estimate.highest().iter().map(high).collect();
+        }
+        Kind::Aggregate(Summary::Histogram) => {
+            if let Some(of) = estimate.histogram() {
+                known["bounds"] = json!(of.bounds());
+                known["counts"] = json!(of.counts());
+            }
+        }
+        _ => {}
+    }
+    known
+}
+
+/// How many of the heaviest keys are told.
+const TOP: usize = 10;
+
 /// Why an object cannot be used without its Rust type. Nothing was sent.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum DynamicError {
@@ -107,4 +148,41 @@ pub enum DynamicError {
     /// The object does not take it.
     #[error(transparent)]
     Send(#[from] SendError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use live_objects::NodeId;
+    use live_objects::sketch::{Highest, Histogram, Quantiles, Sketch, TopK};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_sketch_tells_what_it_says_beside_its_value() {
+        let told = |sketch: Sketch| {
+            let kind = Kind::Aggregate(sketch.summary());
+            let parts = sketch.parts().into_iter().map(Arc::new).collect();
+            known(&kind, &Estimate::of_sketches(parts, 3, Duration::from_millis(7)))
+        };
+        let mut quantiles = Quantiles::new();
+        quantiles.record(0.0).unwrap();
+        let all = json!({
+            "value": 0.0, "members": 3, "age_ms": 7, "p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0
+        });
+        assert_eq!(told(Sketch::Quantiles(quantiles)), all);
+        let mut top = TopK::new();
+        top.add(b"key", 5).unwrap();
+        let key = json!([{ "key": "key", "weight": 5, "bound": 0 }]);
+        assert_eq!(told(Sketch::TopK(top))["top"], key);
+        let node = NodeId::from_bytes([7; 16]);
+        let highest = told(Sketch::Highest(Highest::of(node, 1.5).unwrap()));
+        assert_eq!(highest["highest"], json!([{ "node": node.to_string(), "value": 1.5 }]));
+        let histogram = told(Sketch::Histogram(Histogram::new(&[1.0]).unwrap()));
+        assert_eq!((&histogram["bounds"], &histogram["counts"]), (&json!([1.0]), &json!([0, 0])));
+        let nine = Estimate::of_number(Some(9.0), 1, Duration::ZERO);
+        assert_eq!(known(&Kind::Aggregate(Summary::Variance), &nine)["deviation"], json!(3.0));
+        let sum = json!({ "value": 9.0, "members": 1, "age_ms": 0 });
+        assert_eq!(known(&Kind::Aggregate(Summary::Sum), &nine), sum);
+    }
 }

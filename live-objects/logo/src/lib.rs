@@ -42,7 +42,10 @@ mod table;
 mod tests;
 mod topic;
 
-pub use aggregate::{Aggregate, Average, Count, Max, Min, SetError, Sum, Summarize};
+pub use aggregate::{
+    Aggregate, Average, Count, Distinct, Highest, Histogram, Max, Min, Numeric, Quantiles, Rate,
+    SetError, Sum, Summarize, TopK, Variance,
+};
 pub use directory::{Directory, FindError, Listing};
 pub use dynamic::{Dynamic, DynamicError};
 pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};

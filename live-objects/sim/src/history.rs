@@ -67,7 +67,7 @@ impl Record {
                 trace.bytes(object.as_bytes());
                 return;
             }
-            What::Event(object, Event::Aggregate(Estimate { value, members, age })) => {
+            What::Event(object, Event::Aggregate(Estimate { value, members, age, .. })) => {
                 trace.bytes(object.as_bytes());
                 trace.number(value.map_or(0, |value| !value.to_bits()));
                 trace.number(*members);

@@ -16,9 +16,10 @@ use crate::agent::aggregates::{EMPTY_ROUNDS_MAX, RELAYED_MAX};
 use crate::wire::rows::tests::rows as rows_of;
 use crate::wire::rows::{Rows, Title};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
+use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
 
-fn open(world: &mut World, node: usize, name: &str, summary: Summary) -> Port {
+pub(super) fn open(world: &mut World, node: usize, name: &str, summary: Summary) -> Port {
     let spec = Spec::new(name.parse().unwrap(), ObjectType::aggregate(summary));
     let port = world.nodes[node].stack.open(spec).unwrap();
     world.step(node, Vec::new());
@@ -26,13 +27,13 @@ fn open(world: &mut World, node: usize, name: &str, summary: Summary) -> Port {
     port
 }
 
-fn set(world: &mut World, node: usize, port: &Port, number: f64) {
+pub(super) fn set(world: &mut World, node: usize, port: &Port, number: f64) {
     port.try_send(Command::Set(Share::new(number).unwrap())).unwrap();
     world.step(node, Vec::new());
 }
 
 /// The last estimate that was told since it was asked last.
-fn last(port: &Port) -> Option<Estimate> {
+pub(super) fn last(port: &Port) -> Option<Estimate> {
     let told = std::iter::from_fn(|| port.try_next()).last()?;
     let Event::Aggregate(estimate) = told else { panic!("{told:?}") };
     Some(estimate)
@@ -59,12 +60,12 @@ fn it_offers_aggregates() {
 fn an_aggregate_opens_empty_and_hears_its_own_share_at_once() {
     let mut world = World::settled(1);
     let port = open(&mut world, 0, "/load", Summary::Average);
-    let empty = Estimate { value: None, members: 0, age: Duration::ZERO };
+    let empty = Estimate::default();
     assert_eq!(last(&port), Some(empty));
     world.run(seconds(2));
     assert_eq!(last(&port), None, "nothing changes where there is no share");
     set(&mut world, 0, &port, 4.0);
-    assert_eq!(last(&port), Some(Estimate { value: Some(4.0), members: 1, ..empty }));
+    assert_eq!(last(&port), Some(Estimate::of_number(Some(4.0), 1, Duration::ZERO)));
     port.try_send(Command::Custom(Bytes::new())).unwrap();
     world.step(0, Vec::new());
     assert_eq!(world.count(0, "gossip.unknown_command"), 1);
@@ -121,7 +122,7 @@ fn each_of_many_has_its_turn() {
             Summary::Sum => 6.0,
             Summary::Count => 4.0,
             Summary::Min => 0.0,
-            Summary::Max => 3.0,
+            _ => 3.0,
         };
         let estimate = last(&port).expect("told once a round");
         assert_eq!((estimate.value, estimate.members), (Some(expected), 4));
@@ -131,7 +132,7 @@ fn each_of_many_has_its_turn() {
 
 fn subject(number: usize) -> Subject {
     let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
-    Subject { object, summary: Summary::Sum }
+    Subject::new(object, Summary::Sum)
 }
 
 fn named(number: usize, row: Row) -> (Title, Row) {
@@ -150,9 +151,9 @@ fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
 #[test]
 fn a_node_relays_only_so_many() {
     let mut world = World::settled(2);
-    let row = Row::leaf(Some(1.0), Round::FIRST);
+    let row = Row::leaf(Some(Body::Number(1.0)), Round::FIRST);
     for number in 0..=RELAYED_MAX {
-        world.inject(id(1), 0, &rows(Round::FIRST, [named(number, row)]).encode());
+        world.inject(id(1), 0, &rows(Round::FIRST, [named(number, row.clone())]).encode());
     }
     assert_eq!(world.count(0, "gossip.aggregates_full"), 1);
     world.run(seconds(1));
@@ -165,7 +166,7 @@ fn a_row_from_the_future_is_refused() {
     set(&mut world, 0, &port, 1.0);
     let now = Round::FIRST.shifted(25);
     for (ahead, refused) in [(2, 0), (3, 1)] {
-        let row = Row::leaf(Some(1.0), now.shifted(ahead));
+        let row = Row::leaf(Some(Body::Number(1.0)), now.shifted(ahead));
         world.inject(id(1), 0, &rows(now, [named(1, row)]).encode());
         assert_eq!(world.count(0, "gossip.row_ahead"), refused);
     }
@@ -179,7 +180,7 @@ fn a_row_of_too_many_is_refused() {
     let port = open(&mut world, 0, "/1", Summary::Sum);
     set(&mut world, 0, &port, 1.0);
     let now = Round::FIRST.shifted(25);
-    let mut million = Row::leaf(Some(1e300), now);
+    let mut million = Row::leaf(Some(Body::Number(1e300)), now);
     million.mark = Mark { stamps: u64::from(now) * 1_000_000, leaves: 1_000_000 };
     million.count = 1_000_000;
     world.inject(id(1), 0, &rows(now, [named(1, million)]).encode());
@@ -191,7 +192,7 @@ fn a_row_of_too_many_is_refused() {
 #[test]
 fn only_members_introduce() {
     let mut world = World::settled(2);
-    let row = Row::leaf(Some(1.0), Round::FIRST);
+    let row = Row::leaf(Some(Body::Number(1.0)), Round::FIRST);
     world.inject(id(77), 0, &rows(Round::MAX, [named(1, row)]).encode());
     let before = world.wire.datagram_bytes;
     world.run(seconds(4));
@@ -211,8 +212,8 @@ proptest! {
         set(&mut world, 0, &port, 1.0);
         for said in said {
             let told = said.told.iter().map(|(title, row)| match title {
-                Title::Full(of) if of.summary == Summary::Sum => named(1, *row),
-                _ => (*title, *row),
+                Title::Full(of) if of.summary == Summary::Sum => named(1, row.clone()),
+                _ => (*title, row.clone()),
             });
             // As its own, and once more as of an object that is held.
             let held = rows(said.round, told.filter(|(_, row)| row.count < 9).collect::<Vec<_>>());

@@ -1,15 +1,21 @@
 //! What is written is read again, and what is damaged makes a fault and no panic.
 
 use super::*;
-use crate::wire::{Leg, Packet};
-use crate::zones::row::tests::{round, rows as rows_of, summaries};
+use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
+use crate::zones::row::tests::{ALL, round, rows as rows_of, summaries};
+use live_objects::sketch::TopK;
+use live_objects::{NodeId, Share};
 use proptest::prelude::*;
 
 fn titles() -> impl Strategy<Value = Title> {
-    (any::<[u8; 16]>(), summaries(), any::<bool>()).prop_map(|(object, summary, is_full)| {
-        let object = ObjectId::from_bytes(object);
-        if is_full { Title::Full(Subject { object, summary }) } else { Title::Handle(7, summary) }
-    })
+    let parts = any::<prop::sample::Index>();
+    (any::<[u8; 16]>(), summaries(), parts, any::<bool>()).prop_map(
+        |(object, summary, part, is_full)| {
+            let part = part.index(summary.parts().into()) as u8;
+            let subject = Subject { part, ..Subject::new(ObjectId::from_bytes(object), summary) };
+            if is_full { Title::Full(subject) } else { Title::Handle(7, summary) }
+        },
+    )
 }
 
 fn rounds() -> impl Strategy<Value = Round> {
@@ -39,7 +45,7 @@ pub(crate) fn rows() -> impl Strategy<Value = Rows> {
 }
 
 fn subject() -> Subject {
-    Subject { object: ObjectId::from_bytes([0xab; 16]), summary: Summary::Average }
+    Subject::new(ObjectId::from_bytes([0xab; 16]), Summary::Average)
 }
 
 fn hex(packet: &Packet) -> String {
@@ -50,9 +56,9 @@ fn hex(packet: &Packet) -> String {
 fn golden_bytes() {
     let mark = Mark { stamps: 2 * 300 - 5, leaves: 2 };
     let mut rows = Rows::new(round(300), 0x01020304, mark);
-    let all = Row { mark, count: 2, least: 297, number: 1.5 };
+    let all = Row { mark, count: 2, least: 297, body: Body::Number(1.5) };
     let none = Row { mark: Mark { stamps: 200 * 300 + 64, leaves: 200 }, ..Row::default() };
-    let one = Row { mark, count: 1, least: 300, number: 0.0 };
+    let one = Row { mark, count: 1, least: 300, body: Body::Number(0.0) };
     assert!(rows.add(Title::Full(subject()), all, 99));
     assert!(rows.add(Title::Handle(0xcdcdcdcd, Summary::Sum), none, 99));
     assert!(rows.add(Title::Handle(0xcdcdcdcd, Summary::Count), one, 99));
@@ -67,13 +73,51 @@ fn golden_bytes() {
     assert_eq!(hex(&probe), golden.replace(' ', ""));
 }
 
+/// The codes of summaries, and their bodies.
+#[test]
+fn golden_bodies() {
+    let mark = Mark { stamps: 300, leaves: 1 };
+    let me = NodeId::from_bytes([7; 16]);
+    let two = Share::new(2.0).unwrap();
+    let golden = |share: &Share, summary: Summary, bytes: &str| {
+        let mut rows = Rows::new(round(300), 0x01020304, mark);
+        let part = Body::of(share, summary, me).unwrap().remove(0);
+        let row = Row { mark, count: 1, least: 300, body: part };
+        assert!(rows.add(Title::Handle(0xcdcdcdcd, summary), row, 99));
+        let mut out = BytesMut::new();
+        rows.put(&mut out);
+        let hex: String = out[3 + 4 + 2..].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, bytes.replace(' ', ""));
+    };
+    assert_eq!(ALL.map(code), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    golden(&two, Summary::Variance, "45 cdcdcdcd 00 4000000000000000 0000000000000000");
+    golden(&two, Summary::Rate, "4b cdcdcdcd 00 4000000000000000");
+    golden(&two, Summary::Quantiles, "46 cdcdcdcd 00 01 00");
+    let seven = "07".repeat(16);
+    golden(&two, Summary::Highest, &format!("49 cdcdcdcd 00 18 4000000000000000 {seven}"));
+}
+
+/// Whatever is in it, a row fits into a packet that has what every packet must have.
+#[test]
+fn any_row_fits() {
+    let rows = Rows::new(Round::MAX, 0, Mark { stamps: 1, leaves: 1 });
+    let subject = Subject { part: 1, ..Subject::new(ObjectId::from_bytes([1; 16]), Summary::TopK) };
+    let mark = Mark { stamps: Row::STAMPS_MAX, leaves: Row::LEAVES_MAX };
+    let empty = Body::Sketch(Arc::new(Sketch::TopK(TopK::new())));
+    let row = Row { mark, count: Row::LEAVES_MAX - 1, least: 0, body: empty };
+    let beside = rows.section_len() + rows.row_len(Title::Full(subject), &row);
+    let mut packet = Packet::new(Leg::Probe { number: 1 });
+    packet.digest = Some(1);
+    assert!(packet.encoded_len() + beside + Sketch::LEN_MAX <= PACKET_LEN_MAX);
+}
+
 #[test]
 fn what_does_not_fit_is_not_added() {
     let mark = Mark { stamps: 300, leaves: 1 };
     let mut rows = Rows::new(round(300), 0, mark);
-    let row = Row { mark, count: 1, least: 300, number: 1.0 };
+    let row = Row { mark, count: 1, least: 300, body: Body::Number(1.0) };
     let len = rows.section_len();
-    assert!(!rows.add(Title::Full(subject()), row, len + 1 + 16 + 1 + 8 - 1));
+    assert!(!rows.add(Title::Full(subject()), row.clone(), len + 1 + 16 + 1 + 8 - 1));
     assert_eq!((rows.section_len(), rows.told.len()), (len, 0));
     assert!(rows.add(Title::Handle(1, Summary::Sum), row, len + 1 + 4 + 1 + 8));
 }
@@ -103,7 +147,19 @@ fn each_fault_has_its_name() {
     assert_eq!(fault(&[0, 0, 0, 0, 7, 1, 4]), Absurd::Stamps.into(), "a stamp below 0");
     assert_eq!(fault(&mark(&[0xff; 11])), Absurd::Varint.into());
     assert_eq!(fault(&[0, 0]), PacketError::Truncated);
-    assert_eq!(fault(&[5, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(5));
+    assert_eq!(fault(&[12, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(12));
+    let variance = |squares: f64| {
+        [&[ALL_SHARE | 5, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &squares.to_be_bytes()]
+            .concat()
+    };
+    assert!(take(&with_row(&variance(1.0))).is_ok());
+    assert_eq!(fault(&variance(-1.0)), Absurd::Number.into());
+    let part = |part: u8| [&[ALL_SHARE | IN_FULL | 7][..], &[1; 16], &[part, 0, 1, 0]].concat();
+    assert!(take(&with_row(&part(2))).is_ok());
+    assert_eq!(fault(&part(3)), Absurd::Part(3).into());
+    assert_eq!(fault(&[ALL_SHARE | 7, 0, 0, 0, 7, 0, 2, 0]), PacketError::Truncated);
+    let sketch = fault(&[ALL_SHARE | 7, 0, 0, 0, 7, 0, 1, 9]);
+    assert!(matches!(sketch, PacketError::Sketch(_)), "{sketch}");
 }
 
 proptest! {

@@ -1,5 +1,8 @@
 //! Objects that gossip carries, and objects by their names alone.
 
+use std::time::Duration;
+
+use live_objects::sketch;
 use serde_json::json;
 
 use super::{Words, nodes, soon};
@@ -7,7 +10,10 @@ use crate::prelude::{
     Aggregate, Average, BestEffort, Count, Directory, Fifo, Ref, Replicated, Topic, TopicEvent,
     Total,
 };
-use crate::{Node, OpenError, SendError, UnknownName};
+use crate::{
+    Distinct, Highest, Histogram, Node, OpenError, Quantiles, Rate, SendError, TopK, UnknownName,
+    Variance,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn news_reaches_the_others_and_its_sender() {
@@ -19,7 +25,7 @@ async fn news_reaches_the_others_and_its_sender() {
     let heard = async {
         loop {
             says.try_send(&"rain".to_owned()).unwrap();
-            let next = tokio::time::timeout(std::time::Duration::from_millis(500), hears.next());
+            let next = tokio::time::timeout(Duration::from_millis(500), hears.next());
             if let Ok(Some(TopicEvent::Message { from, own: None, message })) = next.await {
                 return (from, message);
             }
@@ -126,4 +132,59 @@ async fn a_reference_leads_to_its_object_and_to_no_other() {
     let guests = soon(reference.open(&one)).await.unwrap();
     guests.set(1.0).unwrap();
     while soon(guests.next()).await.unwrap().value != Some(1.0) {}
+}
+
+/// Every kind of share that there is a handle for, given at two nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_of_many_values_are_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = nodes(folder.path()).await;
+    let (mut latencies, mut keys, mut visitors, mut spread) = (vec![], vec![], vec![], vec![]);
+    let (mut highest, mut sizes, mut rates) = (vec![], vec![], vec![]);
+    for (node, share) in nodes.iter().zip([1.0, 3.0]) {
+        let latency: Aggregate<Quantiles> = soon(node.open("/latency")).await.unwrap();
+        latency.record(share).unwrap();
+        latency.record_for(100.0, Duration::from_secs(600)).unwrap();
+        latencies.push(latency);
+        let key: Aggregate<TopK> = soon(node.open("/keys")).await.unwrap();
+        key.add("both", 5).unwrap();
+        key.add(format!("only {share}"), 7).unwrap();
+        keys.push(key);
+        let seen: Aggregate<Distinct> = soon(node.open("/visitors")).await.unwrap();
+        ["a", "b", &share.to_string()].iter().for_each(|item| seen.insert(item).unwrap());
+        seen.insert("a").unwrap();
+        visitors.push(seen);
+        let variance: Aggregate<Variance> = soon(node.open("/spread")).await.unwrap();
+        variance.set(share).unwrap();
+        spread.push(variance);
+        let high: Aggregate<Highest> = soon(node.open("/highest")).await.unwrap();
+        high.set(share).unwrap();
+        highest.push(high);
+        let size: Aggregate<Histogram> = soon(node.open("/sizes")).await.unwrap();
+        let mut values = sketch::Histogram::new(&[2.0]).unwrap();
+        values.record(share).unwrap();
+        size.set(values).unwrap();
+        sizes.push(size);
+        let rate: Aggregate<Rate> = soon(node.open("/rate")).await.unwrap();
+        rate.add(1_000).unwrap();
+        rates.push(rate);
+    }
+    for node in 0..2 {
+        while soon(latencies[node].next()).await.unwrap().quantiles().count() < 4 {}
+        assert_eq!(latencies[node].get().unwrap().members, 2);
+        while soon(keys[node].next()).await.unwrap().value != Some(24.0) {}
+        let top = keys[node].get().unwrap().top();
+        assert_eq!((top[0].key.as_ref(), top[0].weight, top[0].bound), (&b"both"[..], 10, 0));
+        while soon(visitors[node].next()).await.unwrap().members < 2 {}
+        let count = visitors[node].get().unwrap().value.unwrap();
+        assert!((count - 4.0).abs() < 0.1, "{count} visitors");
+        while soon(spread[node].next()).await.unwrap().deviation() != Some(1.0) {}
+        while soon(highest[node].next()).await.unwrap().highest().len() < 2 {}
+        assert_eq!(highest[node].get().unwrap().highest()[0].node, nodes[1].member().node);
+        while soon(sizes[node].next()).await.unwrap().histogram().unwrap().counts() != [1, 1] {}
+        while soon(rates[node].next()).await.unwrap().members < 2 {}
+        assert!(rates[node].get().unwrap().value > Some(100.0));
+    }
+    let refused = keys[0].add("x".repeat(33), 1).unwrap_err().to_string();
+    assert!(refused.contains("33 bytes"), "{refused}");
 }

@@ -122,7 +122,7 @@ impl Watch {
     }
 
     fn all(&self, is_so: impl Fn(&Truth, &Estimate) -> bool) -> bool {
-        self.last.iter().all(|told| told.is_some_and(|told| is_so(&self.truth, &told)))
+        self.last.iter().all(|told| told.as_ref().is_some_and(|told| is_so(&self.truth, told)))
     }
 }
 

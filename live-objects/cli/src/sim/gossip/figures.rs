@@ -65,6 +65,8 @@ pub(super) enum Over {
     MedianOfGood,
     /// By the mean; the highest is the worst.
     Mean,
+    /// By the root of the mean square, as errors are; the highest is the worst.
+    RootMeanSquare,
 }
 
 impl Figure {
@@ -235,6 +237,10 @@ fn summed_up(samples: &[Sample]) -> Vec<(String, Option<f64>)> {
                 let sum = values.iter().copied().sum::<Option<f64>>();
                 sum.map(|sum| sum / values.len() as f64)
             }
+            Over::RootMeanSquare => {
+                let squares = values.iter().map(|value| value.map(|value| value * value));
+                squares.sum::<Option<f64>>().map(|sum| (sum / values.len() as f64).sqrt())
+            }
             Over::Median | Over::MedianOfGood => {
                 let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
                 low.zip(high).map(|(low, high)| f64::midpoint(low, high))
@@ -293,6 +299,8 @@ mod tests {
         assert_eq!(summed(&values, Over::Median), [Some(2.0), Some(4.0)]);
         assert_eq!(summed(&values, Over::MedianOfGood), [Some(2.0), Some(1.0)]);
         assert_eq!(summed(&[Some(3.0), Some(1.0)], Over::Mean), [Some(2.0), Some(3.0)]);
+        let squares = summed(&[Some(3.0), Some(-1.0), Some(1.0)], Over::RootMeanSquare);
+        assert_eq!(squares, [Some((11.0_f64 / 3.0).sqrt()), Some(3.0)]);
         for over in [Over::Median, Over::MedianOfGood] {
             assert_eq!(summed(&[None, Some(1.0), Some(1.0)], over), [Some(1.0), None]);
             assert_eq!(summed(&[None, Some(1.0)], over), [None, None]);

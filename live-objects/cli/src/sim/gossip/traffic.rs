@@ -257,15 +257,16 @@ impl Busy {
     /// Of each node, the age of the oldest share in any average, sorted; and the fewest members
     /// that any average counts anywhere.
     fn ages(&self, world: &World) -> (Vec<Option<Duration>>, u64) {
-        let age = |(at, told): (Time, Estimate)| told.age + world.now().since(at);
+        let age = |(at, told): &(Time, Estimate)| told.age + world.now().since(*at);
         let of_node = |told: &[Option<(Time, Estimate)>]| {
             told.iter()
-                .map(|told| told.map(age))
+                .map(|told| told.as_ref().map(age))
                 .try_fold(Duration::ZERO, |most, age| Some(most.max(age?)))
         };
         let mut ages: Vec<_> = self.estimates.chunks(self.averages.len()).map(of_node).collect();
         ages.sort_by_key(|age| age.unwrap_or(Duration::MAX));
-        let counted = |told: &Option<(Time, Estimate)>| told.map_or(0, |(_, told)| told.members);
+        let counted =
+            |told: &Option<(Time, Estimate)>| told.as_ref().map_or(0, |(_, told)| told.members);
         (ages, self.estimates.iter().map(counted).min().unwrap_or(0))
     }
 
