@@ -46,7 +46,7 @@ use crate::control::Control;
 use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
 use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
-use crate::news::{FANOUT, MESSAGE_BYTES_MAX};
+use crate::news::MESSAGE_BYTES_MAX;
 use crate::pace::Pace;
 use crate::partners::Partners;
 use crate::probe::Probes;
@@ -176,7 +176,7 @@ impl Module for Gossip {
             Kind::Members => Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 },
             Kind::Topic => {
                 let overhead_bytes = wire::MESSAGE_LEN_MIN as u32;
-                Cost { copies: FANOUT as u32 + 1, overhead_bytes }
+                Cost { copies: 1, overhead_bytes }
             }
             Kind::Directory => Cost { copies, overhead_bytes: wire::RECORD_LEN_MIN as u32 },
             Kind::Aggregate(summary) if summary.has_sketches() => {
@@ -290,7 +290,7 @@ impl Agent {
             rng: rng.fork("knock"),
             pulls: Pulls::default(),
             gives: Gives::default(),
-            topics: Topics::new(config.retransmit_mult, rng.fork("news")),
+            topics: Topics::new(&config, &rng.fork("news")),
             shelves: Shelves::new(start, config.retransmit_mult, &rng.fork("records")),
             directories: Directories::default(),
             errands: Errands::new(rng.fork("errands")),
@@ -437,11 +437,13 @@ impl Agent {
     fn age(&mut self, now: Time) {
         let periods = now.since(self.born_at).as_nanos() / self.config.period.as_nanos();
         self.rounds = u64::try_from(periods).unwrap_or(u64::MAX);
+        self.topics.news.age(now);
     }
 
     fn next_wake(&self) -> Time {
         let [probe, suspicion] = [self.probes.next_deadline(), self.suspicions.next_end()];
-        let deadlines = [probe, suspicion, self.errands.next_deadline()];
+        let [topics, errands] = [self.topics.news.next_wake(), self.errands.next_deadline()];
+        let deadlines = [probe, suspicion, topics, errands];
         deadlines.into_iter().flatten().chain([self.pace.next()]).min().expect("one at least")
     }
 
@@ -449,7 +451,7 @@ impl Agent {
     fn finish(&mut self, now: Time) {
         let records = self.shelves.total();
         let are_others = std::mem::replace(&mut self.records_before, records) != records;
-        let is_said = self.claims.is_any_in_doubt() || self.topics.news.is_any();
+        let is_said = self.claims.is_any_in_doubt() || self.topics.is_busy();
         if are_others || is_said || self.aggregates.is_moving(self.clock.at(now)) {
             self.pace.on_news(now);
         }

@@ -234,6 +234,8 @@ pub(crate) enum Absurd {
     Part(u8),
     #[error("an integer longer than 64 bits")]
     Varint,
+    #[error("a reach of {0} bits, longer than an id")]
+    Reach(u8),
 }
 
 #[cfg(test)]

@@ -18,8 +18,11 @@
 //! a second one only while there is something urgent; no datagram is longer than 1,200 bytes with
 //! all headers. Nothing that comes from the network makes it panic, and every table has a limit.
 //!
-//! A message of a best-effort topic reaches most holders that are up, within a few periods, in any
-//! order, and none twice in one life; a holder that reads too slowly is told how many it missed.
+//! A message of a best-effort topic goes along a tree that every source has at once: to a thousand
+//! members in two hops, one copy each. Who missed it finds out on exchanges, and gets it: where one
+//! packet in twenty is lost all have it within four periods at the most, and if half of all members
+//! crash the others still hear what is said in the next seconds. Messages come in any order, and
+//! none twice in one life; a holder that reads too slowly is told how many it missed.
 //! What is published in a directory is found at every node, once nothing changes any more, as long
 //! as its publisher is up, and not after it is known to be down; only who published a value
 //! replaces or withdraws it. Up to 128 members all keep all of it; of more, about the root of their
@@ -86,10 +89,11 @@
 //! and whom it meets. `entry`: what nodes say of each other, and whose word counts more. `members`,
 //! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
 //! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
-//! get in. `queue`: what travels beside the membership; `news`: messages of topics; `records`: what
-//! is published, who keeps it, and which names are claimed; `question`: what is asked of those.
-//! `zones`: aggregates; `wire::rows`: what travels of them, and `agent::aggregates` when. `agent`
-//! and the files below it: the machine that all these are parts of.
+//! get in. `queue`: what travels beside the membership; `news` and the files below it: messages of
+//! topics, the tree along which they go, and what mends it; `records`: what is published, who keeps
+//! it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
+//! `wire::rows`: what travels of them, and `agent::aggregates` when. `agent` and the files below it:
+//! the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

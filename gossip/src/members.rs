@@ -164,6 +164,17 @@ impl Members {
         self.rows.from(Some(from)).take_while(move |row| row.node <= to).map(Row::entry)
     }
 
+    /// Who is up of the nodes from the one to the other, both included, and how they stand, by id.
+    pub(crate) fn up_between(
+        &self,
+        from: NodeId,
+        to: NodeId,
+    ) -> impl Iterator<Item = (NodeId, Standing)> {
+        let range = self.rows.from(Some(from)).take_while(move |row| row.node <= to);
+        let standings = range.map(|row| (row.node, row.standing));
+        standings.filter(|(_, standing)| standing.is_up())
+    }
+
     /// Takes in what was heard.
     pub(crate) fn merge(&mut self, entry: Entry) -> Merged {
         let node = entry.member.node;

@@ -1,33 +1,46 @@
-//! Messages of topics: which were heard, and which are passed on.
+//! Messages of topics: which were heard, which are kept, and which others are told that they are.
 //!
-//! A message is a rumor (Demers et al., PODC 1987, section 1.4): whoever hears it first pushes it
-//! at once to a few members drawn by chance, and then lets it ride on the exchanges until it was
-//! passed on as often as a change of the membership is. The push is fast and misses a share of the
-//! nodes, e^-3 of three pushes; the exchanges find most of those. Nothing is asked for, and nothing
-//! is repaired: a message that all forgot before a node heard it is lost to that node.
+//! A message goes along a tree to everybody at once (`tree`), one copy each. Whoever missed it,
+//! since a packet was lost or somebody in between was down, is helped by *lazy repair*: a while
+//! after it heard a message a node lets its hash ride on exchanges, a *have*; who lacks it *wants*
+//! it, and gets it. (Plumtree: Leitão, Pereira and Rodrigues, SRDS 2007, section 3.4. There haves
+//! go to the same neighbours whenever a message passes; here to whom the exchanges are with anyway,
+//! so that those below a broken branch each help themselves at once, and there is no tree to mend.)
+//!
+//! A have waits for a round trip before it is told, so that the tree is done when it is: who wants
+//! earlier would get a copy more. It is told a few times, fewer where others turn out to know it,
+//! and given for some seconds. A message that all forgot before a node heard of it is lost to that
+//! node.
 //!
 //! Every node passes messages on, whether it holds their topic or not, so that a topic needs no
-//! tree, and its holders need not know of each other.
+//! tree of its own, and its holders need not know of each other.
 //!
-//! Invariants: a message is kept at most once. What is kept is at most [`KEPT_BYTES_MAX`] long; the
-//! oldest go first.
+//! Invariants: a message is kept at most once. What is kept is at most [`KEPT_BYTES_MAX`] long, and
+//! no more than [`KEPT_MAX`] are; the oldest go first.
 
+mod tree;
+mod wants;
 mod windows;
 
-use std::collections::BTreeMap;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use live_objects::{Member, NodeId, ObjectId, Rng};
+use live_objects::{Member, NodeId, ObjectId, Rng, Time};
 
+pub(crate) use self::tree::{Contacts, Reach};
+use self::wants::Wants;
 pub(crate) use self::windows::Novelty;
 use self::windows::Windows;
+use crate::config::Config;
+use crate::digest::{halves, mix};
 use crate::queue::Queue;
 
 /// The longest message of a topic, in bytes: with what goes with it, it fits into one packet.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_000;
 
-/// To how many members a message is pushed by each node that hears it first.
-pub(crate) const FANOUT: usize = 3;
+/// How many haves, or wants, a packet brings at most that are looked at.
+pub(crate) const HAVES_MAX: usize = 64;
 
 /// Which message this is: the number is its origin's own, in one of its lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,100 +60,194 @@ pub(crate) struct Message {
     pub(crate) bytes: Bytes,
 }
 
+/// A message as it travels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Pushed {
+    pub(crate) message: Message,
+    /// To whom its receiver is to pass it on.
+    pub(crate) reach: Reach,
+}
+
+impl MessageId {
+    /// What it is called for short, among those who may have it. Should two messages of the same
+    /// seconds be called alike, whoever misses one of them misses it for good.
+    pub(crate) fn short(self) -> u32 {
+        let [node_high, node_low] = halves(self.origin.node.as_bytes());
+        let [life_high, life_low] = halves(self.origin.incarnation.as_bytes());
+        let words = [node_high, node_low, life_high, life_low, self.number];
+        words.into_iter().fold(0, |hash, word| mix(hash ^ word)) as u32
+    }
+}
+
 /// The messages that travel by way of this node.
 pub(crate) struct News {
+    /// For how long a message is kept, and how old it is when haves are told of it.
+    keep_for: Duration,
+    ripe_after: Duration,
     windows: Windows,
+    now: Time,
     /// By the order in which they were heard.
-    kept: BTreeMap<u64, Message>,
-    places: BTreeMap<MessageId, u64>,
-    queue: Queue<u64>,
+    kept: BTreeMap<u64, Kept>,
+    places: BTreeMap<u32, u64>,
     bytes: usize,
     next_place: u64,
-    /// Those that nobody was told of yet.
-    unpushed: Vec<u64>,
-    /// How often a message counts as passed on when somebody turns out to know it.
-    feedback: u32,
+    /// Those from this place on were heard so lately that haves are not told of them.
+    next_ripe: u64,
+    /// Those of which haves are told.
+    haves: Queue<u64>,
+    /// Who was told which of them and has not answered yet, the first to be told first.
+    unanswered: VecDeque<(NodeId, Vec<u64>)>,
+    /// Those that were not passed on yet, and with which reach they came.
+    unpushed: Vec<(u64, Reach)>,
+    pub(crate) wants: Wants,
+}
+
+struct Kept {
+    message: Message,
+    heard_at: Time,
 }
 
 impl News {
-    pub(crate) fn new(feedback: u32, rng: Rng) -> Self {
+    pub(crate) fn new(config: &Config, rng: Rng) -> Self {
         Self {
+            keep_for: config.period * KEEP_PERIODS,
+            ripe_after: config.ack_timeout,
             windows: Windows::default(),
+            now: Time::ZERO,
             kept: BTreeMap::new(),
             places: BTreeMap::new(),
-            queue: Queue::new(rng),
             bytes: 0,
             next_place: 0,
+            next_ripe: 0,
+            haves: Queue::new(rng),
+            unanswered: VecDeque::new(),
             unpushed: Vec::new(),
-            feedback,
+            wants: Wants::new(config.ack_timeout),
         }
     }
 
-    /// Heard of this message. One that was known is passed on less.
-    pub(crate) fn hear(&mut self, id: MessageId, round: u64) -> Novelty {
-        let novelty = self.windows.hear(id, round);
-        let Some(place) = self.places.get(&id) else { return novelty };
-        // What is still kept is known, even if its origin's window was forgotten meanwhile.
-        self.queue.raise(place, self.feedback);
-        Novelty::Known
+    /// Time has passed: haves are told of what is old enough, and what is too old is forgotten.
+    pub(crate) fn age(&mut self, now: Time) {
+        self.now = now;
+        while self.ripens_at().is_some_and(|at| at <= now) {
+            self.haves.add(self.next_ripe);
+            self.next_ripe += 1;
+        }
+        let keep_for = self.keep_for;
+        let is_over = |kept: &Kept| kept.heard_at + keep_for <= now;
+        while self.kept.first_key_value().is_some_and(|(_, kept)| is_over(kept)) {
+            self.drop_oldest();
+        }
     }
 
-    /// A new message is to be passed on. Says how many had to give way.
+    /// When the next message is old enough that haves are told of it.
+    fn ripens_at(&self) -> Option<Time> {
+        self.kept.get(&self.next_ripe).map(|kept| kept.heard_at + self.ripe_after)
+    }
+
+    /// When something is to be done next.
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        self.ripens_at().into_iter().chain(self.wants.next_deadline()).min()
+    }
+
+    /// How many haves are to be told, as far as a packet takes them.
+    pub(crate) fn haves_len(&self) -> usize {
+        self.haves.len().min(HAVES_MAX)
+    }
+
+    /// Whether there are haves to be told.
+    pub(crate) fn is_telling(&self) -> bool {
+        !self.haves.is_quiet(TOLD_MAX)
+    }
+
+    /// Heard of this message.
+    pub(crate) fn hear(&mut self, id: MessageId, round: u64) -> Novelty {
+        let novelty = self.windows.hear(id, round);
+        // What is still kept is known, even if its origin's window was forgotten meanwhile.
+        if self.has(id) { Novelty::Known } else { novelty }
+    }
+
+    /// A new message is to be passed on, and kept for those who miss it. Says how many had to give
+    /// way.
     #[must_use]
-    pub(crate) fn keep(&mut self, message: Message) -> usize {
+    pub(crate) fn keep(&mut self, message: Message, reach: Reach) -> usize {
         let place = self.next_place;
         self.next_place += 1;
         self.bytes += kept_bytes(&message);
-        let former = self.places.insert(message.id, place);
-        assert!(former.is_none(), "a message is new once");
-        self.kept.insert(place, message);
-        self.queue.add(place);
-        self.unpushed.push(place);
+        assert!(!self.has(message.id), "a message is new once");
+        self.places.insert(message.id.short(), place);
+        self.kept.insert(place, Kept { message, heard_at: self.now });
+        if reach != Reach::NONE {
+            self.unpushed.push((place, reach));
+        }
         let mut gave_way = 0;
-        while self.bytes > KEPT_BYTES_MAX {
-            let oldest = *self.kept.keys().next().expect("what is kept has a length");
-            self.queue.remove(&oldest);
-            self.drop(oldest);
+        while self.bytes > KEPT_BYTES_MAX || self.kept.len() > KEPT_MAX {
+            self.drop_oldest();
             gave_way += 1;
         }
         gave_way
     }
 
-    /// The messages to be pushed that were not yet, and are still kept. They count as passed on
-    /// [`FANOUT`] times.
-    pub(crate) fn unpushed(&mut self) -> Vec<Message> {
+    /// The messages to be passed on that were not yet, and are still kept.
+    pub(crate) fn unpushed(&mut self) -> Vec<Pushed> {
         let unpushed = std::mem::take(&mut self.unpushed);
-        unpushed.iter().for_each(|place| self.queue.raise(place, FANOUT as u32));
-        unpushed.iter().filter_map(|place| self.kept.get(place).cloned()).collect()
+        let pushed = |(place, reach): (u64, Reach)| {
+            Some(Pushed { message: self.kept.get(&place)?.message.clone(), reach })
+        };
+        unpushed.into_iter().filter_map(pushed).collect()
     }
 
-    /// Adds to a packet what fits into `room` bytes and is news to its receiver: not what that node
-    /// sent itself, nor what it just told.
-    pub(crate) fn pick(
-        &mut self,
-        to: NodeId,
-        told: &[Message],
-        room: usize,
-        sent_max: u32,
-    ) -> Vec<Message> {
-        let (mut room, mut picked) = (room, Vec::new());
+    /// The haves to be told in a packet that has `room` for so many, beside those that its receiver
+    /// just told. They count as told when it [answers](Self::on_answer).
+    pub(crate) fn haves(&mut self, to: NodeId, told: &[u32], room: usize) -> Vec<u32> {
+        let mut haves = Vec::new();
         let kept = &self.kept;
-        self.queue.offer(sent_max, |place| {
-            let message = &kept[place];
-            let is_known = message.id.origin.node == to || told.contains(message);
-            let rest = room.checked_sub(message.encoded_len()).filter(|_| !is_known);
-            room = rest.unwrap_or(room);
-            rest.inspect(|_| picked.push(message.clone())).is_some()
+        let places = self.haves.offer_uncounted(TOLD_MAX, |place| {
+            let short = kept[place].message.id.short();
+            let tells = haves.len() < room.min(HAVES_MAX) && !told.contains(&short);
+            tells.then(|| haves.push(short)).is_some()
         });
-        for place in self.queue.done(sent_max) {
-            self.drop(place);
+        if !places.is_empty() {
+            if self.unanswered.len() == UNANSWERED_MAX {
+                self.unanswered.pop_front();
+            }
+            self.unanswered.push_back((to, places));
         }
-        picked
+        haves
     }
 
-    /// Whether any message is to be passed on.
-    pub(crate) fn is_any(&self) -> bool {
-        !self.kept.is_empty()
+    /// Whoever was told of haves is there.
+    pub(crate) fn on_answer(&mut self, from: NodeId) {
+        let haves = &mut self.haves;
+        self.unanswered.retain(|(to, places)| {
+            let is_his = *to == from;
+            if is_his {
+                places.iter().for_each(|place| haves.raise(place, 1));
+            }
+            !is_his
+        });
+        self.haves.done(TOLD_MAX);
+    }
+
+    /// What is wanted of what somebody has: what this node lacks, and asks nobody for just now.
+    /// What it has itself it need not tell so often.
+    pub(crate) fn wants(&mut self, from: NodeId, haves: &[u32]) -> Vec<u32> {
+        let mut wants = Vec::new();
+        for have in haves.iter().take(HAVES_MAX) {
+            if let Some(place) = self.places.get(have) {
+                self.haves.raise(place, 1);
+            } else if self.wants.ask(*have, from, self.now) {
+                wants.push(*have);
+            }
+        }
+        wants
+    }
+
+    /// What somebody wants, as far as it is kept. Whoever misses one is helped in person.
+    pub(crate) fn wanted(&self, wants: &[u32]) -> Vec<Pushed> {
+        let places = wants.iter().take(HAVES_MAX).filter_map(|want| self.places.get(want));
+        let messages = places.map(|place| self.kept[place].message.clone());
+        messages.map(|message| Pushed { message, reach: Reach::NONE }).collect()
     }
 
     /// Forgets which messages of those who are gone were heard.
@@ -148,19 +255,42 @@ impl News {
         self.windows.forget(round, is_here);
     }
 
-    fn drop(&mut self, place: u64) {
-        let message = self.kept.remove(&place).expect("what is in the queue is kept");
-        self.places.remove(&message.id);
+    fn has(&self, id: MessageId) -> bool {
+        let place = self.places.get(&id.short());
+        place.is_some_and(|place| self.kept[place].message.id == id)
+    }
+
+    fn drop_oldest(&mut self) {
+        let (place, Kept { message, .. }) = self.kept.pop_first().expect("some are kept");
+        // If two are called alike the name is the later one's.
+        let short = message.id.short();
+        if self.places.get(&short) == Some(&place) {
+            self.places.remove(&short);
+        }
+        self.haves.remove(&place);
+        self.next_ripe = self.next_ripe.max(place + 1);
         self.bytes -= kept_bytes(&message);
     }
 }
 
 fn kept_bytes(message: &Message) -> usize {
-    size_of::<Message>() + message.bytes.len()
+    size_of::<Kept>() + message.bytes.len()
 }
 
-/// What all messages that are passed on may take together, in bytes.
+/// What all messages that are kept may take together, in bytes.
 const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// The most messages that are kept.
+const KEPT_MAX: usize = 16_384;
+
+/// For how many periods a message is kept, for those who miss it.
+const KEEP_PERIODS: u32 = 25;
+
+/// How often a have is told, or heard from others.
+const TOLD_MAX: u32 = 8;
+
+/// To how many packets of haves an answer is waited for.
+const UNANSWERED_MAX: usize = 16;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -178,8 +308,15 @@ pub(crate) mod tests {
         }
     }
 
-    /// Any message at all.
-    pub(crate) fn messages() -> impl Strategy<Value = Message> {
+    /// Any message at all, with any reach.
+    pub(crate) fn pushes() -> impl Strategy<Value = Pushed> {
+        (messages(), 0..=u8::from(Reach::NONE)).prop_map(|(message, reach)| {
+            let reach = Reach::try_from(reach).expect("no longer than an id");
+            Pushed { message, reach }
+        })
+    }
+
+    fn messages() -> impl Strategy<Value = Message> {
         let bytes = prop::collection::vec(any::<u8>(), 0..40);
         (any::<([[u8; 16]; 3], u64, u64)>(), bytes).prop_map(|((ids, number, ty), bytes)| {
             let [node, incarnation, object] = ids;
@@ -191,41 +328,90 @@ pub(crate) mod tests {
     }
 
     fn news() -> News {
-        News::new(3, Rng::from_seed([7; 32]))
-    }
-
-    fn keep(news: &mut News, message: &Message) {
-        assert_eq!(news.hear(message.id, 0), Novelty::New);
-        assert_eq!(news.keep(message.clone()), 0);
+        News::new(&Config::default(), Rng::from_seed([7; 32]))
     }
 
     fn node(number: u8) -> NodeId {
         entry(number, 1).member.node
     }
 
+    fn keep(news: &mut News, message: &Message) {
+        assert_eq!(news.hear(message.id, 0), Novelty::New);
+        assert_eq!(news.keep(message.clone(), Reach::ALL), 0);
+    }
+
+    fn at(periods: u32) -> Time {
+        Time::ZERO + Config::default().period * periods
+    }
+
     #[test]
-    fn a_message_is_passed_on_so_often_and_then_forgotten() {
+    fn a_message_is_passed_on_once_and_kept_for_a_while() {
         let (mut news, first) = (news(), message(1, 0, b"first"));
         keep(&mut news, &first);
-        assert_eq!(news.unpushed(), std::slice::from_ref(&first));
+        let pushed = Pushed { message: first.clone(), reach: Reach::ALL };
+        assert_eq!(news.unpushed(), std::slice::from_ref(&pushed));
         assert_eq!(news.unpushed(), []);
-        for _ in FANOUT..5 {
-            assert_eq!(news.pick(node(2), &[], 999, 5), std::slice::from_ref(&first));
-        }
-        assert_eq!(news.pick(node(2), &[], 999, 5), []);
+        let wants = [first.id.short(), 7];
+        assert_eq!(news.wanted(&wants), [Pushed { reach: Reach::NONE, ..pushed }]);
+        news.age(at(KEEP_PERIODS - 1));
+        assert_eq!(news.wanted(&wants).len(), 1);
+        news.age(at(KEEP_PERIODS));
+        assert_eq!(news.wanted(&wants), []);
         assert_eq!((news.kept.len(), news.places.len(), news.bytes), (0, 0, 0));
+        assert!(!news.is_telling());
         assert_eq!(news.hear(first.id, 0), Novelty::Known, "which it was is remembered");
     }
 
     #[test]
-    fn nobody_is_told_what_he_said_or_knows() {
+    fn haves_are_told_when_they_are_ripe_and_a_few_times() {
         let (mut news, first) = (news(), message(1, 0, b"first"));
+        let have = [first.id.short()];
         keep(&mut news, &first);
-        assert_eq!(news.pick(node(1), &[], 999, 9), []);
-        assert_eq!(news.pick(node(2), std::slice::from_ref(&first), 999, 9), []);
-        assert_eq!(news.pick(node(2), &[], first.encoded_len() - 1, 9), []);
-        assert_eq!(news.hear(first.id, 0), Novelty::Known);
-        assert_eq!(news.pick(node(2), &[], 999, 3), [], "who hears it again passes it on less");
+        let ripe = Time::ZERO + Config::default().ack_timeout;
+        assert_eq!(news.next_wake(), Some(ripe));
+        assert!(news.haves(node(2), &[], 9).is_empty() && !news.is_telling());
+        news.age(ripe);
+        assert!(news.is_telling() && news.next_wake().is_none());
+        assert!(news.haves(node(2), &[], 0).is_empty(), "there is no room");
+        assert!(news.haves(node(2), &have, 9).is_empty(), "the other has it");
+        assert!(news.wants(node(2), &have).is_empty());
+        for _ in 0..2 * UNANSWERED_MAX {
+            assert_eq!(news.haves(node(3), &[], 9), have, "nobody is there to hear it");
+        }
+        assert_eq!(news.unanswered.len(), UNANSWERED_MAX);
+        for _ in 1..TOLD_MAX {
+            assert_eq!(news.haves(node(2), &[], 9), have);
+            news.on_answer(node(2));
+        }
+        assert!(news.haves(node(2), &[], 9).is_empty() && !news.is_telling());
+        assert_eq!(news.wanted(&have).len(), 1, "it is given for longer");
+    }
+
+    #[test]
+    fn what_came_after_it_was_asked_for_goes_no_further() {
+        let (mut news, first) = (news(), message(1, 0, b"first"));
+        let have = [first.id.short()];
+        assert_eq!(news.wants(node(2), &have), have);
+        assert!(news.wants(node(3), &have).is_empty(), "one is asked at a time");
+        assert_eq!(news.keep(first, Reach::NONE), 0);
+        assert!(news.unpushed().is_empty() && news.wants(node(2), &have).is_empty());
+    }
+
+    #[test]
+    fn a_packet_is_looked_at_so_far() {
+        let mut news = news();
+        let all: Vec<u32> = (0..2 * HAVES_MAX as u64)
+            .map(|number| {
+                let message = message(1, number, b"one");
+                keep(&mut news, &message);
+                message.id.short()
+            })
+            .collect();
+        news.age(at(1));
+        assert_eq!(news.haves(node(2), &[], usize::MAX).len(), HAVES_MAX);
+        assert_eq!(news.wanted(&all).len(), HAVES_MAX);
+        let unknown: Vec<u32> = (0..2 * HAVES_MAX as u32).collect();
+        assert_eq!(news.wants(node(2), &unknown).len(), HAVES_MAX);
     }
 
     #[test]
@@ -238,13 +424,17 @@ pub(crate) mod tests {
 
     #[test]
     fn the_oldest_give_way() {
-        let mut news = news();
-        let long: &'static [u8] = &[7; MESSAGE_BYTES_MAX];
-        let count = KEPT_BYTES_MAX / kept_bytes(&message(1, 0, long));
-        (0..count as u64).for_each(|number| keep(&mut news, &message(1, number, long)));
-        assert_eq!(news.keep(message(2, 0, long)), 1);
-        assert!(news.bytes <= KEPT_BYTES_MAX);
-        assert!(!news.places.contains_key(&message(1, 0, long).id));
-        assert_eq!(news.unpushed().len(), count, "what is gone is not pushed");
+        for (long, most) in [(MESSAGE_BYTES_MAX, KEPT_BYTES_MAX), (1, usize::MAX)] {
+            let long: &'static [u8] = &[7; MESSAGE_BYTES_MAX][..long];
+            let mut news = news();
+            let count = (most / kept_bytes(&message(1, 0, long))).min(KEPT_MAX);
+            (0..count as u64).for_each(|number| keep(&mut news, &message(1, number, long)));
+            assert_eq!(news.keep(message(2, 0, long), Reach::ALL), 1);
+            assert!(news.bytes <= KEPT_BYTES_MAX && news.kept.len() <= KEPT_MAX);
+            assert!(!news.places.contains_key(&message(1, 0, long).id.short()));
+            assert_eq!(news.unpushed().len(), count, "what is gone is not pushed");
+            news.age(at(1));
+            assert!(news.is_telling());
+        }
     }
 }

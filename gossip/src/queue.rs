@@ -66,14 +66,28 @@ impl<K: Ord + Clone> Queue<K> {
         self.order.first().is_none_or(|(first, _)| first.sent >= sent_max)
     }
 
+    /// How many things travel.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Offers what was sent less often than `sent_max` in its order. What is taken counts as sent
     /// once more.
-    pub(crate) fn offer(&mut self, sent_max: u32, mut takes: impl FnMut(&K) -> bool) {
+    pub(crate) fn offer(&mut self, sent_max: u32, takes: impl FnMut(&K) -> bool) {
+        let taken = self.offer_uncounted(sent_max, takes);
+        taken.iter().for_each(|key| self.raise(key, 1));
+    }
+
+    /// The same, but what is taken counts as sent when it is raised. Gives it.
+    pub(crate) fn offer_uncounted(
+        &self,
+        sent_max: u32,
+        mut takes: impl FnMut(&K) -> bool,
+    ) -> Vec<K> {
         let sent_max = i64::from(sent_max) - self.gained;
         let wanted = self.order.iter().take_while(|(place, _)| place.sent < sent_max);
         let wanted = wanted.take(OFFERS_MAX).map(|(_, key)| key);
-        let taken: Vec<K> = wanted.filter(|key| takes(key)).cloned().collect();
-        taken.iter().for_each(|key| self.raise(key, 1));
+        wanted.filter(|key| takes(key)).cloned().collect()
     }
 
     /// Takes out what was sent `sent_max` times.

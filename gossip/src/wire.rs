@@ -114,7 +114,7 @@ pub(crate) enum Leg {
     ProbeRequest { number: u32, target: NodeId },
     /// What the digests showed to be missing.
     Rest { number: u32 },
-    /// What was just said, in other sections than those of members. Nobody answers.
+    /// What was just said, and what was wanted. Nobody answers, but with what it wants.
     Push,
     /// A question to one who keeps what this node does not.
     Ask { number: u32 },

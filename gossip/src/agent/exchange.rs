@@ -23,7 +23,7 @@ use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
-use crate::wire::{Leg, Packet};
+use crate::wire::{Leg, PACKET_LEN_MIN, Packet};
 
 impl Agent {
     pub(super) fn on_wake(&mut self, now: Time, io: &mut Io<'_>) {
@@ -43,6 +43,7 @@ impl Agent {
             assert_eq!(suspect.standing, Standing::Suspect, "a suspicion that was not cleared");
             self.conclude(now, Entry { standing: Standing::Faulty, ..suspect }, io);
         }
+        self.ask_again(now, io);
         if self.pace.begin(now) {
             self.on_round(now, io);
             self.rounds_before = self.rounds;
@@ -67,6 +68,7 @@ impl Agent {
         let records = if is_answer { &[] } else { packet.news.records.as_slice() };
         let are_kept = self.hear_records(records, Source::News, io);
         self.hear_messages(&packet.news.messages, io);
+        self.answer_haves(from, packet, io);
         self.compare_records(from, packet, io);
         if matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. })
             && self.knowledge.members().is_up(from)
@@ -171,6 +173,9 @@ impl Agent {
             return self.suspect(now, target, generation, io);
         }
         self.say(now, Draft::new(Leg::Probe { number }, target), io);
+        if attempt == 1 {
+            self.tell_another(target, io);
+        }
         if HELPED_ATTEMPTS.contains(&attempt) {
             let members = self.knowledge.members();
             let others = self.partners.some(self.config.helpers, members, &[target]);
@@ -281,7 +286,8 @@ impl Agent {
     /// Sends a probe, an ack or a probe request.
     pub(super) fn say(&mut self, now: Time, draft: Draft<'_>, io: &mut Io<'_>) {
         if let Some(len_max) = len_max(draft.to, io) {
-            let mut packet = self.knowledge.packet(draft, len_max);
+            let for_members = len_max.saturating_sub(self.haves_reserved(draft));
+            let mut packet = self.knowledge.packet(draft, for_members.max(PACKET_LEN_MIN));
             // However much news there is, aggregates go on; and so does news of any length.
             let for_rows = match self.rounds % 4 {
                 _ if self.aggregates.is_idle() => 0,

@@ -16,7 +16,6 @@ use super::{Agent, len_max, send};
 use crate::control::Control;
 use crate::knowledge::{Draft, Source};
 use crate::members::Change;
-use crate::news::FANOUT;
 use crate::records::affinity::Depth;
 use crate::records::{
     Collection, Hashes, Hearing, Inventory, Merged, Record, RecordKey, Records, RecordsDigest,
@@ -160,17 +159,16 @@ impl Agent {
         claimed.iter().for_each(|key| self.doubt(key));
     }
 
-    /// Adds to a packet of an exchange what is to be said of records and of messages, as far as
+    /// Adds to a packet of an exchange what is to be said of messages and of records, as far as
     /// membership left room.
     pub(super) fn add_news(&mut self, packet: &mut Packet, draft: Draft<'_>, len_max: usize) {
         if packet.digest.is_none() {
             return;
         }
+        self.add_haves(packet, draft, len_max);
         let members = self.knowledge.members();
         let sent_max = self.knowledge.sent_max();
-        let (told_records, told_messages) = draft.answers.map_or((&[][..], &[][..]), |answered| {
-            (answered.news.records.as_slice(), answered.news.messages.as_slice())
-        });
+        let told_records = draft.answers.map_or(&[][..], |answered| &answered.news.records);
         let has_room = packet.encoded_len() + 2 * RECORDS_DIGEST_SECTION_LEN <= len_max;
         let Shelves { claims, entries, depth, .. } = &mut self.shelves;
         let is_of_group = depth.part(members.me()).has(draft.to);
@@ -185,9 +183,6 @@ impl Agent {
             let room = len_max.saturating_sub(packet.encoded_len() + SECTION_LEN);
             packet.news.records.extend(entries.records.pick(told_records, room, sent_max));
         }
-        let room = len_max.saturating_sub(packet.encoded_len() + SECTION_LEN);
-        let messages = self.topics.news.pick(draft.to, told_messages, room, sent_max);
-        packet.news.messages = messages;
     }
 
     /// Takes in records, from whomever they came. Tells whether all are kept here.
@@ -399,6 +394,9 @@ fn tell(to: NodeId, messages: Vec<Control>, io: &mut Io<'_>) {
         }
     }
 }
+
+/// To how many of its group an entry is pushed by each node that hears it first.
+const FANOUT: usize = 3;
 
 /// Of so many rounds one has its exchange within the group: while entries travel; when they are at
 /// rest; where there are none.

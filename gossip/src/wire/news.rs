@@ -1,25 +1,27 @@
 //! The sections of a packet that carry what applications say, beside what is said of members.
 //!
 //! ```text
-//!  tag 16, messages: origin [16], incarnation [16], number u64, object [16], type u64, length u16,
-//!                    bytes …
+//!  tag 16, messages: reach u8, origin [16], incarnation [16], number u64, object [16], type u64,
+//!                    length u16, bytes …
 //!  tag 17, records:  object [16], publisher [16], incarnation [16], version u64, state u8
 //!                    (0 withdrawn, 1 published), length of the key u16, of the value u16, key,
 //!                    value …
 //!  tag 18, digest of claims:  u64, whether no news of them is under way u8
+//!  tag 19, haves:    short hash of a message u32 …
+//!  tag 20, wants:    short hash of a message u32 …
 //!  tag 22, digest of entries: depth u8, and as of claims
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{Incarnation, Member, NodeId, ObjectId};
 
-use super::{PacketError, SECTION_LEN, put_section, take_array};
-use crate::news::{MESSAGE_BYTES_MAX, Message, MessageId};
+use super::{HASH_LEN, PacketError, SECTION_LEN, put_section, take_array};
+use crate::news::{MESSAGE_BYTES_MAX, Message, MessageId, Pushed, Reach};
 use crate::records::{Record, RecordKey, RecordsDigest, Version};
 
 /// The shortest message.
 pub(crate) const MESSAGE_LEN_MIN: usize =
-    NodeId::LEN + Incarnation::LEN + 8 + ObjectId::LEN + 8 + 2;
+    1 + NodeId::LEN + Incarnation::LEN + 8 + ObjectId::LEN + 8 + 2;
 
 /// The shortest record.
 pub(crate) const RECORD_LEN_MIN: usize =
@@ -31,21 +33,31 @@ pub(crate) const RECORDS_DIGEST_SECTION_LEN: usize = SECTION_LEN + 1 + RECORDS_D
 /// What a packet says for applications.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NewsSections {
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Vec<Pushed>,
     pub(crate) records: Vec<Record>,
     /// Of the claims of names.
     pub(crate) claims: Option<RecordsDigest>,
     /// Of what the sender's group keeps, and by how many bits it names that.
     pub(crate) entries: Option<(u8, RecordsDigest)>,
+    /// Which messages the sender has that the receiver may lack.
+    pub(crate) haves: Vec<u32>,
+    /// Which messages the sender lacks that the receiver said that it has.
+    pub(crate) wants: Vec<u32>,
 }
 
 impl NewsSections {
-    pub(super) const NONE: Self =
-        Self { messages: Vec::new(), records: Vec::new(), claims: None, entries: None };
+    pub(super) const NONE: Self = Self {
+        messages: Vec::new(),
+        records: Vec::new(),
+        claims: None,
+        entries: None,
+        haves: Vec::new(),
+        wants: Vec::new(),
+    };
 
     /// Whether a section of this tag is one of these.
     pub(super) const fn has(tag: u8) -> bool {
-        matches!(tag, TAG_MESSAGES | TAG_RECORDS | TAG_CLAIMS_DIGEST | TAG_ENTRIES_DIGEST)
+        matches!(tag, TAG_MESSAGES..=TAG_WANTS | TAG_ENTRIES_DIGEST)
     }
 
     pub(super) fn encoded_len(&self) -> usize {
@@ -53,13 +65,14 @@ impl NewsSections {
         let claims = self.claims.map_or(0, |_| RECORDS_DIGEST_LEN);
         let entries = self.entries.map_or(0, |_| 1 + RECORDS_DIGEST_LEN);
         let digests = section(claims) + section(entries);
-        section(self.messages_len()) + section(self.records_len()) + digests
+        let hashes = section(self.haves.len() * HASH_LEN) + section(self.wants.len() * HASH_LEN);
+        section(self.messages_len()) + section(self.records_len()) + digests + hashes
     }
 
     pub(super) fn put(&self, out: &mut BytesMut) {
         if !self.messages.is_empty() {
             put_section(out, TAG_MESSAGES, self.messages_len());
-            self.messages.iter().for_each(|message| put_message(out, message));
+            self.messages.iter().for_each(|pushed| put_message(out, pushed));
         }
         if !self.records.is_empty() {
             put_section(out, TAG_RECORDS, self.records_len());
@@ -74,6 +87,12 @@ impl NewsSections {
             out.put_u8(depth);
             put_digest(out, digest);
         }
+        for (tag, hashes) in [(TAG_HAVES, &self.haves), (TAG_WANTS, &self.wants)] {
+            if !hashes.is_empty() {
+                put_section(out, tag, hashes.len() * HASH_LEN);
+                hashes.iter().for_each(|hash| out.put_u32(*hash));
+            }
+        }
     }
 
     /// Reads the section of a tag that is one of these.
@@ -87,17 +106,18 @@ impl NewsSections {
             return Ok(());
         }
         while !body.is_empty() {
-            if tag == TAG_MESSAGES {
-                self.messages.push(take_message(body)?);
-            } else {
-                self.records.push(take_record(body)?);
+            match tag {
+                TAG_MESSAGES => self.messages.push(take_message(body)?),
+                TAG_RECORDS => self.records.push(take_record(body)?),
+                TAG_HAVES => self.haves.push(body.try_get_u32()?),
+                _ => self.wants.push(body.try_get_u32()?),
             }
         }
         Ok(())
     }
 
     fn messages_len(&self) -> usize {
-        self.messages.iter().map(Message::encoded_len).sum()
+        self.messages.iter().map(|pushed| pushed.message.encoded_len()).sum()
     }
 
     fn records_len(&self) -> usize {
@@ -106,7 +126,7 @@ impl NewsSections {
 }
 
 impl Message {
-    /// How long it is when written.
+    /// How long it is when written, with a reach.
     pub(crate) fn encoded_len(&self) -> usize {
         MESSAGE_LEN_MIN + self.bytes.len()
     }
@@ -119,8 +139,9 @@ impl Record {
     }
 }
 
-fn put_message(out: &mut BytesMut, message: &Message) {
-    let Message { id: MessageId { origin, number }, object, ty, bytes } = message;
+fn put_message(out: &mut BytesMut, pushed: &Pushed) {
+    let Message { id: MessageId { origin, number }, object, ty, bytes } = &pushed.message;
+    out.put_u8(pushed.reach.into());
     put_member(out, *origin);
     out.put_u64(*number);
     out.put_slice(object.as_bytes());
@@ -160,7 +181,8 @@ fn put_len(out: &mut BytesMut, len: usize) {
     out.put_u16(u16::try_from(len).expect("what goes into a packet is shorter"));
 }
 
-fn take_message(bytes: &mut &[u8]) -> Result<Message, PacketError> {
+fn take_message(bytes: &mut &[u8]) -> Result<Pushed, PacketError> {
+    let reach = Reach::try_from(bytes.try_get_u8()?)?;
     let origin = take_member(bytes)?;
     let id = MessageId { origin, number: bytes.try_get_u64()? };
     let object = ObjectId::from_bytes(take_array(bytes)?);
@@ -169,7 +191,8 @@ fn take_message(bytes: &mut &[u8]) -> Result<Message, PacketError> {
     if len > MESSAGE_BYTES_MAX {
         return Err(PacketError::LongMessage(len));
     }
-    Ok(Message { id, object, ty, bytes: take_bytes(bytes, len)? })
+    let message = Message { id, object, ty, bytes: take_bytes(bytes, len)? };
+    Ok(Pushed { message, reach })
 }
 
 fn take_record(bytes: &mut &[u8]) -> Result<Record, PacketError> {
@@ -200,6 +223,8 @@ fn take_bytes(bytes: &mut &[u8], len: usize) -> Result<Bytes, PacketError> {
 const TAG_MESSAGES: u8 = 16;
 const TAG_RECORDS: u8 = 17;
 const TAG_CLAIMS_DIGEST: u8 = 18;
+const TAG_HAVES: u8 = 19;
+const TAG_WANTS: u8 = 20;
 const TAG_ENTRIES_DIGEST: u8 = 22;
 
 const RECORDS_DIGEST_LEN: usize = 8 + 1;
@@ -207,7 +232,8 @@ const RECORDS_DIGEST_LEN: usize = 8 + 1;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::news::tests::{message, messages};
+    use crate::entry::Absurd;
+    use crate::news::tests::{message, pushes};
     use crate::records::RECORD_BYTES_MAX;
     use crate::records::tests::{record, records};
     use crate::wire::{Leg, PACKET_LEN_MAX, Packet, tests::hex};
@@ -215,16 +241,19 @@ pub(crate) mod tests {
 
     /// Any sections at all.
     pub(crate) fn sections() -> impl Strategy<Value = NewsSections> {
-        let messages = prop::collection::vec(messages(), 0..4);
+        let messages = prop::collection::vec(pushes(), 0..4);
         let digest =
             || any::<(u64, bool)>().prop_map(|(total, is_quiet)| RecordsDigest { total, is_quiet });
         let digests = (prop::option::of(digest()), prop::option::of((any::<u8>(), digest())));
-        (messages, prop::collection::vec(records(), 0..4), digests).prop_map(
-            |(messages, records, (claims, entries))| NewsSections {
+        let hashes = any::<[Vec<u32>; 2]>();
+        (messages, prop::collection::vec(records(), 0..4), digests, hashes).prop_map(
+            |(messages, records, (claims, entries), [haves, wants])| NewsSections {
                 messages,
                 records,
                 claims,
                 entries,
+                haves,
+                wants,
             },
         )
     }
@@ -233,18 +262,24 @@ pub(crate) mod tests {
         Packet { news: sections, ..Packet::new(Leg::Push) }
     }
 
+    /// A message that goes no further than its receiver.
+    fn said() -> NewsSections {
+        let pushed = Pushed { message: message(1, 7, b"hi"), reach: Reach::NONE };
+        NewsSections { messages: vec![pushed], ..NewsSections::default() }
+    }
+
     #[test]
     fn golden_bytes() {
         let [ten, one, three] = ["10", "01", "03"].map(|byte| byte.repeat(16));
         let number = |number: u64| format!("{number:016x}");
-        let messages = vec![message(1, 7, b"hi")];
         let digest = RecordsDigest { total: 9, is_quiet: true };
         let (claims, entries) = (Some(digest), Some((4, digest)));
-        let said = packet(NewsSections { messages, claims, entries, ..NewsSections::default() });
+        let (haves, wants) = (vec![5, 6], vec![7]);
+        let said = packet(NewsSections { claims, entries, haves, wants, ..said() });
         let (seven, four, nine) = (number(7), number(4), number(9));
-        let golden = format!(
-            "100000000000100000100044{ten}{one}{seven}{three}{four}00026869120009{nine}0116000a04{nine}01"
-        );
+        let message = format!("10000000000010000010004580{ten}{one}{seven}{three}{four}00026869");
+        let hashes = "130008000000050000000614000400000007";
+        let golden = format!("{message}120009{nine}0116000a04{nine}01{hashes}");
         assert_eq!(hex(&said.encode()), golden);
         let mut withdrawn = record(1, b"k", 7);
         withdrawn.value = None;
@@ -263,12 +298,10 @@ pub(crate) mod tests {
             Packet::decode(&bytes).expect_err("damaged")
         };
         let body = 9 + SECTION_LEN;
-        let messages = vec![message(1, 7, b"hi")];
-        let said = NewsSections { messages, ..NewsSections::default() };
         let len_at = body + MESSAGE_LEN_MIN - 2;
-        let long = decode(said.clone(), len_at, 0xff);
-        assert!(matches!(long, PacketError::LongMessage(_)));
-        assert_eq!(decode(said, len_at + 1, 3), PacketError::Truncated);
+        assert_eq!(decode(said(), body, 129), Absurd::Reach(129).into());
+        assert!(matches!(decode(said(), len_at, 0xff), PacketError::LongMessage(_)));
+        assert_eq!(decode(said(), len_at + 1, 3), PacketError::Truncated);
         let told = NewsSections { records: vec![record(1, b"k", 7)], ..NewsSections::default() };
         let version = decode(told.clone(), body + 48, 0xff);
         assert!(matches!(version, PacketError::Record(_)));

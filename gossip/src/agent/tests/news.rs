@@ -11,7 +11,7 @@ use super::world::{World, id};
 use crate::agent::claims;
 use crate::control::Control;
 use crate::entry::tests::entry;
-use crate::news::{Message, MessageId};
+use crate::news::{HAVES_MAX, Message, MessageId, Pushed, Reach};
 use crate::records::{Collection, Hashes, Record, RecordKey, Version};
 use crate::wire::{Leg, Packet};
 use crate::{Config, Gossip};
@@ -28,13 +28,18 @@ fn messages(port: &Port) -> usize {
     std::iter::from_fn(|| port.try_next()).filter(is_message).count()
 }
 
-/// A packet with a message of node 9, who is no member.
+/// A packet with a message of node 9, who is no member, to be passed on to all.
 fn pushed(name: &str, ty: &ObjectType, number: u64, len: usize) -> Bytes {
+    pushed_to(Reach::ALL, name, ty, number, len)
+}
+
+fn pushed_to(reach: Reach, name: &str, ty: &ObjectType, number: u64, len: usize) -> Bytes {
     let id = MessageId { origin: entry(9, 1).member, number };
     let object = name.parse::<Name>().unwrap().id();
     let mut packet = Packet::new(Leg::Push);
     let bytes = vec![7; len].into();
-    packet.news.messages.push(Message { id, object, ty: claims::hash(ty), bytes });
+    let message = Message { id, object, ty: claims::hash(ty), bytes };
+    packet.news.messages.push(Pushed { message, reach });
     packet.encode()
 }
 
@@ -72,7 +77,7 @@ fn a_fast_sender_waits_with_its_own_feed() {
     // It rests no more.
     world.run(Config::default().period * 2);
     for port in &ports {
-        while port.try_send(Command::Send(vec![7; 958].into())).is_ok() {}
+        while port.try_send(Command::Send(vec![7; 957].into())).is_ok() {}
     }
     // Each counts for 1,024 bytes of 32 KiB, in turns of four.
     world.step(0, Vec::new());
@@ -87,17 +92,67 @@ fn a_fast_sender_waits_with_its_own_feed() {
 fn what_is_pushed_in_a_period_is_bounded_and_so_is_every_packet() {
     let mut world = World::settled(5);
     // It rests no more.
-    world.inject(id(1), 0, &pushed("/t", &ObjectType::best_effort_topic(), 100, 1));
+    world.inject(id(1), 0, &pushed("/t", &ObjectType::best_effort_topic(), 300, 1));
     world.run(Config::default().period);
-    for number in 0..100 {
+    for number in 0..300 {
         world.inject(id(1), 0, &pushed("/t", &ObjectType::best_effort_topic(), number, 1_000));
     }
-    // 128 KiB are 121 packets of 1,078 bytes, to three members each.
-    assert_eq!(world.count(0, "gossip.push_full"), 300 - 121);
+    // 1 MiB are 971 packets of 1,079 bytes, to four members each.
+    assert_eq!(world.count(0, "gossip.push_full"), 4 * 300 - 971);
     world.run(seconds(20));
     assert!(world.wire.datagram_longest <= 1_200 - 28 - 29);
     world.inject(id(1), 0, &pushed("/t", &ObjectType::best_effort_topic(), 7, 1_000));
     assert!(world.count(0, "gossip.message_known") > 0);
+}
+
+/// Only one node is told, but all are in the end, and nobody is twice.
+#[test]
+fn who_misses_a_message_wants_it() {
+    let mut world = World::settled(30);
+    let topic = ObjectType::best_effort_topic();
+    let ports: Vec<Port> =
+        (0..30).map(|node| open(&mut world, node, "/t", topic.clone())).collect();
+    world.run(seconds(2));
+    world.inject(id(1), 0, &pushed_to(Reach::NONE, "/t", &topic, 0, 5));
+    world.run(Config::default().period * 10);
+    assert!(ports.iter().all(|port| messages(port) == 1));
+    let counted = |name| (0..30).map(|node| world.count(node, name)).sum::<u64>();
+    assert_eq!(counted("gossip.message_repaired"), 29);
+    assert_eq!(counted("gossip.message_known"), 0, "one is asked at a time");
+}
+
+/// Half of a large cluster may crash, and all packets be full of that.
+#[test]
+fn haves_and_wants_find_room_beside_any_news_of_members() {
+    let mut world = World::settled(2);
+    let topic = ObjectType::best_effort_topic();
+    // From then on there are records, whose digest takes room too.
+    let port = open(&mut world, 1, "/t", topic.clone());
+    world.run(seconds(2));
+    world.bury_many(&[0]);
+    world.run(Config::default().period);
+    world.inject(id(1), 0, &pushed_to(Reach::NONE, "/t", &topic, 0, 5));
+    world.run(Config::default().period * 2);
+    assert_eq!(messages(&port), 1);
+    assert!(world.wire.datagram_longest > 1_100, "packets are full");
+}
+
+/// Who wants many at once gets them as the budget of a period allows.
+#[test]
+fn wants_are_answered_within_the_budget_of_a_period() {
+    let mut world = World::settled(2);
+    let topic = ObjectType::best_effort_topic();
+    let ids = |number| MessageId { origin: entry(9, 1).member, number };
+    for number in 0..HAVES_MAX as u64 {
+        world.inject(id(1), 0, &pushed_to(Reach::NONE, "/t", &topic, number, 1_000));
+    }
+    let mut wants = Packet::new(Leg::Push);
+    wants.news.wants = (0..HAVES_MAX as u64).map(|number| ids(number).short()).collect();
+    let wants = wants.encode();
+    (0..20).for_each(|_| world.inject(id(1), 0, &wants));
+    // 1 MiB are 971 packets of 1,079 bytes.
+    assert_eq!(world.count(0, "gossip.push_full"), 20 * HAVES_MAX as u64 - 971);
+    assert_eq!(world.count(0, "gossip.message_pushed"), 971);
 }
 
 #[test]
@@ -170,7 +225,7 @@ proptest! {
         open(&mut world, 0, "/d", ObjectType::directory());
         let mut rng = Rng::from_seed(seed);
         for body in bodies {
-            let tag = rng.random_range(16..19);
+            let tag = rng.random_range(16..21);
             let head = [&[16, 0, 0, 0, 0, tag][..], &(body.len() as u16).to_be_bytes()].concat();
             world.inject(id(1), 0, &[&head[..], &body].concat());
             let variant = rng.random_range(2..5);

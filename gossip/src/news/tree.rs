@@ -1,0 +1,283 @@
+//! The tree along which a message goes: from any source, built and mended by nobody.
+//!
+//! Ids are hashes, so the zones (`zones/place.rs`) are a balanced tree that is always there. A
+//! message is told with a *reach*: for which zone, of so many leading bits of its own id, the
+//! receiver is to pass it on. Who has to pass it on splits that zone into parts, one a value of the
+//! next bits, tells one *contact* in each part but its own, with the part for a reach, and goes on
+//! with its own part, until that is so small that it tells all who are in it. The source starts
+//! with the zone of all. So n members hear of a message by n - 1 sends, after two hops where they
+//! are a thousand and three where they are ten thousand, whoever says it; and nothing is kept a
+//! topic or a source. (El-Ansary, Alima, Brand and Haridi, "Efficient broadcast in structured P2P
+//! networks", IPTPS 2003, do so along the fingers of a ring. Plumtree, SRDS 2007, grows a tree from
+//! one source by cutting links over which copies came; another source's messages take detours.)
+//!
+//! Contacts stay the same until they are suspected, so that a node seals for few others. How a zone
+//! is split is for each node to say: a reach is in bits, so that others need not split alike.
+//!
+//! Invariant: what is told lies within the zone that is split, and each part of it is told once.
+
+use std::collections::BTreeMap;
+
+use live_objects::{NodeId, Rng};
+use rand::RngExt;
+
+use crate::entry::{Absurd, Standing};
+use crate::members::Members;
+
+/// For which zone a message is to be passed on: that of so many leading bits of a node's own id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Reach(u8);
+
+impl Reach {
+    /// To all there are.
+    pub(crate) const ALL: Self = Self(0);
+    /// To nobody.
+    pub(crate) const NONE: Self = Self(BITS);
+}
+
+impl TryFrom<u8> for Reach {
+    type Error = Absurd;
+
+    fn try_from(bits: u8) -> Result<Self, Absurd> {
+        if bits > BITS { Err(Absurd::Reach(bits)) } else { Ok(Self(bits)) }
+    }
+}
+
+impl From<Reach> for u8 {
+    fn from(reach: Reach) -> Self {
+        reach.0
+    }
+}
+
+/// The contacts of a node, one a zone, as far as it needed any.
+pub(crate) struct Contacts {
+    rng: Rng,
+    chosen: BTreeMap<Zone, NodeId>,
+}
+
+/// All ids from the one to the other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Zone {
+    from: u128,
+    to: u128,
+}
+
+impl Contacts {
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self { rng, chosen: BTreeMap::new() }
+    }
+
+    /// Whom to tell what came with this reach, and with which.
+    pub(crate) fn below(&mut self, reach: Reach, members: &Members) -> Vec<(NodeId, Reach)> {
+        let me = members.me();
+        let mut below = Vec::new();
+        let Reach(mut bits) = reach;
+        while bits < BITS {
+            let zone = Zone::of(me, bits);
+            let others = zone.up(members).map(|(node, _)| node).filter(|node| *node != me);
+            let some: Vec<NodeId> = others.take(LEAVES_MAX + 1).collect();
+            if some.len() <= LEAVES_MAX {
+                below.extend(some.into_iter().map(|node| (node, Reach::NONE)));
+                break;
+            }
+            assert!(bits + DIGIT_BITS <= BITS, "a zone of fewer bits has no more ids than that");
+            bits += DIGIT_BITS;
+            let own = Zone::of(me, bits);
+            for part in own.and_its_like().filter(|part| *part != own) {
+                let contact = self.contact(part, members);
+                below.extend(contact.map(|contact| (contact, Reach(bits))));
+            }
+        }
+        below
+    }
+
+    /// The contact in a zone, if anybody is there: one that is not suspected, if there is one.
+    fn contact(&mut self, zone: Zone, members: &Members) -> Option<NodeId> {
+        zone.up(members).next()?;
+        let is_fine = |node: &NodeId| members.standing(*node) == Some(Standing::Alive);
+        if let Some(chosen) = self.chosen.get(&zone).filter(|chosen| is_fine(chosen)) {
+            return Some(*chosen);
+        }
+        let start = zone.from | self.rng.random::<u128>() & (zone.to - zone.from);
+        let up = || Zone { from: start, ..zone }.up(members).chain(zone.up(members));
+        let fine = up().find(|(_, standing)| *standing == Standing::Alive);
+        let (contact, _) = fine.or_else(|| up().next())?;
+        self.chosen.insert(zone, contact);
+        assert!(self.chosen.len() <= CONTACTS_MAX, "one for each zone beside this node's");
+        Some(contact)
+    }
+}
+
+impl Zone {
+    /// The zone of so many bits that a node is in.
+    fn of(node: NodeId, bits: u8) -> Self {
+        let id = u128::from_be_bytes(*node.as_bytes());
+        let rest = u128::MAX.checked_shr(bits.into()).unwrap_or(0);
+        Self { from: id & !rest, to: id | rest }
+    }
+
+    /// The parts of the zone of one digit less of which this is one.
+    fn and_its_like(self) -> impl Iterator<Item = Self> {
+        let rest = self.to - self.from;
+        let digit = BITS - DIGIT_BITS - rest.count_ones() as u8;
+        let whole = Self::of(NodeId::from_bytes(self.from.to_be_bytes()), digit);
+        (0..1 << DIGIT_BITS).map(move |value: u128| {
+            let from = whole.from | value << rest.count_ones();
+            Self { from, to: from | rest }
+        })
+    }
+
+    fn up(self, members: &Members) -> impl Iterator<Item = (NodeId, Standing)> {
+        let [from, to] = [self.from, self.to].map(|id| NodeId::from_bytes(id.to_be_bytes()));
+        members.up_between(from, to)
+    }
+}
+
+/// The bits of an id.
+const BITS: u8 = 8 * NodeId::LEN as u8;
+
+/// By how many bits a zone is split: into 32 parts. With 16 it would be three hops, and not two,
+/// to a thousand members.
+const DIGIT_BITS: u8 = 5;
+
+/// A zone of so many others is not split: all of them are told at once. It holds twice what is to
+/// be expected in a part of a cluster of a thousand.
+const LEAVES_MAX: usize = 64;
+
+/// The most contacts: one in each part but its own of each zone that a node is in, if all nodes
+/// began with one reach. Those who split otherwise make them begin elsewhere.
+const CONTACTS_MAX: usize = ((1 << DIGIT_BITS) - 1) * BITS as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Entry;
+    use crate::entry::tests::entry;
+    use live_objects::Rng;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn numbered(id: u128) -> Entry {
+        let mut numbered = entry(1, 1);
+        numbered.member.node = node(id);
+        numbered
+    }
+
+    fn node(id: u128) -> NodeId {
+        NodeId::from_bytes(id.to_be_bytes())
+    }
+
+    /// What a node at this place knows if it knows all of these.
+    fn members(me: u128, ids: &BTreeSet<u128>) -> Members {
+        let mut members = Members::new(numbered(me));
+        ids.iter().filter(|id| **id != me).for_each(|id| drop(members.merge(numbered(*id))));
+        members
+    }
+
+    fn contacts() -> Contacts {
+        Contacts::new(Rng::from_seed([7; 32]))
+    }
+
+    /// How often each member is told, and after how many hops the last is, if `source` says
+    /// something and nothing is lost.
+    fn told(source: u128, ids: &BTreeSet<u128>) -> (BTreeMap<NodeId, usize>, usize) {
+        let mut told = BTreeMap::from([(node(source), 0)]);
+        let mut now = vec![(source, Reach::ALL)];
+        let mut hops = 0;
+        while !now.is_empty() {
+            let mut next = Vec::new();
+            for (me, reach) in now {
+                for (to, reach) in contacts().below(reach, &members(me, ids)) {
+                    *told.entry(to).or_default() += 1;
+                    next.push((u128::from_be_bytes(*to.as_bytes()), reach));
+                }
+            }
+            now = next.into_iter().filter(|(_, reach)| *reach != Reach::NONE).collect();
+            hops += 1;
+        }
+        (told, hops)
+    }
+
+    fn ids(count: usize, rng: &mut Rng) -> BTreeSet<u128> {
+        (0..count).map(|_| rng.random()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        /// From any source, wherever the ids lie: even if most begin alike.
+        #[test]
+        fn all_are_told_once(count in 1..200_usize, alike in 0..=128_u32, seed: [u8; 32]) {
+            let mut rng = Rng::from_seed(seed);
+            let rest = u128::MAX.checked_shr(alike).unwrap_or(0);
+            let spread = count / 4 + 1;
+            let near = ids(count, &mut rng).into_iter().map(|id| id & rest);
+            let ids: BTreeSet<u128> = near.chain(ids(spread, &mut rng)).collect();
+            for source in [ids.first(), ids.last()].into_iter().flatten() {
+                let (told, _) = told(*source, &ids);
+                prop_assert_eq!(told.len(), ids.len());
+                prop_assert_eq!(told.values().sum::<usize>(), ids.len() - 1);
+                prop_assert_eq!(told[&node(*source)], 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_hear_after_two_hops() {
+        let ids = ids(1_000, &mut Rng::from_seed([5; 32]));
+        let (told, hops) = told(*ids.first().unwrap(), &ids);
+        assert_eq!((told.len(), hops), (1_000, 2));
+    }
+
+    /// In a part of a part there are so few that all are told at once.
+    #[test]
+    fn ten_thousand_hear_after_three_hops() {
+        let mut parts = vec![0; 1 << (2 * DIGIT_BITS)];
+        for id in ids(10_000, &mut Rng::from_seed([5; 32])) {
+            parts[(id >> (BITS - 2 * DIGIT_BITS)) as usize] += 1;
+        }
+        assert!(parts.iter().all(|count| *count <= LEAVES_MAX));
+    }
+
+    #[test]
+    fn a_contact_stays_until_it_is_suspected() {
+        let ids = ids(200, &mut Rng::from_seed([5; 32]));
+        let mut members = members(*ids.first().unwrap(), &ids);
+        let mut contacts = contacts();
+        let before = contacts.below(Reach::ALL, &members);
+        assert_eq!(contacts.below(Reach::ALL, &members), before);
+        let in_part = |contact: NodeId| {
+            Zone::of(contact, DIGIT_BITS).up(&members).map(|(node, _)| node).collect::<Vec<_>>()
+        };
+        let (contact, reach) = before[0];
+        assert_eq!(reach, Reach(DIGIT_BITS));
+        let all = in_part(contact);
+        assert!(all.len() > 1);
+        // One after the other is suspected: the last is told all the same.
+        for _ in 0..all.len() {
+            let (contact, _) = contacts.below(Reach::ALL, &members)[0];
+            assert!(all.contains(&contact));
+            let suspected = members.of(contact).unwrap().as_standing(Standing::Suspect);
+            members.merge(suspected);
+        }
+        assert!(all.iter().all(|node| members.standing(*node) == Some(Standing::Suspect)));
+        assert!(all.contains(&contacts.below(Reach::ALL, &members)[0].0));
+        assert!(contacts.below(Reach::NONE, &members).is_empty());
+    }
+
+    /// In whatever pieces a node is asked to pass things on.
+    #[test]
+    fn contacts_are_so_many() {
+        let me = 0_u128;
+        // At each level, twice as many as are told without a contact.
+        let lasts = 0..2 * LEAVES_MAX as u128;
+        let ids = (0..121).flat_map(|bit| lasts.clone().map(move |last| 1 << bit << 7 | last));
+        let members = members(me, &ids.collect());
+        let mut contacts = contacts();
+        for bits in 0..BITS {
+            contacts.below(Reach(bits), &members);
+        }
+        assert!(contacts.chosen.len() <= CONTACTS_MAX);
+        assert!(contacts.chosen.len() > 121);
+    }
+}
