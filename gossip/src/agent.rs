@@ -5,6 +5,7 @@
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
+//! `nearest` is who is how far away.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
@@ -17,6 +18,7 @@ mod exchange;
 mod holders;
 mod join;
 mod listeners;
+mod nearest;
 mod recent;
 mod shelves;
 #[cfg(test)]
@@ -39,6 +41,7 @@ use self::directory::Directories;
 use self::errands::Errands;
 use self::holders::Holders;
 use self::listeners::Listeners;
+use self::nearest::Nearest;
 use self::shelves::Shelves;
 use self::topics::Topics;
 use crate::config::{Config, ConfigError};
@@ -89,6 +92,7 @@ struct Agent {
     claims: Claims,
     aggregates: Aggregates,
     holders: Holders,
+    nearest: Nearest,
     /// What all nodes have in common of time.
     clock: Rounds,
     born_at: Time,
@@ -183,6 +187,7 @@ impl Module for Gossip {
                 Cost { copies, overhead_bytes: SKETCH_BYTES * u32::from(summary.parts()) }
             }
             Kind::Aggregate(_) => Cost { copies, overhead_bytes: ROW_BYTES },
+            Kind::Nearest => Cost { copies, overhead_bytes: wire::offers::OFFER_LEN_MAX as u32 },
             Kind::Custom(_) | Kind::Replicated => return Err(Lack::Kind(ty.kind.clone())),
         };
         Lack::of(ty, keeps).map(|()| cost)
@@ -255,6 +260,7 @@ impl Module for Gossip {
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             let round = agent.clock.at(now);
             agent.holders.finish(now, round, &mut agent.aggregates, io);
+            agent.nearest.finish(agent.knowledge.members(), io);
             agent.finish(now);
         }
     }
@@ -297,6 +303,7 @@ impl Agent {
             claims: Claims::new(),
             aggregates,
             holders: Holders::new(start.me.node),
+            nearest: Nearest::new(start.me, config.stretch, rng.fork("place")),
             clock: Rounds::new(config.period, now),
             born_at: now,
             rounds: 0,
@@ -396,6 +403,7 @@ impl Agent {
         self.on_urgent(now, member.node, change.telling());
         self.show(&change);
         self.on_aggregates_change(now, &change);
+        self.on_nearest_change(&change);
         self.changes.push(change);
     }
 
@@ -405,6 +413,7 @@ impl Agent {
             Kind::Topic => self.topics.open(object, claims::hash(&spec.ty)),
             Kind::Directory => self.directories.open(object),
             Kind::Aggregate(summary) => self.holders.open(object, summary),
+            Kind::Nearest => self.nearest.open(object),
             _ => return,
         }
         self.claim(object, spec, io);
@@ -414,6 +423,7 @@ impl Agent {
         self.topics.close(object);
         self.close_directory(object);
         self.holders.close(object);
+        self.nearest.close(object);
         self.unclaim(object);
     }
 
@@ -422,6 +432,8 @@ impl Agent {
             self.on_sends(object, io);
         } else if self.directories.has(object) {
             self.on_asks(now, object, io);
+        } else if self.nearest.has(object) {
+            self.nearest.on_commands(object, io);
         } else if !self.holders.on_commands(now, object, io) {
             refuse_commands(object, io);
         }
@@ -431,6 +443,7 @@ impl Agent {
         self.topics.on_drained(object, io);
         self.on_directory_drained(now, object, io);
         self.holders.drained(object);
+        self.nearest.drained(object);
         self.on_closed_drained(object, io);
     }
 
@@ -438,6 +451,7 @@ impl Agent {
         let periods = now.since(self.born_at).as_nanos() / self.config.period.as_nanos();
         self.rounds = u64::try_from(periods).unwrap_or(u64::MAX);
         self.topics.news.age(now);
+        self.nearest.age(self.clock.at(now));
     }
 
     fn next_wake(&self) -> Time {
@@ -452,7 +466,8 @@ impl Agent {
         let records = self.shelves.total();
         let are_others = std::mem::replace(&mut self.records_before, records) != records;
         let is_said = self.claims.is_any_in_doubt() || self.topics.is_busy();
-        if are_others || is_said || self.aggregates.is_moving(self.clock.at(now)) {
+        let is_moving = self.aggregates.is_moving(self.clock.at(now)) || self.nearest.is_moving();
+        if are_others || is_said || is_moving {
             self.pace.on_news(now);
         }
         self.wakes_at = self.next_wake();

@@ -236,6 +236,8 @@ pub(crate) enum Absurd {
     Varint,
     #[error("a reach of {0} bits, longer than an id")]
     Reach(u8),
+    #[error("a load that is no number, or below 0")]
+    Load,
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Gossip: weak and wide. Who is in the cluster, what members say to each other and what they
-//! publish, and what the numbers that they set sum up to, at a cost a node that does not grow with
-//! the cluster.
+//! publish, what the numbers that they set sum up to, and who of them is near, at a cost a node
+//! that does not grow with the cluster.
 //!
 //! [`Gossip`] is a [`Module`](live_objects::Module) without I/O. Membership is SWIM (Das, Gupta and
 //! Motivala, DSN 2002): each period, or each few where there is nothing to say, a node probes one
 //! other, changes are pushed to a few at once and travel on the probes, and who does not answer is
 //! suspected first and declared faulty only if it does not object. Aggregates go up a tree of zones
 //! that the members' ids make by themselves (Astrolabe: van Renesse, Birman and Vogels, TOCS 2003),
-//! on the same probes.
+//! on the same probes, whose round trips tell how far away others are (Vivaldi: Dabek, Cox,
+//! Kaashoek and Morris, SIGCOMM 2004).
 //!
 //! **Guarantees.** Once nothing changes any more and packets get through now and then, all nodes
 //! that can reach each other know the same members ([`Agreement::Eventual`]). A crashed member is
@@ -15,8 +16,9 @@
 //! than half of the five periods until somebody probes it, two and a half without an answer; and
 //! then buried by all, if it does not object. A member that was suspected, or buried, and is alive
 //! comes back by itself, as do both halves of a partition. A node starts one exchange a period, and
-//! a second one only while there is something urgent; no datagram is longer than 1,200 bytes with
-//! all headers. Nothing that comes from the network makes it panic, and every table has a limit.
+//! a second one only while there is something urgent, or once in some rounds at rest; no datagram
+//! is longer than 1,200 bytes with all headers. Nothing that comes from the network makes it panic,
+//! and every table has a limit.
 //!
 //! A message of a best-effort topic goes along a tree that every source has at once: to a thousand
 //! members in two hops, one copy each. Who missed it finds out on exchanges, and gets it: where one
@@ -38,11 +40,16 @@
 //! which all nodes have alike to the last bit, and are as near as their types say: they tell by how
 //! much they may be off.
 //!
+//! Whoever looks for the nearest of those that offer themselves is told of some that are up, at
+//! once and without a packet. Of 1,000 nodes in thirty cities, a tenth of which offer themselves,
+//! more than 95 in a hundred are told first, after 60 periods, of one whose round trip is at most a
+//! tenth above the least there is. Where nobody offers himself, or looks, it costs nothing.
+//!
 //! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
-//! no database: who asks is told what this node, or whoever keeps the key, knows by then. Any two
-//! nodes may differ at any moment, and see changes in different orders: who needs the same views in
-//! the same order needs [`Agreement::Views`], which this module does not offer. A verdict may be
-//! wrong. Members are trusted not to lie.
+//! no database: who asks is told what this node, or whoever keeps the key, knows by then. Nobody is
+//! told for certain who is nearest. Any two nodes may differ at any moment, and see changes in
+//! different orders: who needs the same views in the same order needs [`Agreement::Views`], which
+//! this module does not offer. A verdict may be wrong. Members are trusted not to lie.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -92,8 +99,9 @@
 //! get in. `queue`: what travels beside the membership; `news` and the files below it: messages of
 //! topics, the tree along which they go, and what mends it; `records`: what is published, who keeps
 //! it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
-//! `wire::rows`: what travels of them, and `agent::aggregates` when. `agent` and the files below it:
-//! the machine that all these are parts of.
+//! `wire::rows`: what travels of them, and `agent::aggregates` when. `coordinate`, `trips`,
+//! `offers`: the nearest; `wire::offers`: what travels of it. `agent` and the files below it: the
+//! machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views
@@ -101,11 +109,13 @@
 mod agent;
 mod config;
 mod control;
+mod coordinate;
 mod digest;
 mod entry;
 mod knowledge;
 mod members;
 mod news;
+mod offers;
 mod pace;
 mod partners;
 mod probe;
@@ -117,6 +127,7 @@ mod rumor;
 mod seeds;
 mod suspicion;
 mod transfer;
+mod trips;
 mod wire;
 mod zones;
 

@@ -25,8 +25,8 @@ pub(crate) struct Probe {
 /// For whose sake, and how far, a target is probed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
-    /// It was asked so often, being of this generation, and these were asked to ask it.
-    Own { generation: Generation, attempt: u32, helpers: Vec<NodeId> },
+    /// It was asked at these times, being of this generation, and these were asked to ask it.
+    Own { generation: Generation, sent: Vec<Time>, helpers: Vec<NodeId> },
     /// It was asked for another's sake, whose probe has this number.
     Helping { asker: NodeId, number: u32 },
     /// It was declared faulty, and may have come back.
@@ -38,6 +38,15 @@ pub(crate) struct Probes {
     next_number: u32,
     waiting: BTreeMap<u32, (Probe, Time)>,
     queue: BTreeSet<(Time, u32)>,
+}
+
+impl Probe {
+    /// How long an answer to the attempt of this number took, if the probe is this node's own, and
+    /// was sent so often.
+    pub(crate) fn round_trip(&self, now: Time, attempt: u8) -> Option<Duration> {
+        let Stage::Own { sent, .. } = &self.stage else { return None };
+        sent.get(usize::from(attempt).checked_sub(1)?).map(|sent| now.since(*sent))
+    }
 }
 
 impl Probes {
@@ -102,11 +111,11 @@ impl Probes {
 }
 
 /// How often a partner is asked, half a period apart after the first, before it is suspected.
-pub(crate) const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: usize = 5;
 
 /// After which attempts helpers are asked too: not at once, since a single loss is common and
 /// helpers are dear; but so early that the last of them has a period for its two round trips.
-pub(crate) const HELPED_ATTEMPTS: RangeInclusive<u32> = 2..=3;
+pub(crate) const HELPED_ATTEMPTS: RangeInclusive<usize> = 2..=3;
 
 /// The most probes that wait.
 const PROBES_MAX: usize = 256;
@@ -149,12 +158,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_says_which_attempt_it_is_to() {
+        let sent = vec![at(10), at(30)];
+        let stage = Stage::Own { generation: Generation::at_start(1), sent, helpers: vec![] };
+        let probe = Probe { target: node(1), stage };
+        let took = |attempt| probe.round_trip(at(45), attempt).map(|it| it.as_nanos());
+        assert_eq!([0, 1, 2, 3, 255].map(took), [None, Some(35), Some(15), None, None]);
+        assert_eq!(knock(1).round_trip(at(45), 1), None);
+    }
+
+    #[test]
     fn helpers_may_answer_and_so_may_the_target_still() {
         let mut probes = probes();
         let generation = Generation::at_start(1);
-        let own = |attempt, helpers| Probe {
+        let own = |attempts, helpers| Probe {
             target: node(1),
-            stage: Stage::Own { generation, attempt, helpers },
+            stage: Stage::Own { generation, sent: vec![at(0); attempts], helpers },
         };
         for answers in [node(1), node(3)] {
             let number = probes.start(own(1, vec![]), at(5));

@@ -17,6 +17,7 @@
 //!  tag 8:          aggregates, see `wire/rows.rs`
 //!  tag 9, wants:   u64
 //!  tags 16 to 22:  see `wire/news.rs`
+//!  tags 24, 25:    the nearest, see `wire/offers.rs`
 //!  tags 26, 27:    see `wire/questions.rs`
 //! ```
 //!
@@ -25,6 +26,7 @@
 //! nothing of the buffer it came in.
 
 mod news;
+pub(crate) mod offers;
 pub(crate) mod questions;
 pub(crate) mod rows;
 
@@ -38,6 +40,7 @@ use thiserror::Error;
 pub(crate) use self::news::{
     MESSAGE_LEN_MIN, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
 };
+use self::offers::{OffersSection, Standpoint};
 use self::rows::Rows;
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Credential, Entry, Generation, Standing};
@@ -92,6 +95,10 @@ pub(crate) struct Packet {
     pub(crate) wants: Option<u64>,
     pub(crate) question: Option<Question>,
     pub(crate) answer: Option<Answer>,
+    /// Where the sender stands.
+    pub(crate) standpoint: Option<Standpoint>,
+    /// Who offers itself.
+    pub(crate) offers: Option<OffersSection>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -137,6 +144,8 @@ impl Packet {
             wants: None,
             question: None,
             answer: None,
+            standpoint: None,
+            offers: None,
         }
     }
 
@@ -153,8 +162,11 @@ impl Packet {
         let wants = self.wants.map_or(0, |_| SECTION_LEN + WANTS_LEN);
         let question = self.question.as_ref().map_or(0, questions::question_section_len);
         let answer = self.answer.map_or(0, |_| questions::ANSWER_SECTION_LEN);
-        let members = LEG_LEN + target + digest + buckets + inventory + entries;
-        members + self.news.encoded_len() + rows + wants + question + answer
+        let standpoint = self.standpoint.map_or(0, |_| offers::PLACE_SECTION_LEN);
+        let offers = self.offers.as_ref().map_or(0, OffersSection::section_len);
+        let membership = LEG_LEN + target + digest + buckets + inventory + entries;
+        let nearest = standpoint + offers;
+        membership + self.news.encoded_len() + rows + wants + question + answer + nearest
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -194,6 +206,8 @@ impl Packet {
         }
         self.question.iter().for_each(|question| questions::put_question(&mut out, question));
         self.answer.iter().for_each(|answer| questions::put_answer(&mut out, *answer));
+        self.standpoint.iter().for_each(|standpoint| standpoint.put(&mut out));
+        self.offers.iter().for_each(|offers| offers.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -222,6 +236,10 @@ impl Packet {
                 }
                 questions::TAG_ANSWER => packet.answer = Some(questions::take_answer(&mut body)?),
                 rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body, round)?),
+                offers::TAG_PLACE => packet.standpoint = Some(Standpoint::take(&mut body)?),
+                offers::TAG_OFFERS => {
+                    packet.offers = Some(OffersSection::take(&mut body, round)?);
+                }
                 _ => continue,
             }
             if !body.is_empty() {
@@ -461,19 +479,29 @@ pub(crate) mod tests {
         let entries = prop::collection::vec(entries(), 0..9);
         let rows = prop::option::of(rows());
         let asked = (prop::option::of(questions()), prop::option::of(answers()));
-        (legs(), summaries, inventory, entries, sections(), rows, asked).prop_map(
-            |(leg, (digest, buckets, wants), inventory, entries, news, rows, asked)| Packet {
-                question: asked.0,
-                answer: asked.1,
-                leg,
-                round: rows.as_ref().map_or(Round::MAX, |rows| rows.round),
-                digest,
-                buckets,
-                inventory,
-                entries,
-                news,
-                rows,
-                wants,
+        let nearest = rows.prop_flat_map(|rows| {
+            let round = rows.as_ref().map_or(Round::MAX, |rows| rows.round);
+            let offers = prop::option::of(offers::tests::sections(round));
+            (Just((round, rows)), prop::option::of(offers::tests::standpoints()), offers)
+        });
+        (legs(), summaries, inventory, entries, sections(), nearest, asked).prop_map(
+            |(leg, (digest, buckets, wants), inventory, entries, news, nearest, asked)| {
+                let ((round, rows), standpoint, offers) = nearest;
+                Packet {
+                    leg,
+                    round,
+                    digest,
+                    buckets,
+                    inventory,
+                    entries,
+                    news,
+                    rows,
+                    wants,
+                    question: asked.0,
+                    answer: asked.1,
+                    standpoint,
+                    offers,
+                }
             },
         )
     }

@@ -62,7 +62,7 @@ impl Module for Groupcomm {
                 Lack::of(ty, keeps)?;
                 Ok(Cost { copies: 1, overhead_bytes: 128 })
             }
-            Kind::Custom(_) | Kind::Aggregate(_) | Kind::Directory => {
+            Kind::Custom(_) | Kind::Aggregate(_) | Kind::Directory | Kind::Nearest => {
                 Err(Lack::Kind(ty.kind.clone()))
             }
         }

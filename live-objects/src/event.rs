@@ -7,6 +7,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::aggregate::{Estimate, Share};
+use crate::nearest::{Load, Near};
 use crate::node::{Member, NodeId};
 use crate::object::ObjectType;
 use crate::view::{ClusterId, View};
@@ -44,6 +45,13 @@ pub enum Command {
     Find(Bytes),
     /// Asks for what is published under keys that begin so: [`DirectoryEvent::Found`] answers.
     List(Bytes),
+    /// Offers this node to those who look for the nearest, with this load, in place of what it
+    /// offered before.
+    Offer(Load),
+    /// Takes the offer back.
+    Retract,
+    /// Asks for the nearest: [`Event::Nearest`] answers at once.
+    Rank,
 }
 
 impl Command {
@@ -76,12 +84,15 @@ impl Command {
             Self::Withdraw(_) => Self::Withdraw(slice),
             Self::Find(_) => Self::Find(slice),
             Self::List(_) => Self::List(slice),
+            Self::Offer(load) => Self::Offer(*load),
+            Self::Retract => Self::Retract,
+            Self::Rank => Self::Rank,
         };
         (slice, last)
     }
 
     /// What the command holds: a message, an update, a value, or the key that it is about. Of a
-    /// share, nothing.
+    /// share or an offer, nothing.
     pub const fn payload(&self) -> &Bytes {
         match self {
             Self::Custom(bytes)
@@ -91,7 +102,9 @@ impl Command {
             | Self::Withdraw(bytes)
             | Self::Find(bytes)
             | Self::List(bytes) => bytes,
-            Self::Set(_) | Self::Add { .. } => &NOTHING,
+            Self::Set(_) | Self::Add { .. } | Self::Offer(_) | Self::Retract | Self::Rank => {
+                &NOTHING
+            }
         }
     }
 }
@@ -118,6 +131,10 @@ pub enum Event {
     Aggregate(Estimate),
     /// Of an object of kind [`Directory`](crate::Kind::Directory).
     Directory(DirectoryEvent),
+    /// Of an object of kind [`Nearest`](crate::Kind::Nearest): the best of those who offer
+    /// themselves, as far as this node knows, the best first, without this node. One that nobody
+    /// read yet is replaced by the next.
+    Nearest(Vec<Near>),
 }
 
 impl Event {
@@ -143,6 +160,7 @@ impl Event {
                     listings.iter().map(len).sum()
                 }
                 Self::Aggregate(estimate) => estimate.size(),
+                Self::Nearest(all) => size_of_val(all.as_slice()),
                 Self::Opened
                 | Self::Refused(_)
                 | Self::Closed(_)
@@ -154,7 +172,10 @@ impl Event {
 
     /// Whether it says all that `earlier` says, and more lately.
     pub(crate) const fn replaces(&self, earlier: &Self) -> bool {
-        matches!((self, earlier), (Self::Aggregate(_), Self::Aggregate(_)))
+        matches!(
+            (self, earlier),
+            (Self::Aggregate(_), Self::Aggregate(_)) | (Self::Nearest(_), Self::Nearest(_))
+        )
     }
 }
 

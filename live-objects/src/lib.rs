@@ -41,6 +41,7 @@ mod event;
 mod feed;
 mod module;
 mod name;
+mod nearest;
 mod node;
 mod object;
 mod port;
@@ -69,6 +70,7 @@ pub use module::{
     CREDENTIAL_BYTES_MAX, Cost, Down, Full, Input, Lack, Link, Module, Start, Target, Via,
 };
 pub use name::{Name, NameError, ObjectId};
+pub use nearest::{Load, Near, NoLoad};
 pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
 pub use port::{EventsFull, Port, TrySendError};

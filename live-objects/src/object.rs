@@ -33,6 +33,10 @@ pub enum Kind {
     /// [`Command::Publish`](crate::Command::Publish) and those beside it, events
     /// [`DirectoryEvent`](crate::DirectoryEvent).
     Directory,
+    /// The nearest of those who offer themselves: commands are
+    /// [`Command::Offer`](crate::Command::Offer) and those beside it, events lists of
+    /// [`Near`](crate::Near), of which an application that reads late gets the last alone.
+    Nearest,
 }
 
 impl fmt::Display for Kind {
@@ -44,6 +48,7 @@ impl fmt::Display for Kind {
             Self::Replicated => f.write_str("Replicated"),
             Self::Aggregate(summary) => summary.fmt(f),
             Self::Directory => f.write_str("Directory"),
+            Self::Nearest => f.write_str("Nearest"),
         }
     }
 }
@@ -88,6 +93,11 @@ impl ObjectType {
     /// The type of a directory of values by key.
     pub const fn directory() -> Self {
         Self::new(Kind::Directory, Properties::of_agreement(Agreement::Eventual))
+    }
+
+    /// The type of an object that finds the nearest of those who offer themselves.
+    pub const fn nearest() -> Self {
+        Self::new(Kind::Nearest, Properties::of_agreement(Agreement::Eventual))
     }
 
     /// The type of an object of a plug-in's own kind.
@@ -158,6 +168,7 @@ mod tests {
         golden(ObjectType::replicated(), &[3, 1, 1, 2, 0]);
         golden(ObjectType::aggregate(Summary::Max), &[4, 4, 0, 0, 0, 0]);
         golden(ObjectType::aggregate(Summary::Rate), &[4, 11, 0, 0, 0, 0]);
+        golden(ObjectType::nearest(), &[6, 0, 0, 0, 0]);
         let schema = SchemaId { name: "Price".to_owned(), version: 2, hash: 3 };
         let directory = ObjectType::directory().of(schema);
         assert_eq!(

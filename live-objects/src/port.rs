@@ -348,6 +348,8 @@ mod tests {
     use super::*;
     use crate::aggregate::Estimate;
     use crate::name::Name;
+    use crate::nearest::{Load, Near};
+    use crate::node::{Incarnation, Member, NodeId};
     use crate::sketch::{Distinct, Sketch};
     use bytes::Bytes;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -502,6 +504,32 @@ mod tests {
         let refused = TrySendError::TooLong { command: publish(4, 7), bytes_max: 10 };
         assert!(refused.to_string().contains("11 bytes long, and may have 10"), "{refused}");
         assert_eq!(port.try_send(publish(4, 7)), Err(refused));
+    }
+
+    #[test]
+    fn what_replaces_an_event_counts_in_its_place() {
+        let budget = Budget::new(usize::MAX);
+        let (port, _) = port(&budget);
+        let free = budget.free();
+        let near = Near {
+            member: Member {
+                node: NodeId::from_bytes([1; NodeId::LEN]),
+                incarnation: Incarnation::from_bytes([1; Incarnation::LEN]),
+            },
+            round_trip: core::time::Duration::ZERO,
+            error: core::time::Duration::ZERO,
+            is_measured: false,
+            foretold: core::time::Duration::ZERO,
+            load: Load::IDLE,
+        };
+        for count in [0, 8, 3] {
+            let event = Event::Nearest(vec![near; count]);
+            let cost = event.cost();
+            port.emit(event).unwrap();
+            assert_eq!(free - budget.free(), cost);
+        }
+        assert_eq!(port.try_next(), Some(Event::Nearest(vec![near; 3])));
+        assert_eq!((port.try_next(), budget.free()), (None, free));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod founding;
 mod groups;
 mod loopback;
 mod membership;
+mod nearest;
 mod news;
 mod tidy;
 mod views;

@@ -307,7 +307,13 @@ impl Agent {
     }
 
     /// An answer came, in a datagram.
-    pub(super) fn on_answer(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
+    pub(super) fn on_answer_to_ask(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        packet: &Packet,
+        io: &mut Io<'_>,
+    ) {
         let (Leg::Answer { number }, Some(answer)) = (packet.leg, packet.answer) else {
             return io.count("gossip.malformed");
         };

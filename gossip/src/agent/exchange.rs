@@ -76,6 +76,7 @@ impl Agent {
             self.clock.hear(now, from, packet.round);
         }
         self.hear_aggregates(now, from, packet, io);
+        self.hear_offers(packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         if self.knowledge.members().standing(from).is_none() {
             self.pulls.offer(from);
@@ -85,8 +86,8 @@ impl Agent {
                 let leg = Leg::Ack { number };
                 self.say(now, Draft { answers: Some(packet), ..Draft::new(leg, from) }, io);
             }
-            Leg::Ack { number } => {
-                self.on_ack(now, number, from, io);
+            Leg::Ack { .. } => {
+                self.on_ack(now, from, packet, io);
                 packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
                 self.compare_all(now, from, packet);
                 self.say_rest(now, from, packet, io);
@@ -97,7 +98,7 @@ impl Agent {
                 Some(question) => self.on_ask(from, (number, question), are_kept, io),
                 None => io.count("gossip.malformed"),
             },
-            Leg::Answer { .. } => self.on_answer(now, from, packet, io),
+            Leg::Answer { .. } => self.on_answer_to_ask(now, from, packet, io),
             Leg::ProbeRequest { number, target } => {
                 let stage = Stage::Helping { asker: from, number };
                 self.on_request(now, Probe { target, stage }, io);
@@ -114,10 +115,10 @@ impl Agent {
         for partner in self.on_exchanges(now) {
             let held = self.knowledge.members().of(partner).expect("partners have rows");
             let generation = held.generation;
-            let stage = Stage::Own { generation, attempt: 1, helpers: Vec::new() };
+            let stage = Stage::Own { generation, sent: vec![now], helpers: Vec::new() };
             let deadline = now + self.config.ack_timeout;
             let number = self.probes.start(Probe { target: partner, stage }, deadline);
-            self.say(now, Draft::new(Leg::Probe { number }, partner), io);
+            self.say_attempt(now, Draft::new(Leg::Probe { number }, partner), 1, io);
         }
         self.look_around(now, io);
         self.on_round_of_topics(io);
@@ -147,9 +148,15 @@ impl Agent {
             Turn::Short(round)
         };
         let first = first.or_else(|| self.partners.next(turn, members));
-        let has_said_little = std::mem::take(&mut self.said_bytes) <= URGENT_BYTES_MAX;
+        let said_bytes = std::mem::take(&mut self.said_bytes);
+        let has_said_little = said_bytes <= URGENT_BYTES_MAX;
         let second = levels_of.and_then(|it| it.second).filter(|_| has_said_little);
         let second = second.and_then(|level| self.partners.next_at(level, members));
+        self.nearest.on_round();
+        let second = second.or_else(|| {
+            let may_hurry = said_bytes <= MEASURING_BYTES_MAX;
+            self.nearest.measures(may_hurry, members)
+        });
         let mut partners: Vec<NodeId> = first.into_iter().chain(second).collect();
         // Others count on a row of everything from the rounds before. Who has just come has none.
         if self.rounds < YOUNG_ROUNDS
@@ -166,17 +173,20 @@ impl Agent {
     /// A probe's deadline has passed: the partner is asked again, and so are helpers, or is
     /// suspected.
     fn on_silence(&mut self, now: Time, number: u32, probe: Probe, io: &mut Io<'_>) {
-        let Probe { target, stage: Stage::Own { generation, attempt, mut helpers } } = probe else {
+        let Probe { target, stage: Stage::Own { generation, mut sent, mut helpers } } = probe
+        else {
             return;
         };
-        if attempt == ATTEMPTS {
+        let attempts = sent.len();
+        if attempts == ATTEMPTS {
             return self.suspect(now, target, generation, io);
         }
-        self.say(now, Draft::new(Leg::Probe { number }, target), io);
-        if attempt == 1 {
+        sent.push(now);
+        self.say_attempt(now, Draft::new(Leg::Probe { number }, target), sent.len() as u8, io);
+        if attempts == 1 {
             self.tell_another(target, io);
         }
-        if HELPED_ATTEMPTS.contains(&attempt) {
+        if HELPED_ATTEMPTS.contains(&attempts) {
             let members = self.knowledge.members();
             let others = self.partners.some(self.config.helpers, members, &[target]);
             for helper in &others {
@@ -185,7 +195,7 @@ impl Agent {
             }
             helpers.extend(others);
         }
-        let stage = Stage::Own { generation, attempt: attempt + 1, helpers };
+        let stage = Stage::Own { generation, sent, helpers };
         self.probes.wait(number, Probe { target, stage }, now + self.config.period / 2);
     }
 
@@ -209,13 +219,14 @@ impl Agent {
     /// An answer. If it is to none of our questions it came too late, or was not the first: what it
     /// told is taken in all the same, since a member on a slow path may have no other way to
     /// object.
-    fn on_ack(&mut self, now: Time, number: u32, from: NodeId, io: &mut Io<'_>) {
+    fn on_ack(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
+        let Leg::Ack { number } = packet.leg else { return };
         match self.probes.on_ack(number, from) {
             Some(Probe { target, stage: Stage::Helping { asker, number } }) => {
                 let relayed = Draft::new(Leg::Ack { number }, asker);
                 self.say(now, Draft { about: Some(target), ..relayed }, io);
             }
-            Some(_) => {}
+            Some(probe) => self.on_answer(now, from, &probe, packet.standpoint),
             None => {
                 trace!(?from, number, "an answer to nothing");
                 io.count("gossip.unsolicited");
@@ -285,6 +296,11 @@ impl Agent {
 
     /// Sends a probe, an ack or a probe request.
     pub(super) fn say(&mut self, now: Time, draft: Draft<'_>, io: &mut Io<'_>) {
+        self.say_attempt(now, draft, 0, io);
+    }
+
+    /// Sends a probe that is this attempt of its kind, if its answer is to be timed.
+    fn say_attempt(&mut self, now: Time, draft: Draft<'_>, attempt: u8, io: &mut Io<'_>) {
         if let Some(len_max) = len_max(draft.to, io) {
             let for_members = len_max.saturating_sub(self.haves_reserved(draft));
             let mut packet = self.knowledge.packet(draft, for_members.max(PACKET_LEN_MIN));
@@ -296,8 +312,9 @@ impl Agent {
                 _ => ROWS_RESERVED,
             };
             complete(&mut packet, len_max, io);
-            self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             packet.round = self.clock.at(now);
+            self.tell_offers(draft, attempt, &mut packet, len_max);
+            self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             self.tell_aggregates(draft, &mut packet, len_max);
             self.said_bytes += packet.encoded_len();
             send(&packet, draft.to, io);
@@ -365,3 +382,6 @@ const FANOUT: usize = 3;
 
 /// Who has said more than so many bytes in a period starts no second exchange in the next.
 const URGENT_BYTES_MAX: usize = 1_200;
+
+/// Nor one to measure how far away another is.
+const MEASURING_BYTES_MAX: usize = 2_000;

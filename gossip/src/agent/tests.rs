@@ -2,6 +2,7 @@
 //! the simulator's scenarios.
 
 mod aggregates;
+mod nearest;
 mod news;
 mod sketches;
 mod world;

@@ -28,9 +28,9 @@ pub(crate) struct SendArgs {
 /// What to watch.
 #[derive(Args)]
 pub(crate) struct WatchArgs {
-    /// The name of a topic or an aggregate.
+    /// The name of a topic, an aggregate, or an object of kind Nearest.
     name: Name,
-    /// End after so many messages or estimates.
+    /// End after so many messages, estimates, or lists of the nearest.
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
     #[command(flatten)]
@@ -123,7 +123,7 @@ impl WatchArgs {
             if line(&event.to_string()).is_err() {
                 break;
             }
-            if event.get("message").or(event.get("estimate")).is_some() {
+            if ["message", "estimate", "nearest"].iter().any(|key| event.get(key).is_some()) {
                 left = left.map(|left| left - 1);
             }
         }

@@ -6,7 +6,7 @@
 
 use live_objects::sketch::{Heavy, High};
 use live_objects::{
-    Command, Delivery, Estimate, Event, Kind, ObjectType, Schema, Summary, TopicEvent,
+    Command, Delivery, Estimate, Event, Kind, Near, ObjectType, Schema, Summary, TopicEvent,
 };
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -65,6 +65,7 @@ impl Dynamic {
         Some(match self.channel.next().await? {
             Event::Topic(event) => self.told(event),
             Event::Aggregate(estimate) => json!({ "estimate": known(&self.ty.kind, &estimate) }),
+            Event::Nearest(best) => json!({ "nearest": best.iter().map(near).collect::<Vec<_>>() }),
             Event::Closed(closure) => json!({ "closed": closure.to_string() }),
             other => json!({ "event": format!("{other:?}") }),
         })
@@ -135,6 +136,17 @@ fn known(kind: &Kind, estimate: &Estimate) -> Value {
 
 /// How many of the heaviest keys are told.
 const TOP: usize = 10;
+
+/// Round trips in milliseconds.
+fn near(near: &Near) -> Value {
+    json!({
+        "node": near.member.node.to_string(),
+        "round_trip_ms": near.round_trip.as_secs_f64() * 1e3,
+        "error_ms": near.error.as_secs_f64() * 1e3,
+        "measured": near.is_measured,
+        "load": near.load.number(),
+    })
+}
 
 /// Why an object cannot be used without its Rust type. Nothing was sent.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]

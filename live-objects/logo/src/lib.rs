@@ -22,9 +22,9 @@
 //! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
 //!
 //! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
-//! `replicated`, `members`, `aggregate`, `directory`: the handles. `table`: a state for whoever has
-//! none. `names`, `dynamic`: which objects there are, and how to use them without a Rust type.
-//! `error`, `channel`: what all share.
+//! `replicated`, `members`, `aggregate`, `directory`, `nearest`: the handles. `table`: a state for
+//! whoever has none. `names`, `dynamic`: which objects there are, and how to use them without a
+//! Rust type. `error`, `channel`: what all share.
 
 mod aggregate;
 mod channel;
@@ -33,6 +33,7 @@ mod dynamic;
 mod error;
 mod members;
 mod names;
+mod nearest;
 mod node;
 mod object;
 mod reference;
@@ -58,6 +59,7 @@ pub use live_objects_net::{
 pub use live_objects_sim as sim;
 pub use members::{Agree, Agreed, Eventual, Members};
 pub use names::Holding;
+pub use nearest::{Nearest, OfferError};
 pub use node::{Node, Options, Place};
 pub use object::Object;
 pub use reference::Ref;
@@ -69,8 +71,8 @@ pub use topic::{BestEffort, Fifo, Promise, Topic, TopicEvent, Total};
 pub mod prelude {
     pub use crate::{
         Aggregate, Agreed, Average, BestEffort, Count, Directory, Eventual, Fifo, Max, Members,
-        Min, Node, Ref, Replicated, Sum, Topic, TopicEvent, Total,
+        Min, Nearest, Node, Ref, Replicated, Sum, Topic, TopicEvent, Total,
     };
-    pub use live_objects::{Estimate, Frozen, List, Live, Map, Member, RestoreError, State};
+    pub use live_objects::{Estimate, Frozen, List, Live, Map, Member, Near, RestoreError, State};
     pub use live_objects_derive::Live;
 }

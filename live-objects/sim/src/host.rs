@@ -15,6 +15,7 @@ use live_objects::{
 };
 use rand::RngExt;
 
+use crate::cities::Cities;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::history::{Record, What};
@@ -30,6 +31,7 @@ pub(crate) type Factory = dyn Fn(usize) -> Vec<Box<dyn Module>> + Send + Sync;
 /// What all hosts see of the world while they run.
 pub(crate) struct Scene<'a> {
     pub(crate) network: &'a Network,
+    pub(crate) cities: Option<&'a Cities>,
     pub(crate) cuts: &'a Cuts,
     pub(crate) site: &'a Site,
 }
@@ -162,7 +164,9 @@ impl Host {
             credential: Site::credential(self.index),
         });
         let disk = self.disk.take().expect("the node does not run");
-        let wire = Wire::new(self.index, scene.site.clone(), scene.network.latency.slow, disk);
+        let slowest =
+            scene.network.latency.slow + scene.cities.map_or(Duration::ZERO, Cities::slowest);
+        let wire = Wire::new(self.index, scene.site.clone(), slowest, disk);
         self.life = Some(Life {
             member,
             stack,
@@ -411,8 +415,9 @@ impl Host {
         for latency in scene.network.arrivals(packet.len(), &mut self.rng) {
             self.sent += 1;
             let (from, number) = (self.index, self.sent);
+            let way = scene.cities.map(|cities| cities.draw(from, to, &mut self.rng));
             self.flights.push(Flight {
-                at: now + latency,
+                at: now + latency + way.unwrap_or_default(),
                 from,
                 number,
                 to,

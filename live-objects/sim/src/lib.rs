@@ -105,9 +105,10 @@
 //!
 //! **Reading order.** `world`: the story's words and how time passes. `fault`, `history`,
 //! `checker`, `swarm`: what is done, seen, checked and counted. `host`, `replica`, `wire`, `ends`,
-//! `link`, `network`, `clock`, `disk`: a node, its network and its disk.
+//! `link`, `network`, `cities`, `clock`, `disk`: a node, its network and its disk.
 
 mod checker;
+mod cities;
 mod clock;
 mod disk;
 mod ends;
@@ -124,6 +125,7 @@ mod wire;
 mod world;
 
 pub use checker::{Checker, GroupsChecker, MembersChecker, StatesChecker, ViewsChecker, Violation};
+pub use cities::Cities;
 pub use fault::{Fault, Nemesis};
 pub use history::{Record, What};
 pub use host::Traffic;

@@ -70,7 +70,11 @@ impl Network {
     }
 
     /// When a packet of `bytes` arrives, as latencies: not at all, once or twice.
-    pub(crate) fn arrivals(&self, bytes: usize, rng: &mut Rng) -> impl Iterator<Item = Duration> {
+    pub(crate) fn arrivals(
+        &self,
+        bytes: usize,
+        rng: &mut Rng,
+    ) -> impl Iterator<Item = Duration> + use<> {
         let copies = if self.is_lost(bytes, rng) {
             0
         } else if self.duplication > 0.0 && rng.random_bool(self.duplication) {

@@ -24,6 +24,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::checker::{Checker, Violation};
+use crate::cities::Cities;
 use crate::fault::Fault;
 use crate::history::{Record, What};
 use crate::host::{Factory, Flight, Host, Scene, Traffic};
@@ -35,6 +36,7 @@ use crate::trace::Trace;
 pub struct World {
     now: Time,
     network: Network,
+    cities: Option<Cities>,
     cuts: Cuts,
     site: Site,
     seeds: Vec<usize>,
@@ -68,6 +70,7 @@ impl World {
         Self {
             now: Time::ZERO,
             network: Network::LAN,
+            cities: None,
             cuts: Cuts::default(),
             site: Site::new(nodes),
             seeds: vec![0],
@@ -92,6 +95,16 @@ impl World {
         assert!(!latency.min.is_zero(), "a network's least latency is above zero");
         assert!(latency.min <= latency.typical && latency.typical <= latency.slow);
         self.network = network;
+    }
+
+    /// Where the nodes are from now on: packets take the ways between them on top of what the
+    /// network has them take. Links of nodes that run already are as patient as they were.
+    ///
+    /// # Panics
+    /// If there is a node that is in none of them.
+    pub fn set_cities(&mut self, cities: Cities) {
+        assert!(cities.nodes() >= self.nodes(), "every node is somewhere");
+        self.cities = Some(cities);
     }
 
     /// Which nodes those that start from now on are told of.
@@ -432,7 +445,8 @@ impl World {
 
     /// Runs every node that has something to do before `end` up to there.
     fn run_window(&mut self, end: Time, run: RunAll) {
-        let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
+        let (network, cities) = (&self.network, self.cities.as_ref());
+        let scene = Scene { network, cities, cuts: &self.cuts, site: &self.site };
         let all = self.hosts.iter_mut().zip(&mut self.due);
         let mut active: Vec<_> = all.filter(|(_, due)| **due < end).collect();
         run(&mut active, &|(host, due)| **due = host.run(end, &scene));
@@ -454,7 +468,8 @@ impl World {
 
     /// Does something to a host between windows.
     fn touch<T>(&mut self, node: usize, act: impl FnOnce(&mut Host, &Scene<'_>) -> T) -> T {
-        let scene = Scene { network: &self.network, cuts: &self.cuts, site: &self.site };
+        let (network, cities) = (&self.network, self.cities.as_ref());
+        let scene = Scene { network, cities, cuts: &self.cuts, site: &self.site };
         let host = &mut self.hosts[node];
         // Whatever this gives the host to do, it does not do in the past.
         host.pause(self.now);

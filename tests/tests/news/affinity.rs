@@ -24,7 +24,7 @@ fn key(node: usize) -> Bytes {
 
 /// A cluster of so many of [`MANY`] nodes, each of which has published its key.
 fn cluster(seed: u64, nodes: usize) -> World {
-    let mut world = super::World::new(seed, MANY, |_| vec![Box::new(gossip::Gossip::default())]);
+    let mut world = World::new(seed, MANY, |_| vec![Box::new(gossip::Gossip::default())]);
     world.set_seeds(&[0, 1]);
     enter_all(&mut world, 0..nodes);
     world

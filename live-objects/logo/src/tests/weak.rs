@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Words, nodes, soon};
 use crate::prelude::{
-    Aggregate, Average, BestEffort, Count, Directory, Fifo, Ref, Replicated, Topic, TopicEvent,
-    Total,
+    Aggregate, Average, BestEffort, Count, Directory, Fifo, Nearest, Ref, Replicated, Topic,
+    TopicEvent, Total,
 };
 use crate::{
     Distinct, Highest, Histogram, Node, OpenError, Quantiles, Rate, SendError, TopK, UnknownName,
@@ -58,6 +58,32 @@ async fn an_average_is_that_of_all() {
     }
     let refused = loads[0].set(f64::NAN).unwrap_err().to_string();
     assert!(refused.contains("set a finite number"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nearest_is_found_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = nodes(folder.path()).await;
+    let mirror: Nearest = soon(one.open("/mirrors")).await.unwrap();
+    let looks: Nearest = soon(other.open("/mirrors")).await.unwrap();
+    mirror.offer(0.5).unwrap();
+    let found = async {
+        loop {
+            let best = looks.next().await.unwrap();
+            if let Some(near) = best.first().filter(|near| near.is_measured) {
+                return *near;
+            }
+        }
+    };
+    let near = soon(found).await;
+    assert_eq!((near.member, near.load.number()), (one.member(), 0.5));
+    assert!(near.round_trip < std::time::Duration::from_secs(1), "{near:?}");
+    assert_eq!(mirror.best(), [], "a node is not told of itself");
+    let refused = mirror.offer(-1.0).unwrap_err().to_string();
+    assert!(refused.contains("0 or above"), "{refused}");
+    mirror.withdraw().unwrap();
+    let gone = async { while !looks.next().await.unwrap().is_empty() {} };
+    soon(gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -127,7 +127,7 @@ impl Crowd {
             // Seeds stay, that newcomers find somebody.
             let leaver = loop {
                 let node = running[self.rng.random_range(0..running.len())];
-                if node % SEEDS_EVERY != 0 {
+                if !node.is_multiple_of(SEEDS_EVERY) {
                     break node;
                 }
             };
