@@ -1,10 +1,10 @@
 //! Questions to those who keep what this node does not: what is asked, and who was asked when.
 //!
 //! A question goes to one member of the group that keeps what it is about (`records/affinity`), in
-//! one datagram, and most often comes back answered in one. Who does not answer in time is not asked
-//! again: another is, and another, as many as [`ATTEMPTS_MAX`]. A question is whole without what
-//! was asked before, and asking twice changes nothing, so an answer that comes late, or twice, is
-//! an answer to nothing.
+//! one datagram, and most often comes back answered in one. Who does not answer in time is not
+//! asked again: another is, and another, as many as [`ATTEMPTS_MAX`]. A question is whole without
+//! what was asked before, and asking twice changes nothing, so an answer that comes late, or twice,
+//! is an answer to nothing.
 //!
 //! Invariant: every question that is open has one deadline, and there are at most
 //! [`QUESTIONS_MAX`].

@@ -10,9 +10,9 @@
 //! come back after that, its publisher withdraws it again: as with members, nobody else writes what
 //! is said in a node's name.
 //!
-//! Where there are many members, each *keeps* the records of one part of the keys alone (`affinity`);
-//! beside these it has what it publishes itself. What it does not keep it neither compares with
-//! others nor passes on.
+//! Where there are many members, each *keeps* the records of one part of the keys alone
+//! (`affinity`); beside these it has what it publishes itself. What it does not keep it neither
+//! compares with others nor passes on.
 //!
 //! Invariants: `publishers` and `hashes` hold the keys of all rows, each once. The sums are the
 //! exclusive or of the hashes of all values that are kept and shown, by the first byte of the hash.
@@ -282,8 +282,8 @@ impl Records {
         self.from(object, key).take_while(move |listing| listing.key == key)
     }
 
-    /// What is published in an object under a key, or under keys that begin so: what this node keeps
-    /// of it, and its own.
+    /// What is published in an object under a key, or under keys that begin so: what this node
+    /// keeps of it, and its own.
     pub(crate) fn sought(&self, object: ObjectId, sought: &Sought) -> impl Iterator<Item = Record> {
         let key = sought.key();
         let begins = move |(found, _): &(&RecordKey, &Row)| {

@@ -7,6 +7,10 @@
 //! each could begin a round as soon as it hears of another's, and rounds would go by several a
 //! period.
 //!
+//! A node that has just started and heard nobody's clock does not know the round, and says so: many
+//! that start together must not set the clocks of those who were there. What has stamps of rounds,
+//! it does not tell either. If in some rounds nobody says it, all are new, and its own is as good.
+//!
 //! Who is far ahead of half goes back. (A wrong round does no harm but to him: what is stamped too
 //! far ahead nobody takes.)
 
@@ -37,13 +41,18 @@ impl Rounds {
         self.round.shifted(i64::try_from(whole).unwrap_or(i64::MAX))
     }
 
-    /// Whether anybody said what round it is.
-    pub(crate) fn is_heard(&self) -> bool {
-        !self.heard.is_empty()
+    /// The round that it is now, for others; [`Round::UNKNOWN`] if this node does not know.
+    pub(crate) fn said(&self, now: Time) -> Round {
+        let round = self.at(now);
+        let is_old = round >= Round::FIRST.shifted(UNKNOWN_ROUNDS);
+        if is_old || !self.heard.is_empty() { round } else { Round::UNKNOWN }
     }
 
     /// Another says that it is this round.
     pub(crate) fn hear(&mut self, now: Time, from: NodeId, round: Round) {
+        if round == Round::UNKNOWN {
+            return;
+        }
         let mine = self.at(now);
         let ahead = u64::from(round) as i64 - u64::from(mine) as i64;
         self.heard.retain(|(node, _)| *node != from);
@@ -63,6 +72,9 @@ impl Rounds {
     }
 }
 
+/// For how many rounds a node does not know if nobody tells it.
+const UNKNOWN_ROUNDS: i64 = 5;
+
 /// Of how many nodes it is kept what they said last: of five, two may be wrong.
 const HEARD_MAX: usize = 5;
 
@@ -81,6 +93,18 @@ mod tests {
 
     fn round(number: u64) -> Round {
         Round::try_from(u64::from(Round::FIRST) + number).unwrap()
+    }
+
+    #[test]
+    fn who_has_just_started_does_not_know() {
+        let mut rounds = Rounds::new(PERIOD, Time::ZERO);
+        let at = |periods: u32| Time::ZERO + PERIOD * periods;
+        assert_eq!([0, 4].map(|periods| rounds.said(at(periods))), [Round::UNKNOWN; 2]);
+        assert_eq!(rounds.said(at(5)), round(5), "nobody knows better");
+        rounds.hear(at(1), node(1), Round::UNKNOWN);
+        assert_eq!(rounds.said(at(1)), Round::UNKNOWN);
+        rounds.hear(at(1), node(1), round(77));
+        assert_eq!([rounds.said(at(1)), rounds.at(at(2))], [77, 78].map(round));
     }
 
     #[test]

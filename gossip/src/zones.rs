@@ -57,7 +57,8 @@ struct Held {
 
 impl Held {
     /// What it is worth against another's row. Where the teller is gone, any that knows of most of
-    /// the zone is better: he may have lied. One that has just come and knows hardly anybody is not.
+    /// the zone is better: he may have lied. One that has just come and knows hardly anybody is
+    /// not.
     fn worth(&self, round: Round, known: u32) -> i128 {
         let worth = self.row.worth(round, known);
         if self.is_orphaned { worth * 3 / 4 } else { worth }

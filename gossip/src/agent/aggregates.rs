@@ -402,8 +402,8 @@ impl Agent {
         len_max: usize,
     ) {
         let members = self.knowledge.members();
-        // Whoever has heard no clock yet would stamp its share with a round of long ago.
-        let is_told = self.clock.is_heard() && members.is_up(draft.to);
+        // Whoever does not know the round would stamp its share with one of long ago.
+        let is_told = packet.round != Round::UNKNOWN && members.is_up(draft.to);
         if !is_told || draft.to == members.me() {
             return;
         }

@@ -312,7 +312,7 @@ impl Agent {
                 _ => ROWS_RESERVED,
             };
             complete(&mut packet, len_max, io);
-            packet.round = self.clock.at(now);
+            packet.round = self.clock.said(now);
             self.tell_offers(draft, attempt, &mut packet, len_max);
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             self.tell_aggregates(draft, &mut packet, len_max);
@@ -335,7 +335,7 @@ impl Agent {
         let mut packet = rest.unwrap_or(Packet::new(leg));
         complete(&mut packet, len_max, io);
         let draft = Draft { answers: Some(answered), ..Draft::new(leg, to) };
-        packet.round = self.clock.at(now);
+        packet.round = self.clock.said(now);
         self.tell_aggregates(draft, &mut packet, len_max);
         if !is_empty || packet.rows.is_some() {
             self.said_bytes += packet.encoded_len();

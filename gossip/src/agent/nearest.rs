@@ -429,8 +429,10 @@ impl Agent {
             }
             _ => return,
         };
-        // What is said again over a long way was mostly heard the first time.
-        let offers_len_max = if attempt > 1 { 0 } else { offers_len_max };
+        // What is said again over a long way was mostly heard the first time; and offers are
+        // stamped with the round, for whoever knows it.
+        let is_told = attempt <= 1 && packet.round != Round::UNKNOWN;
+        let offers_len_max = if is_told { offers_len_max } else { 0 };
         let Some(room) = len_max.checked_sub(packet.encoded_len() + PLACE_SECTION_LEN) else {
             return;
         };

@@ -57,6 +57,8 @@ impl Subject {
 pub(crate) struct Round(u64);
 
 impl Round {
+    /// What is said by whoever does not know.
+    pub(crate) const UNKNOWN: Self = Self(0);
     /// Where a node begins.
     pub(crate) const FIRST: Self = Self(1 << 20);
     /// The highest there is: 27 years of rounds, at 200 ms.

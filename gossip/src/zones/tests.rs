@@ -286,20 +286,24 @@ fn of_two_rows_the_one_worth_more_is_held() {
     assert_eq!(table.root(at(6)).body, Body::Number(3.0));
 }
 
-/// Who told lies is believed no longer than it stays.
+/// Who told lies is believed no longer than it stays: the next who knows most of the zone is
+/// believed. Who has just come, and knows itself alone, is not.
 #[test]
 fn the_word_of_who_is_gone_gives_way() {
     let mut table = Table::new(Summary::Sum, at(0));
-    let many =
-        |stamp| (0..9).fold(Row::default(), |all, _| all.merged(leaf(1e9, stamp), Summary::Sum));
-    assert_eq!(table.take(told(0, 1, many(7)), at(5)), Taken::News);
-    assert_eq!(table.take(told(0, 2, leaf(1.0, 5)), at(5)), Taken::Worse);
+    let many = |leaves: u32, share: f64, stamp| {
+        (0..leaves).fold(Row::default(), |all, _| all.merged(leaf(share, stamp), Summary::Sum))
+    };
+    let told = |teller, row| Told { known: 8, ..told(0, teller, row) };
+    assert_eq!(table.take(told(1, many(9, 1e9, 7)), at(5)), Taken::News);
+    assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(5)), Taken::Worse);
     table.on_down(0, id(3, 0), 8);
-    assert_eq!(table.take(told(0, 2, leaf(1.0, 6)), at(6)), Taken::Worse);
-    table.on_down(0, id(1, 0), 7);
+    assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(6)), Taken::Worse);
+    table.on_down(0, id(1, 0), 8);
     assert_eq!(table.root(at(6)).count, 9, "something is better than nothing");
-    assert_eq!(table.take(told(0, 2, leaf(1.0, 6)), at(6)), Taken::News);
-    assert_eq!(table.root(at(6)).body, Body::Number(1.0));
+    assert_eq!(table.take(told(4, many(1, 1.0, 6)), at(6)), Taken::Worse);
+    assert_eq!(table.take(told(2, many(7, 1.0, 5)), at(6)), Taken::News);
+    assert_eq!(table.root(at(6)).body, Body::Number(7.0));
     table.on_down(0, id(2, 0), 0);
     table.on_down(4, id(2, 0), 0);
     assert_eq!(table.root(at(6)).count, 0);
