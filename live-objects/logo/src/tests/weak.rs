@@ -77,7 +77,7 @@ async fn the_nearest_is_found_and_measured() {
     };
     let near = soon(found).await;
     assert_eq!((near.member, near.load.number()), (one.member(), 0.5));
-    assert!(near.round_trip < std::time::Duration::from_secs(1), "{near:?}");
+    assert!(near.round_trip < Duration::from_secs(1), "{near:?}");
     assert_eq!(mirror.best(), [], "a node is not told of itself");
     let refused = mirror.offer(-1.0).unwrap_err().to_string();
     assert!(refused.contains("0 or above"), "{refused}");
