@@ -109,6 +109,8 @@ struct Agent {
     push_left: usize,
     /// How much was said since the last round began.
     said_bytes: usize,
+    /// How many exchanges it may start beside the first, if something is urgent.
+    urgent: usize,
     /// What changed in this step, for the listeners.
     changes: Vec<Change>,
 }
@@ -314,6 +316,7 @@ impl Agent {
             unpushed: Vec::new(),
             push_left: 0,
             said_bytes: 0,
+            urgent: 0,
             changes: Vec::new(),
         }
     }

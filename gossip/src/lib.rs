@@ -15,10 +15,11 @@
 //! suspected, in a cluster of any size, a second later on average if that is at rest: a bit more
 //! than half of the five periods until somebody probes it, two and a half without an answer; and
 //! then buried by all, if it does not object. A member that was suspected, or buried, and is alive
-//! comes back by itself, as do both halves of a partition. A node starts one exchange a period, and
-//! a second one only while there is something urgent, or once in some rounds at rest; no datagram
-//! is longer than 1,200 bytes with all headers. Nothing that comes from the network makes it panic,
-//! and every table has a limit.
+//! comes back by itself, as do both halves of a partition. A node starts one exchange a period, up
+//! to three more while something is urgent and it has not said much, and a second one once in some
+//! rounds at rest; in its first rounds it asks one member of each zone for what it lacks. No
+//! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
+//! it panic, and every table has a limit.
 //!
 //! A message of a best-effort topic goes along a tree that every source has at once: to a thousand
 //! members in two hops, one copy each. Who missed it finds out on exchanges, and gets it: where one

@@ -15,15 +15,15 @@
 //!
 //! Whom a node meets decides what it gets to know. Since it knows who is up, it sees at which
 //! levels its rows lack members, or have too many: the deepest of these is next, so that the tree
-//! fills from its leaves upwards. Where nothing is lacking the level is next whose row is oldest,
-//! compared with the node's own zone beside it, which is what the other side knows of itself by
-//! expectation. (By age alone the root would be next for ever: what is known of many is older than
-//! what is known of few.)
+//! fills from its leaves upwards, but those that lack a good part come before the others. Where
+//! nothing is lacking the level is next whose row is oldest, compared with the node's own zone
+//! beside it, which is what the other side knows of itself by expectation. (By age alone the root
+//! would be next for ever: what is known of many is older than what is known of few.)
 //!
-//! A node that lacks rows, or heard of something new, starts a second exchange in a round, at the
-//! level that gains most; but not if it has said much already in the last. So does a node that set
-//! its share. While a row anywhere moves at all, nobody near it rests (`pace`), and where there are
-//! aggregates rest is shorter, so that shares that do not move do not seem too old.
+//! A node that lacks rows, or heard of something new, starts up to three more exchanges in a round,
+//! at the levels that gain most, as far as it has not said much already in the last. So does a node
+//! that set its share. While a row anywhere moves at all, nobody near it rests (`pace`), and where
+//! there are aggregates rest is shorter, so that shares that do not move do not seem too old.
 //!
 //! Simulated by a model of these rules (random ids, 5 % lost, no other traffic), the round from
 //! which on all nodes are exact; and in the steady state the mean age of a share and that of the
@@ -43,6 +43,7 @@
 
 mod telling;
 
+use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use core::time::Duration;
@@ -98,19 +99,20 @@ struct Branch {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Levels {
     pub(super) first: usize,
-    /// Of a second one, if that is urgent.
-    pub(super) second: Option<usize>,
+    /// Of more, if that is urgent, as there is most to gain.
+    pub(super) urgent: Vec<usize>,
     /// Those of which nothing is known, though members are there.
     pub(super) empty: Vec<usize>,
 }
 
 /// What the rows of all aggregates have most need of.
 struct Wanted {
-    /// The deepest level at which some row has not just the members that are known to be there.
+    /// The deepest level at which a row lacks a good part of the members that are known to be
+    /// there; or else, any of them.
     lacking: Option<usize>,
-    /// The level at which there is most to gain.
-    gaining: usize,
-    empty: BTreeSet<usize>,
+    /// Levels, as there is most to gain.
+    gaining: Vec<usize>,
+    empty: Vec<usize>,
 }
 
 impl Aggregates {
@@ -205,33 +207,42 @@ impl Aggregates {
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
     pub(super) fn on_round(&mut self, round: Round, partners: &Partners) -> Option<Levels> {
         self.forget(round);
-        let Wanted { lacking, gaining, empty } = self.wanted(round, partners)?;
+        let Wanted { lacking, gaining, empty } = self.wanted(round, partners);
         self.lacking_rounds = lacking.map_or(0, |_| self.lacking_rounds.saturating_add(1));
         // A member that never takes part, for whatever reason, must not keep the others waiting.
         let is_patient = self.lacking_rounds <= LACKING_ROUNDS_MAX;
         let first = lacking.filter(|_| is_patient || self.lacking_rounds.is_multiple_of(2));
         let is_urgent = lacking.is_some() && is_patient || round <= self.hurries_until;
-        let second = if is_urgent { Some(gaining) } else { None };
-        Some(Levels { first: first.unwrap_or(gaining), second, empty: empty.into_iter().collect() })
+        let first = first.or_else(|| gaining.first().copied())?;
+        let urgent = if is_urgent { gaining } else { Vec::new() };
+        Some(Levels { first, urgent, empty })
     }
 
-    fn wanted(&self, round: Round, partners: &Partners) -> Option<Wanted> {
+    fn wanted(&self, round: Round, partners: &Partners) -> Wanted {
         let counts: BTreeMap<usize, u32> = partners.counts().collect();
         let (mut lacking, mut empty) = (None, BTreeSet::new());
-        let mut gaining: Option<(i64, usize)> = None;
+        let mut gains: BTreeMap<usize, i64> = BTreeMap::new();
         for branch in self.branches.values().filter(|branch| branch.has_shares) {
             let levels = counts.keys().rev().copied();
             for (level, held, own) in branch.table.beside(levels, round) {
-                if held.leaves != counts[&level] {
-                    lacking = lacking.max(Some(level));
+                let known = counts[&level];
+                if held.leaves != known {
+                    // While members come and go the last few are lacking all the time.
+                    let is_much = held.leaves.abs_diff(known) > known / MUCH_PART;
+                    lacking = lacking.max(Some((is_much, level)));
                 }
                 if held.leaves == 0 {
                     empty.insert(level);
                 }
-                gaining = gaining.max(Some((held.age(round) - own.age(round), level)));
+                let gain = held.age_among(known, round) - own.age(round);
+                let most = gains.entry(level).or_insert(gain);
+                *most = gain.max(*most);
             }
         }
-        gaining.map(|(_, gaining)| Wanted { lacking, gaining, empty })
+        let mut gaining: Vec<usize> = gains.keys().copied().collect();
+        gaining.sort_by_key(|level| Reverse((gains[level], *level)));
+        let lacking = lacking.map(|(_, level)| level);
+        Wanted { lacking, gaining, empty: empty.into_iter().collect() }
     }
 
     fn forget(&mut self, round: Round) {
@@ -462,6 +473,9 @@ const HURRIED_ROUNDS: i64 = 3;
 
 /// For how many rounds a node hurries of which a row moved.
 const MOVED_ROUNDS: i64 = 1;
+
+/// A row lacks a good part of the members that are known if it is off by more than one in so many.
+const MUCH_PART: u32 = 8;
 
 /// For how many rounds a node prefers levels whose rows lack members to all others.
 const LACKING_ROUNDS_MAX: u32 = 64;

@@ -149,15 +149,25 @@ impl Agent {
         };
         let first = first.or_else(|| self.partners.next(turn, members));
         let said_bytes = std::mem::take(&mut self.said_bytes);
-        let has_said_little = said_bytes <= URGENT_BYTES_MAX;
-        let second = levels_of.and_then(|it| it.second).filter(|_| has_said_little);
-        let second = second.and_then(|level| self.partners.next_at(level, members));
+        self.urgent = if said_bytes <= URGENT_BYTES_MAX {
+            URGENT_MAX.min(self.urgent + 1)
+        } else if said_bytes <= MEASURING_BYTES_MAX {
+            self.urgent
+        } else {
+            self.urgent.saturating_sub(1)
+        };
+        let urgent = levels_of.map_or(&[][..], |levels| &levels.urgent);
+        if urgent.is_empty() {
+            self.urgent = 0;
+        }
+        let urgent = urgent.iter().take(self.urgent);
+        let urgent = urgent.filter_map(|level| self.partners.next_at(*level, members));
+        let mut partners: Vec<NodeId> = first.into_iter().chain(urgent).collect();
         self.nearest.on_round();
-        let second = second.or_else(|| {
+        if partners.len() < 2 {
             let may_hurry = said_bytes <= MEASURING_BYTES_MAX;
-            self.nearest.measures(may_hurry, members)
-        });
-        let mut partners: Vec<NodeId> = first.into_iter().chain(second).collect();
+            partners.extend(self.nearest.measures(may_hurry, members));
+        }
         // Others count on a row of everything from the rounds before. Who has just come has none.
         if self.rounds < YOUNG_ROUNDS
             && let Some(levels) = levels
@@ -380,7 +390,9 @@ const PUSH_BYTES_MAX: usize = 3_600;
 /// To how many members it is pushed by each node that hears it first.
 const FANOUT: usize = 3;
 
-/// Who has said more than so many bytes in a period starts no second exchange in the next.
+/// How many exchanges a node starts beside the first while something is urgent: one more than in
+/// the period before if it said no more than so many bytes in that.
+const URGENT_MAX: usize = 3;
 const URGENT_BYTES_MAX: usize = 1_200;
 
 /// Nor one to measure how far away another is.

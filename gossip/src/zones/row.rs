@@ -117,12 +117,18 @@ impl Mark {
     /// How old the leaves are in this round, on average, in sixteenths of a round. What is not
     /// known is as old as can be.
     pub(crate) fn age(self, round: Round) -> i64 {
-        let leaves = u64::from(self.leaves);
+        self.age_among(self.leaves, round)
+    }
+
+    /// The same, where so many members are known to be in the zone.
+    pub(crate) fn age_among(self, known: u32, round: Round) -> i64 {
+        let leaves = i128::from(self.leaves);
+        let missing = i128::from(known.saturating_sub(self.leaves));
         if leaves == 0 {
             return 16 * WINDOW as i64;
         }
-        let age = i128::from(leaves) * i128::from(round.0) - i128::from(self.stamps);
-        (16 * age / i128::from(leaves)) as i64
+        let age = leaves * i128::from(round.0) - i128::from(self.stamps);
+        (16 * (age + missing * i128::from(WINDOW)) / (leaves + missing)) as i64
     }
 }
 
