@@ -6,8 +6,8 @@
 //! what was asked before, and asking twice changes nothing, so an answer that comes late, or twice,
 //! is an answer to nothing.
 //!
-//! Invariant: every question that is open has one deadline, and there are at most
-//! [`QUESTIONS_MAX`].
+//! Invariant: every question that is open has one deadline. No search begins while there are
+//! [`QUESTIONS_MAX`] of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,6 +134,13 @@ impl<A> Questions<A> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Those that are asked for something else are asked no more.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(&A) -> bool) {
+        self.open.retain(|_, open| is_kept(&open.about));
+        let open = &self.open;
+        self.deadlines.retain(|(_, number)| open.contains_key(number));
+    }
+
     pub(crate) fn remove(&mut self, number: u32) -> Option<Open<A>> {
         let open = self.open.remove(&number)?;
         self.deadlines.remove(&(open.deadline, number));
@@ -161,7 +168,7 @@ pub(crate) const ATTEMPTS_MAX: usize = 8;
 /// In how many pieces answers come, of all who were asked together.
 const PIECES_MAX: u32 = 64;
 
-/// The most questions that wait.
+/// While so many questions wait, no search begins.
 pub(crate) const QUESTIONS_MAX: usize = 1_024;
 
 #[cfg(test)]
@@ -196,6 +203,16 @@ mod tests {
         assert_eq!(done.asked, [node(1), node(2)]);
         assert_eq!(questions.answered(number, node(2), at(20)), None);
         assert_eq!(questions.next_deadline(), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_nobody_is_forgotten() {
+        let mut questions = questions();
+        let kept = questions.open("kept", Part::ALL, at(2));
+        let gone = questions.open("gone", Part::ALL, at(1));
+        questions.retain(|about| *about == "kept");
+        assert!(questions.get(gone).is_none() && questions.get(kept).is_some());
+        assert_eq!(questions.next_deadline(), Some(at(2)));
     }
 
     #[test]

@@ -10,9 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use live_objects::{
-    Command, DirectoryEvent, Event, Io, Listing, Member, NodeId, ObjectId, Time, Told,
-};
+use live_objects::{Command, DirectoryEvent, Event, Io, Listing, Member, ObjectId, Time, Told};
 
 use super::Agent;
 use crate::records::{Collection, Record, RecordKey, Sought, place};
@@ -126,6 +124,7 @@ impl Agent {
     pub(super) fn close_directory(&mut self, object: ObjectId) {
         if self.directories.close(object) {
             self.directories.waiting.retain(|waiting| *waiting != object);
+            self.errands.forget(object);
             for key in self.shelves.entries.records.withdraw_all(object, self.rounds) {
                 self.on_written(key);
             }
@@ -190,11 +189,6 @@ impl Agent {
         let (listings, cut) = cut(living.filter_map(listing));
         (0..cut).for_each(|_| io.count("gossip.listings_cut"));
         listings
-    }
-
-    /// Whether this node may answer for what is at home in a place.
-    pub(super) fn is_keeper(&self, place: NodeId) -> bool {
-        self.shelves.entries.records.keeps(place)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use live_objects::{Io, NodeId, Rng, Target, Time, Told, Via};
+use live_objects::{Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
 use tracing::trace;
 
 use super::directory::Asked;
@@ -17,7 +17,7 @@ use super::{Agent, len_max, send};
 use crate::control::Control;
 use crate::question::{Answer, QUESTIONS_MAX, Question, Questions, Verdict};
 use crate::records::affinity::{Depth, Part};
-use crate::records::{Record, RecordKey, Sought, place};
+use crate::records::{Collection, Record, RecordKey, Sought, place};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet, SECTION_LEN};
 
 /// What is under way.
@@ -66,6 +66,15 @@ impl Errands {
     /// Whether no more searches can begin.
     pub(super) fn is_full(&self) -> bool {
         self.questions.is_full() || self.searches.len() >= QUESTIONS_MAX
+    }
+
+    /// An object is closed: what it asked is asked for nobody. Its next life counts its commands
+    /// from 0 again, and must not be given answers to those of this one.
+    pub(super) fn forget(&mut self, object: ObjectId) {
+        self.searches.retain(|asked, _| asked.object != object);
+        let is_for_it =
+            |about: &About| matches!(about, About::Search { asked, .. } if asked.object == object);
+        self.questions.retain(|about| !is_for_it(about));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -261,12 +270,15 @@ impl Agent {
 
     /// Somebody asks over a link.
     pub(super) fn on_long_ask(
-        &self,
+        &mut self,
         from: NodeId,
         number: u32,
         question: &Question,
         io: &mut Io<'_>,
     ) {
+        if !self.may_answer(Collection::Entries, io) {
+            return;
+        }
         let (verdict, records) = self.answer(from, question, false);
         let answer = Answer { verdict, depth: self.shelves.depth.code() };
         for piece in Control::answer(number, answer, records) {
@@ -282,7 +294,7 @@ impl Agent {
         let records = &self.shelves.entries.records;
         match question {
             Question::Find { object, sought: Sought::Key(key) }
-                if !self.is_keeper(place(*object, key)) =>
+                if !records.keeps(place(*object, key)) =>
             {
                 (Verdict::Not, Vec::new())
             }

@@ -371,13 +371,18 @@ impl Agent {
 
     /// The records by which another is answered, unless this round's answers were many.
     fn answering(&mut self, collection: Collection, io: &mut Io<'_>) -> Option<&Records> {
-        let Shelf { records, mending } = self.shelves.of(collection);
-        if mending.answers == ANSWERS_MAX {
+        self.may_answer(collection, io).then(|| &self.shelves.of(collection).records)
+    }
+
+    /// Whether another is answered over a link; counts it.
+    pub(super) fn may_answer(&mut self, collection: Collection, io: &mut Io<'_>) -> bool {
+        let answers = &mut self.shelves.of(collection).mending.answers;
+        if *answers == ANSWERS_MAX {
             io.count("gossip.mending_full");
-            return None;
+            return false;
         }
-        mending.answers += 1;
-        Some(records)
+        *answers += 1;
+        true
     }
 }
 

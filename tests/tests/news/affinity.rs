@@ -53,8 +53,10 @@ fn found(world: &mut World, node: usize, command: Command) -> (BTreeSet<usize>, 
     assert!(world.run_until(Duration::from_secs(10), is_answered), "no answer");
     let (mut nodes, mut whole) = (BTreeSet::new(), Told::Part);
     for event in events(world, node, directory(), since) {
-        let Event::Directory(DirectoryEvent::Found { listings, told, .. }) = event else {
-            panic!("{event:?}");
+        let (listings, told) = match event {
+            Event::Directory(DirectoryEvent::Found { listings, told, .. }) => (listings, told),
+            Event::Opened => continue,
+            other => panic!("{other:?}"),
         };
         whole = told;
         for listing in listings {
@@ -137,4 +139,20 @@ fn publishers_bring_again_what_a_group_has_lost() {
     let published = (0..MANY).filter(|node| !kept.contains(node)).collect();
     let list = found(&mut world, asker, Command::List("key".into()));
     assert_eq!(list, (published, Told::All));
+}
+
+/// A directory that is closed while it waits for an answer, and opened again, counts its commands
+/// anew: the first of them is not given the answer to the first of before.
+#[test]
+fn who_opens_it_again_is_not_told_what_was_asked_before() {
+    let mut world = cluster(5, MANY);
+    for node in 0..20 {
+        give(&mut world, node, directory(), Command::List("key".into()));
+        // It is asked by then, and not answered.
+        world.run(Duration::from_micros(200));
+        world.close(node, directory());
+        open(&mut world, [node], "/phones", &ObjectType::directory());
+        let one = (BTreeSet::from([150]), Told::All);
+        assert_eq!(found(&mut world, node, Command::Find(key(150))), one, "at {node}");
+    }
 }

@@ -15,7 +15,7 @@ use live_objects::{
 use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use super::cluster::settled_quietly;
+use super::cluster::{SEED_EVERY, settled_quietly};
 use super::figures::{Figure, Sample, Setting, Told};
 use crate::join;
 
@@ -127,7 +127,7 @@ impl Crowd {
             // Seeds stay, that newcomers find somebody.
             let leaver = loop {
                 let node = running[self.rng.random_range(0..running.len())];
-                if !node.is_multiple_of(SEEDS_EVERY) {
+                if !node.is_multiple_of(SEED_EVERY) {
                     break node;
                 }
             };
@@ -209,8 +209,6 @@ fn sample(measured: Option<(&[Error], &[Error])>) -> Sample {
 const WARM_UP_ROUNDS: u32 = 40;
 /// Nodes are not asked in their first rounds.
 const YOUNG_ROUNDS: u32 = 3;
-/// As in the cluster: these are seeds.
-const SEEDS_EVERY: usize = 50;
 
 #[cfg(test)]
 mod tests {

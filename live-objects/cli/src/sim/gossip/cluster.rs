@@ -170,7 +170,7 @@ const LATENCY: Latency = Latency {
     slow: Duration::from_millis(50),
     slow_share: 0.01,
 };
-const SEED_EVERY: usize = 50;
+pub(super) const SEED_EVERY: usize = 50;
 /// Of so many nodes one listens where few do.
 const LISTENS_EVERY: usize = 16;
 /// How long nodes have to know each other.
