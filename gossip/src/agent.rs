@@ -109,6 +109,8 @@ struct Agent {
     push_left: usize,
     /// How much was said since the last round began.
     said_bytes: usize,
+    /// And how much of that was rows.
+    said_rows_bytes: usize,
     /// How many exchanges it may start beside the first, if something is urgent.
     urgent: usize,
     /// What changed in this step, for the listeners.
@@ -316,6 +318,7 @@ impl Agent {
             unpushed: Vec::new(),
             push_left: 0,
             said_bytes: 0,
+            said_rows_bytes: 0,
             urgent: 0,
             changes: Vec::new(),
         }

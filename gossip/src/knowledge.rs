@@ -65,11 +65,13 @@ pub(crate) struct Draft<'a> {
     pub(crate) about: Option<NodeId>,
     /// The packet that this one answers, if that came from the same node.
     pub(crate) answers: Option<&'a Packet>,
+    /// Whether it is for rows alone: neither it nor its answer carries news.
+    pub(crate) is_lean: bool,
 }
 
 impl Draft<'_> {
     pub(crate) const fn new(leg: Leg, to: NodeId) -> Self {
-        Self { leg, to, about: None, answers: None }
+        Self { leg, to, about: None, answers: None, is_lean: false }
     }
 }
 
@@ -133,7 +135,7 @@ impl Knowledge {
 
     /// A probe, an ack or a probe request of at most `len_max` bytes.
     pub(crate) fn packet(&mut self, draft: Draft<'_>, len_max: usize) -> Packet {
-        let Draft { leg, to, about, answers } = draft;
+        let Draft { leg, to, about, answers, is_lean } = draft;
         let digest = self.members.digest().total();
         let mut packet = Packet::new(leg);
         if answers.is_some() || matches!(leg, Leg::Probe { .. }) {
@@ -145,6 +147,10 @@ impl Knowledge {
         let receiver = Some(to).filter(|_| is_doubted && about != Some(to));
         for node in about.into_iter().chain(receiver) {
             packet.entries.extend(self.members.of(node).map(|entry| entry.brief()));
+        }
+        if is_lean {
+            packet.digest = None;
+            return packet;
         }
         let told = answers.map_or(&[][..], |answered| &answered.entries);
         let theirs = answers.and_then(|answered| answered.digest);
@@ -338,6 +344,19 @@ mod tests {
         assert_eq!(packets.len(), 4);
         assert!(a.members.is_up(entry(3, 1).member.node));
         assert_eq!(a.whole(probe(9)).entries, [entry(3, 1)]);
+    }
+
+    #[test]
+    fn what_is_for_rows_alone_carries_no_news() {
+        let mut a = knowledge(1);
+        a.hear(entry(3, 1), News);
+        let lean = a.whole(Draft { is_lean: true, ..probe(2) });
+        assert_eq!((lean.digest, lean.entries), (None, Vec::new()));
+        a.hear(entry(2, 1).as_standing(Standing::Suspect), Newcomer);
+        let lean = a.whole(Draft { is_lean: true, ..probe(2) });
+        assert_eq!(lean.entries.len(), 1, "but who is doubted is told");
+        let news = a.whole(probe(9)).entries;
+        assert!(news.contains(&entry(3, 1)), "and the news goes by other packets");
     }
 
     #[test]

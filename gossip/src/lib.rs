@@ -16,8 +16,8 @@
 //! than half of the five periods until somebody probes it, two and a half without an answer; and
 //! then buried by all, if it does not object. A member that was suspected, or buried, and is alive
 //! comes back by itself, as do both halves of a partition. A node starts one exchange a period, up
-//! to three more while something is urgent and it has not said much, and a second one once in some
-//! rounds at rest; in its first rounds it asks one member of each zone for what it lacks. No
+//! to three more, for rows of aggregates alone, while something is urgent, and a second one once in
+//! some rounds at rest; in its first rounds it asks one member of each zone for what it lacks. No
 //! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
 //! it panic, and every table has a limit.
 //!
@@ -35,7 +35,7 @@
 //! told. [`Gossip::CLAIMS`] lists who has what open.
 //!
 //! An aggregate is exact at every holder some rounds after nothing changes any more, however many
-//! packets are lost: of 1,000 members, with 5 % lost, in 9. A member that stops counts no longer
+//! packets are lost: of 1,000 members, with 5 % lost, in 8. A member that stops counts no longer
 //! than its detection takes, and the few rounds in which rows from before are overtaken. Answers
 //! are local, and tell how old they are. Quantiles, distinct items and heavy keys are sketches,
 //! which all nodes have alike to the last bit, and are as near as their types say: they tell by how

@@ -25,8 +25,9 @@ pub(crate) struct Probe {
 /// For whose sake, and how far, a target is probed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
-    /// It was asked at these times, being of this generation, and these were asked to ask it.
-    Own { generation: Generation, sent: Vec<Time>, helpers: Vec<NodeId> },
+    /// It was asked at these times, being of this generation, and these were asked to ask it; and
+    /// whether that was for rows alone.
+    Own { generation: Generation, sent: Vec<Time>, helpers: Vec<NodeId>, is_lean: bool },
     /// It was asked for another's sake, whose probe has this number.
     Helping { asker: NodeId, number: u32 },
     /// It was declared faulty, and may have come back.
@@ -160,7 +161,8 @@ mod tests {
     #[test]
     fn an_answer_says_which_attempt_it_is_to() {
         let sent = vec![at(10), at(30)];
-        let stage = Stage::Own { generation: Generation::at_start(1), sent, helpers: vec![] };
+        let generation = Generation::at_start(1);
+        let stage = Stage::Own { generation, sent, helpers: vec![], is_lean: false };
         let probe = Probe { target: node(1), stage };
         let took = |attempt| probe.round_trip(at(45), attempt).map(|it| it.as_nanos());
         assert_eq!([0, 1, 2, 3, 255].map(took), [None, Some(35), Some(15), None, None]);
@@ -173,7 +175,7 @@ mod tests {
         let generation = Generation::at_start(1);
         let own = |attempts, helpers| Probe {
             target: node(1),
-            stage: Stage::Own { generation, sent: vec![at(0); attempts], helpers },
+            stage: Stage::Own { generation, sent: vec![at(0); attempts], helpers, is_lean: false },
         };
         for answers in [node(1), node(3)] {
             let number = probes.start(own(1, vec![]), at(5));

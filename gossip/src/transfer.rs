@@ -25,6 +25,8 @@ pub(crate) struct Pulls {
     from: Option<Pull>,
     /// Whom it may ask next.
     candidates: VecDeque<NodeId>,
+    /// Who may be of another cluster, and for how many rounds nobody else said who that is.
+    strangers: VecDeque<(NodeId, u32)>,
     has_table: bool,
     /// How often it pulled again since it has one, and from whom last.
     again: u32,
@@ -71,11 +73,24 @@ impl Pulls {
         }
     }
 
-    /// A peer turns out to know other things. In the beginning that is a reason to pull again:
+    /// Nobody here knows this peer. Most such are newcomers, of whom others tell in a moment; who
+    /// has a table waits for that.
+    pub(crate) fn meet(&mut self, peer: NodeId) {
+        if !self.has_table {
+            return self.offer(peer);
+        }
+        let is_met = self.strangers.iter().any(|(stranger, _)| *stranger == peer);
+        if !is_met && self.strangers.len() < CANDIDATES_MAX {
+            self.strangers.push_back((peer, 0));
+        }
+    }
+
+    /// A peer turns out to know other things. In the first rounds that is a reason to pull again:
     /// exchanges bring a few entries at a time, and where all start together much is missing here
     /// and there.
-    pub(crate) fn on_difference(&mut self, peer: NodeId) {
-        if self.has_table && self.again < AGAIN_MAX && self.is_idle() {
+    pub(crate) fn on_difference(&mut self, peer: NodeId, rounds: u64) {
+        let is_early = rounds < AGAIN_ROUNDS;
+        if self.has_table && is_early && self.again < AGAIN_MAX && self.is_idle() {
             self.again += 1;
             self.again_from = Some(peer);
             self.offer(peer);
@@ -141,11 +156,18 @@ impl Pulls {
     /// The link to this peer is down.
     pub(crate) fn on_down(&mut self, peer: NodeId) {
         self.candidates.retain(|candidate| *candidate != peer);
+        self.strangers.retain(|(stranger, _)| *stranger != peer);
         self.from.take_if(|from| from.peer == peer);
     }
 
     /// A round passed. Says whether that was too many without a piece.
     pub(crate) fn on_round(&mut self) -> bool {
+        self.strangers.iter_mut().for_each(|(_, rounds)| *rounds += 1);
+        // Those are first who were met first.
+        while self.strangers.front().is_some_and(|(_, rounds)| *rounds >= STRANGER_ROUNDS) {
+            let (peer, _) = self.strangers.pop_front().expect("it was just seen");
+            self.offer(peer);
+        }
         self.from.as_mut().is_some_and(|from| {
             from.patience -= 1;
             from.patience == 0
@@ -269,8 +291,12 @@ pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
 /// sixteen pulls where a table is full.
 const ROUND_COMPARED_MAX: usize = 1 << 20;
 
-/// How often a node that has a table pulls again.
+/// How often a node that has a table pulls again, and in which rounds of its life.
 const AGAIN_MAX: u32 = 8;
+const AGAIN_ROUNDS: u64 = 25;
+
+/// For how many rounds a stranger may be a newcomer.
+const STRANGER_ROUNDS: u32 = 4;
 
 /// How many rounds a pull waits for the next piece: a link that is up may still bring nothing.
 pub(crate) const PATIENCE_ROUNDS: u32 = 25;
@@ -314,17 +340,45 @@ mod tests {
     #[test]
     fn who_has_a_table_pulls_again_a_few_times() {
         let mut pulls = Pulls::default();
-        pulls.on_difference(node(1));
+        pulls.on_difference(node(1), 1);
         assert!(pulls.is_idle(), "a newcomer pulls anyway");
         pulls.has_table = true;
         for _ in 0..AGAIN_MAX {
-            pulls.on_difference(node(1));
-            pulls.on_difference(node(2));
+            pulls.on_difference(node(1), 1);
+            pulls.on_difference(node(2), 1);
             assert_eq!(pulls.next(|_| true), Some(node(1)));
             assert_eq!(pulls.on_piece(node(1), 0, 9, true), Then::Done);
         }
-        pulls.on_difference(node(1));
+        pulls.on_difference(node(1), 1);
         assert!(pulls.is_idle());
+    }
+
+    #[test]
+    fn who_is_here_for_long_does_not_pull_again() {
+        let mut pulls = Pulls { has_table: true, ..Pulls::default() };
+        pulls.on_difference(node(1), AGAIN_ROUNDS);
+        assert!(pulls.is_idle());
+        pulls.on_difference(node(1), AGAIN_ROUNDS - 1);
+        assert!(!pulls.is_idle());
+    }
+
+    #[test]
+    fn a_stranger_has_some_rounds_to_become_known() {
+        let mut pulls = Pulls::default();
+        pulls.meet(node(1));
+        assert_eq!(pulls.next(|_| true), Some(node(1)), "who has no table asks anybody");
+        pulls.on_piece(node(1), 0, 9, true);
+        pulls.meet(node(2));
+        for _ in 1..STRANGER_ROUNDS {
+            pulls.on_round();
+            assert_eq!(pulls.next(|_| true), None);
+        }
+        pulls.on_round();
+        assert_eq!(pulls.next(|_| true), Some(node(2)));
+        (0..2 * CANDIDATES_MAX as u16).for_each(|peer| pulls.meet(node(peer % 100)));
+        assert_eq!(pulls.strangers.len(), CANDIDATES_MAX);
+        pulls.on_down(node(7));
+        assert_eq!(pulls.strangers.len(), CANDIDATES_MAX - 1);
     }
 
     #[test]

@@ -9,9 +9,9 @@
 //!  rest   rows, their subjects named in full   ▶   only if the two take part in different ones
 //! ```
 //!
-//! Membership goes first into a packet; what does not fit then waits for another exchange at that
-//! level, and of many aggregates each has its turn. A probe that is repeated carries rows again, so
-//! what the network lost is mended within the period.
+//! Membership goes first into a packet, but for some room that is kept for rows; what does not fit
+//! then waits for another exchange at that level, and of many aggregates each has its turn. A probe
+//! that is repeated carries rows again, so what the network lost is mended within the period.
 //!
 //! Whom a node meets decides what it gets to know. Since it knows who is up, it sees at which
 //! levels its rows lack members, or have too many: the deepest of these is next, so that the tree
@@ -21,9 +21,13 @@
 //! would be next for ever: what is known of many is older than what is known of few.)
 //!
 //! A node that lacks rows, or heard of something new, starts up to three more exchanges in a round,
-//! at the levels that gain most, as far as it has not said much already in the last. So does a node
-//! that set its share. While a row anywhere moves at all, nobody near it rests (`pace`), and where
-//! there are aggregates rest is shorter, so that shares that do not move do not seem too old.
+//! at the levels that gain most, unless it told many rows in the last; so does a node that set its
+//! share. These are *lean*: they carry rows alone, so that they cost the same, and bring the same,
+//! however many members come and go. (While they carried news too, of 1,000 members of which ten
+//! were replaced in each round some lacked half of all for ten rounds.) Who has just got its table
+//! asks one member of each zone at once. While a row anywhere moves at all, nobody near it rests
+//! (`pace`), and where there are aggregates rest is shorter, so that shares that do not move do not
+//! seem too old.
 //!
 //! Simulated by a model of these rules (random ids, 5 % lost, no other traffic), the round from
 //! which on all nodes are exact; and in the steady state the mean age of a share and that of the
@@ -161,6 +165,12 @@ impl Aggregates {
         self.branches.is_empty()
     }
 
+    /// How much of a packet the news of members leaves to rows, in bytes.
+    pub(super) fn reserved(&self) -> usize {
+        let rows = RESERVED_HEAD + self.branches.len() * RESERVED_ROW;
+        if self.is_idle() { 0 } else { rows.min(RESERVED_MAX) }
+    }
+
     /// Whether any of them is of sketches.
     pub(super) fn has_sketches(&self) -> bool {
         self.branches.keys().any(|subject| subject.summary.has_sketches())
@@ -216,6 +226,11 @@ impl Aggregates {
         let first = first.or_else(|| gaining.first().copied())?;
         let urgent = if is_urgent { gaining } else { Vec::new() };
         Some(Levels { first, urgent, empty })
+    }
+
+    /// At which levels nothing is known, though members are there.
+    pub(super) fn empty(&self, round: Round, partners: &Partners) -> Vec<usize> {
+        self.wanted(round, partners).empty
     }
 
     fn wanted(&self, round: Round, partners: &Partners) -> Wanted {
@@ -467,6 +482,12 @@ impl Agent {
 /// Who has said so much in a round tells of no more sketches in it: with the headers of three
 /// packets that is 2,400 bytes, or two of the longest datagrams.
 const SKETCHES_ROUND_BYTES_MAX: usize = 2_400 - 3 * (1_200 - PACKET_LEN_MAX);
+
+/// About what rows take that have to go on however many members come and go: their head, each, and
+/// at most.
+const RESERVED_HEAD: usize = 40;
+const RESERVED_ROW: usize = 24;
+const RESERVED_MAX: usize = 300;
 
 /// For how many rounds a node hurries that set a share.
 const HURRIED_ROUNDS: i64 = 3;

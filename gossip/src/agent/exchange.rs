@@ -14,6 +14,8 @@
 //! Invariant: a suspicion is raised, and a verdict given, only of the very generation that did not
 //! answer.
 
+use std::collections::BTreeMap;
+
 use live_objects::sketch::Sketch;
 use live_objects::{Io, NodeId, Time};
 use tracing::trace;
@@ -23,6 +25,7 @@ use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
+use crate::wire::rows::Rows;
 use crate::wire::{Leg, PACKET_LEN_MIN, Packet};
 
 impl Agent {
@@ -78,13 +81,18 @@ impl Agent {
         self.hear_aggregates(now, from, packet, io);
         self.hear_offers(packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
-        if self.knowledge.members().standing(from).is_none() {
-            self.pulls.offer(from);
+        // It is a newcomer, mostly, and will be told of, if it says anything else.
+        let is_exchange =
+            matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. } | Leg::Rest { .. });
+        if is_exchange && self.knowledge.members().standing(from).is_none() {
+            self.pulls.meet(from);
         }
         match packet.leg {
             Leg::Probe { number } => {
                 let leg = Leg::Ack { number };
-                self.say(now, Draft { answers: Some(packet), ..Draft::new(leg, from) }, io);
+                let is_lean = packet.digest.is_none();
+                let ack = Draft { answers: Some(packet), is_lean, ..Draft::new(leg, from) };
+                self.say(now, ack, io);
             }
             Leg::Ack { .. } => {
                 self.on_ack(now, from, packet, io);
@@ -112,13 +120,8 @@ impl Agent {
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
         self.push_left = PUSH_BYTES_MAX;
-        for partner in self.on_exchanges(now) {
-            let held = self.knowledge.members().of(partner).expect("partners have rows");
-            let generation = held.generation;
-            let stage = Stage::Own { generation, sent: vec![now], helpers: Vec::new() };
-            let deadline = now + self.config.ack_timeout;
-            let number = self.probes.start(Probe { target: partner, stage }, deadline);
-            self.say_attempt(now, Draft::new(Leg::Probe { number }, partner), 1, io);
+        for (partner, is_lean) in self.on_exchanges(now) {
+            self.exchange(now, partner, is_lean, io);
         }
         self.look_around(now, io);
         self.on_round_of_topics(io);
@@ -127,8 +130,31 @@ impl Agent {
         self.on_round_of_claims(io);
     }
 
-    /// With whom exchanges are started in a round.
-    fn on_exchanges(&mut self, now: Time) -> Vec<NodeId> {
+    /// Who has just got a table asks for all rows that it lacks: others count on a row of
+    /// everything from the rounds before.
+    pub(super) fn ask_for_rows(&mut self, now: Time, io: &mut Io<'_>) {
+        let empty = self.aggregates.empty(self.clock.at(now), &self.partners);
+        let members = self.knowledge.members();
+        let of_level = empty.into_iter().take(EMPTY_MAX);
+        let of_level = of_level.filter_map(|level| self.partners.next_at(level, members));
+        for partner in of_level.collect::<Vec<_>>() {
+            self.exchange(now, partner, true, io);
+        }
+    }
+
+    /// Starts an exchange.
+    fn exchange(&mut self, now: Time, partner: NodeId, is_lean: bool, io: &mut Io<'_>) {
+        let held = self.knowledge.members().of(partner).expect("partners have rows");
+        let generation = held.generation;
+        let stage = Stage::Own { generation, sent: vec![now], helpers: Vec::new(), is_lean };
+        let deadline = now + self.config.ack_timeout;
+        let number = self.probes.start(Probe { target: partner, stage }, deadline);
+        let probe = Draft { is_lean, ..Draft::new(Leg::Probe { number }, partner) };
+        self.say_attempt(now, probe, 1, io);
+    }
+
+    /// With whom exchanges are started in a round, and which of these are for rows alone.
+    fn on_exchanges(&mut self, now: Time) -> BTreeMap<NodeId, bool> {
         let round = self.clock.at(now);
         let levels = self.aggregates.on_round(round, &self.partners);
         let is_turn_of_group = self.is_turn_of_group();
@@ -149,9 +175,10 @@ impl Agent {
         };
         let first = first.or_else(|| self.partners.next(turn, members));
         let said_bytes = std::mem::take(&mut self.said_bytes);
-        self.urgent = if said_bytes <= URGENT_BYTES_MAX {
+        let rows_bytes = std::mem::take(&mut self.said_rows_bytes);
+        self.urgent = if rows_bytes <= URGENT_BYTES_MAX {
             URGENT_MAX.min(self.urgent + 1)
-        } else if said_bytes <= MEASURING_BYTES_MAX {
+        } else if rows_bytes <= MEASURING_BYTES_MAX {
             self.urgent
         } else {
             self.urgent.saturating_sub(1)
@@ -162,9 +189,10 @@ impl Agent {
         }
         let urgent = urgent.iter().take(self.urgent);
         let urgent = urgent.filter_map(|level| self.partners.next_at(*level, members));
-        let mut partners: Vec<NodeId> = first.into_iter().chain(urgent).collect();
+        let mut lean: Vec<NodeId> = urgent.collect();
+        let mut partners: Vec<NodeId> = first.into_iter().collect();
         self.nearest.on_round();
-        if partners.len() < 2 {
+        if lean.is_empty() {
             let may_hurry = said_bytes <= MEASURING_BYTES_MAX;
             partners.extend(self.nearest.measures(may_hurry, members));
         }
@@ -173,17 +201,17 @@ impl Agent {
             && let Some(levels) = levels
         {
             let of_empty = levels.empty.into_iter().take(EMPTY_MAX);
-            partners.extend(of_empty.filter_map(|level| self.partners.next_at(level, members)));
+            lean.extend(of_empty.filter_map(|level| self.partners.next_at(level, members)));
         }
-        partners.sort_unstable();
-        partners.dedup();
-        partners
+        let lean = lean.into_iter().map(|partner| (partner, true));
+        lean.chain(partners.into_iter().map(|partner| (partner, false))).collect()
     }
 
     /// A probe's deadline has passed: the partner is asked again, and so are helpers, or is
     /// suspected.
     fn on_silence(&mut self, now: Time, number: u32, probe: Probe, io: &mut Io<'_>) {
-        let Probe { target, stage: Stage::Own { generation, mut sent, mut helpers } } = probe
+        let Probe { target, stage: Stage::Own { generation, mut sent, mut helpers, is_lean } } =
+            probe
         else {
             return;
         };
@@ -192,7 +220,8 @@ impl Agent {
             return self.suspect(now, target, generation, io);
         }
         sent.push(now);
-        self.say_attempt(now, Draft::new(Leg::Probe { number }, target), sent.len() as u8, io);
+        let probe = Draft { is_lean, ..Draft::new(Leg::Probe { number }, target) };
+        self.say_attempt(now, probe, sent.len() as u8, io);
         if attempts == 1 {
             self.tell_another(target, io);
         }
@@ -201,11 +230,12 @@ impl Agent {
             let others = self.partners.some(self.config.helpers, members, &[target]);
             for helper in &others {
                 let request = Draft::new(Leg::ProbeRequest { number, target }, *helper);
-                self.say(now, Draft { about: Some(target), ..request }, io);
+                let request = Draft { about: Some(target), is_lean: true, ..request };
+                self.say(now, request, io);
             }
             helpers.extend(others);
         }
-        let stage = Stage::Own { generation, sent, helpers };
+        let stage = Stage::Own { generation, sent, helpers, is_lean };
         self.probes.wait(number, Probe { target, stage }, now + self.config.period / 2);
     }
 
@@ -252,7 +282,10 @@ impl Agent {
             return;
         }
         match self.probes.help(probe, now + 2 * self.config.period) {
-            Some(number) => self.say(now, Draft::new(Leg::Probe { number }, target), io),
+            Some(number) => {
+                let probe = Draft::new(Leg::Probe { number }, target);
+                self.say(now, Draft { is_lean: true, ..probe }, io);
+            }
             None => io.count("gossip.probes_full"),
         }
     }
@@ -261,7 +294,7 @@ impl Agent {
     fn compare_all(&mut self, now: Time, from: NodeId, packet: &Packet) {
         let Some(digest) = packet.digest else { return };
         if digest != self.knowledge.members().digest().total() {
-            self.pulls.on_difference(from);
+            self.pulls.on_difference(from, self.rounds);
         }
         if digest == self.knowledge.members().digest().total() && self.has_same_records(packet) {
             self.pace.on_agreement();
@@ -312,7 +345,8 @@ impl Agent {
     /// Sends a probe that is this attempt of its kind, if its answer is to be timed.
     fn say_attempt(&mut self, now: Time, draft: Draft<'_>, attempt: u8, io: &mut Io<'_>) {
         if let Some(len_max) = len_max(draft.to, io) {
-            let for_members = len_max.saturating_sub(self.haves_reserved(draft));
+            let reserved = self.haves_reserved(draft) + self.aggregates.reserved();
+            let for_members = len_max.saturating_sub(reserved);
             let mut packet = self.knowledge.packet(draft, for_members.max(PACKET_LEN_MIN));
             // However much news there is, aggregates go on; and so does news of any length.
             let for_rows = match self.rounds % 4 {
@@ -321,12 +355,13 @@ impl Agent {
                 1 if self.aggregates.has_sketches() => SKETCH_RESERVED,
                 _ => ROWS_RESERVED,
             };
+            self.introduce(&mut packet);
             complete(&mut packet, len_max, io);
             packet.round = self.clock.said(now);
             self.tell_offers(draft, attempt, &mut packet, len_max);
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             self.tell_aggregates(draft, &mut packet, len_max);
-            self.said_bytes += packet.encoded_len();
+            self.count_said(&packet);
             send(&packet, draft.to, io);
         }
     }
@@ -348,9 +383,23 @@ impl Agent {
         packet.round = self.clock.said(now);
         self.tell_aggregates(draft, &mut packet, len_max);
         if !is_empty || packet.rows.is_some() {
-            self.said_bytes += packet.encoded_len();
+            self.count_said(&packet);
             send(&packet, to, io);
         }
+    }
+
+    /// Who has come lately says who it is to those whom it asks for rows, and nothing else: they
+    /// would pull its table, to find out.
+    fn introduce(&self, packet: &mut Packet) {
+        let is_lean = packet.digest.is_none() && matches!(packet.leg, Leg::Probe { .. });
+        if is_lean && self.rounds < NEW_ROUNDS {
+            packet.entries.insert(0, Telling::Whole.of(self.knowledge.members().own()));
+        }
+    }
+
+    fn count_said(&mut self, packet: &Packet) {
+        self.said_bytes += packet.encoded_len();
+        self.said_rows_bytes += packet.rows.as_ref().map_or(0, Rows::section_len);
     }
 
     /// How what comes from another's table is heard.
@@ -374,6 +423,9 @@ fn complete(packet: &mut Packet, len_max: usize, io: &Io<'_>) {
 /// For how many rounds a node asks for all rows that it lacks at once, one of each level.
 const YOUNG_ROUNDS: u64 = 10;
 
+/// For how many it says who it is.
+const NEW_ROUNDS: u64 = 50;
+
 /// Of how many levels: the others' zones are hardly ever more.
 const EMPTY_MAX: usize = 24;
 
@@ -385,7 +437,7 @@ const ROWS_RESERVED: usize = 700;
 const SKETCH_RESERVED: usize = Sketch::LEN_MAX + 60;
 
 /// How much news of members is pushed in a period, in bytes.
-const PUSH_BYTES_MAX: usize = 3_600;
+const PUSH_BYTES_MAX: usize = 1_200;
 
 /// To how many members it is pushed by each node that hears it first.
 const FANOUT: usize = 3;

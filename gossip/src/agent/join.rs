@@ -58,7 +58,7 @@ impl Agent {
     pub(super) fn on_link_up(&mut self, peer: NodeId) {
         let members = self.knowledge.members();
         if peer != members.me() && (self.pulls.is_newcomer() || !members.is_up(peer)) {
-            self.pulls.offer(peer);
+            self.pulls.meet(peer);
         }
     }
 
@@ -95,6 +95,9 @@ impl Agent {
                 let known = self.knowledge.members().len();
                 for entry in entries {
                     self.hear(now, entry, source, io);
+                }
+                if last && source == Source::Newcomer {
+                    self.ask_for_rows(now, io);
                 }
                 let members = self.knowledge.members();
                 let gain = members.len().saturating_sub(known);

@@ -15,7 +15,7 @@ use live_objects::{
 use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use super::cluster::{SEED_EVERY, settled_quietly};
+use super::cluster::{SEED_EVERY, Sent, settled_quietly};
 use super::figures::{Figure, Sample, Setting, Told};
 use crate::join;
 
@@ -61,13 +61,27 @@ impl Churn {
         for _ in 0..WARM_UP_ROUNDS {
             crowd.round(&mut world, 0);
         }
+        let before = Sent::by(&world);
         let slow: Vec<Error> = (0..self.rounds)
             .map(|round| tell(seed, round, crowd.round(&mut world, of(1_000))))
             .collect();
+        let between = Sent::by(&world);
         let fast: Vec<Error> = (0..self.rounds_at_1pct)
             .map(|round| tell(seed, round, crowd.round(&mut world, of(100))))
             .collect();
-        Told { samples: vec![sample(Some((&slow, &fast)))], trace_hash: world.trace_hash() }
+        let after = Sent::by(&world);
+        let bytes = |sent: Sent, rounds: u32| {
+            Some(sent.bytes() as f64 / f64::from(nodes) / f64::from(rounds))
+        };
+        let mut told = sample(Some((&slow, &fast)));
+        told.extend([
+            Figure::new("bytes_per_node_round", bytes(between.since(before), self.rounds)),
+            Figure::new(
+                "bytes_per_node_round_at_1pct",
+                bytes(after.since(between), self.rounds_at_1pct),
+            ),
+        ]);
+        Told { samples: vec![told], trace_hash: world.trace_hash() }
     }
 }
 
