@@ -5,12 +5,14 @@
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
-//! `nearest` is who is how far away.
+//! `nearest` is who is how far away; `catalogs` what nodes say of themselves, and `searches` how
+//! they are found by it.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
 
 mod aggregates;
+mod catalogs;
 mod claims;
 mod directory;
 mod errands;
@@ -20,6 +22,7 @@ mod join;
 mod listeners;
 mod nearest;
 mod recent;
+mod searches;
 mod shelves;
 #[cfg(test)]
 mod tests;
@@ -36,12 +39,14 @@ use rand::RngExt;
 use tracing::trace;
 
 use self::aggregates::Aggregates;
+use self::catalogs::Catalogs;
 use self::claims::Claims;
 use self::directory::Directories;
 use self::errands::Errands;
 use self::holders::Holders;
 use self::listeners::Listeners;
 use self::nearest::Nearest;
+use self::searches::Searches;
 use self::shelves::Shelves;
 use self::topics::Topics;
 use crate::config::{Config, ConfigError};
@@ -93,6 +98,8 @@ struct Agent {
     aggregates: Aggregates,
     holders: Holders,
     nearest: Nearest,
+    catalogs: Catalogs,
+    searches: Searches,
     /// What all nodes have in common of time.
     clock: Rounds,
     born_at: Time,
@@ -192,6 +199,8 @@ impl Module for Gossip {
             }
             Kind::Aggregate(_) => Cost { copies, overhead_bytes: ROW_BYTES },
             Kind::Nearest => Cost { copies, overhead_bytes: wire::offers::OFFER_LEN_MAX as u32 },
+            // What a node says of itself stays with it.
+            Kind::Catalog => Cost { copies: 1, overhead_bytes: ROW_BYTES },
             Kind::Custom(_) | Kind::Replicated => return Err(Lack::Kind(ty.kind.clone())),
         };
         Lack::of(ty, keeps).map(|()| cost)
@@ -217,7 +226,7 @@ impl Module for Gossip {
             (Input::Close { object }, life) => {
                 self.listeners.close(object);
                 if let Life::Up(agent) = life {
-                    agent.stop_carrying(object);
+                    agent.stop_carrying(now, object);
                 }
             }
             (Input::Drained { object }, life) => {
@@ -260,6 +269,7 @@ impl Module for Gossip {
             agent.push_records(io);
             agent.push(io);
             agent.on_answers(now, io);
+            agent.on_searches_ended(now, io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             let round = agent.clock.at(now);
@@ -308,6 +318,8 @@ impl Agent {
             aggregates,
             holders: Holders::new(start.me.node),
             nearest: Nearest::new(start.me, config.stretch, rng.fork("place")),
+            catalogs: Catalogs::default(),
+            searches: Searches::default(),
             clock: Rounds::new(config.period, now),
             born_at: now,
             rounds: 0,
@@ -420,16 +432,18 @@ impl Agent {
             Kind::Directory => self.directories.open(object),
             Kind::Aggregate(summary) => self.holders.open(object, summary),
             Kind::Nearest => self.nearest.open(object),
+            Kind::Catalog => self.catalogs.open(object, Arc::clone(&spec)),
             _ => return,
         }
         self.claim(object, spec, io);
     }
 
-    fn stop_carrying(&mut self, object: ObjectId) {
+    fn stop_carrying(&mut self, now: Time, object: ObjectId) {
         self.topics.close(object);
         self.close_directory(object);
         self.holders.close(object);
         self.nearest.close(object);
+        self.close_catalog(now, object);
         self.unclaim(object);
     }
 
@@ -440,6 +454,8 @@ impl Agent {
             self.on_asks(now, object, io);
         } else if self.nearest.has(object) {
             self.nearest.on_commands(object, io);
+        } else if self.catalogs.has(object) {
+            self.on_catalog_commands(now, object, io);
         } else if !self.holders.on_commands(now, object, io) {
             refuse_commands(object, io);
         }
@@ -448,6 +464,7 @@ impl Agent {
     fn on_drained(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
         self.topics.on_drained(object, io);
         self.on_directory_drained(now, object, io);
+        self.on_catalog_drained(now, object, io);
         self.holders.drained(object);
         self.nearest.drained(object);
         self.on_closed_drained(object, io);

@@ -238,6 +238,14 @@ pub(crate) enum Absurd {
     Reach(u8),
     #[error("a load that is no number, or below 0")]
     Load,
+    #[error("bit {0} of a filter that has fewer")]
+    Bit(u64),
+    #[error("a filter written in a way of {0}")]
+    Way(u8),
+    #[error("level {0} behind level {1}")]
+    Level(u8, u8),
+    #[error("attributes or a predicate that nobody can have given")]
+    Attributes,
 }
 
 #[cfg(test)]

@@ -46,11 +46,20 @@
 //! more than 95 in a hundred are told first, after 60 periods, of one whose round trip is at most a
 //! tenth above the least there is. Where nobody offers himself, or looks, it costs nothing.
 //!
+//! Whoever describes itself in a catalog is found by what it says, some rounds after it said so,
+//! and not after it is known to be down. A search goes down the tree of zones, led by filters of
+//! which terms there are in them (Bloom, CACM 1970), and asks one member in each zone that may have
+//! what is looked for: of 4,000 nodes some 30 to find five, half of a second if none of them is
+//! dead. Who is found said so of itself just then. Answers are streamed, and tell whether some may
+//! be missing, because nobody answered or more than 4,096 would have to be asked. What no equality
+//! leads, as `load < 0.5` alone, asks everybody. Where nobody describes itself it costs nothing.
+//!
 //! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
-//! no database: who asks is told what this node, or whoever keeps the key, knows by then. Nobody is
-//! told for certain who is nearest. Any two nodes may differ at any moment, and see changes in
-//! different orders: who needs the same views in the same order needs [`Agreement::Views`], which
-//! this module does not offer. A verdict may be wrong. Members are trusted not to lie.
+//! no database: who asks is told what this node, or whoever keeps the key, knows by then. A search
+//! may miss who described itself in the last rounds, or has just come. Nobody is told for certain
+//! who is nearest. Any two nodes may differ at any moment, and see changes in different orders: who
+//! needs the same views in the same order needs [`Agreement::Views`], which this module does not
+//! offer. A verdict may be wrong. Members are trusted not to lie.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -100,9 +109,10 @@
 //! get in. `queue`: what travels beside the membership; `news` and the files below it: messages of
 //! topics, the tree along which they go, and what mends it; `records`: what is published, who keeps
 //! it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
-//! `wire::rows`: what travels of them, and `agent::aggregates` when. `coordinate`, `trips`,
-//! `offers`: the nearest; `wire::offers`: what travels of it. `agent` and the files below it: the
-//! machine that all these are parts of.
+//! `wire::rows`: what travels of them, and `agent::aggregates` when; `zones::filter`,
+//! `wire::terms`: which terms are where, and `agent::searches` who is asked then. `coordinate`,
+//! `trips`, `offers`: the nearest; `wire::offers`: what travels of it. `agent` and the files below
+//! it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

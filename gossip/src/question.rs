@@ -1,17 +1,17 @@
-//! Questions to those who keep what this node does not: what is asked, and who was asked when.
+//! Questions to those who know what this node does not: what is asked, and who was asked when.
 //!
 //! A question goes to one member of the group that keeps what it is about (`records/affinity`), in
-//! one datagram, and most often comes back answered in one. Who does not answer in time is not
-//! asked again: another is, and another, as many as [`ATTEMPTS_MAX`]. A question is whole without
-//! what was asked before, and asking twice changes nothing, so an answer that comes late, or twice,
-//! is an answer to nothing.
+//! one datagram, and most often comes back answered in one. If who was asked does not answer in
+//! time another is asked, and another, as many as [`ATTEMPTS_MAX`], and the same again only if
+//! there is nobody else. A question is whole without what was asked before, and asking twice
+//! changes nothing, so an answer that comes late, or twice, is an answer to nothing.
 //!
 //! Invariant: every question that is open has one deadline. No search begins while there are
 //! [`QUESTIONS_MAX`] of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{NodeId, ObjectId, Rng, Time};
+use live_objects::{Attributes, NodeId, ObjectId, Predicate, Rng, Time};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,18 @@ pub(crate) enum Question {
     /// Do you keep just this much of what I publish, in the group that we name by so many bits: so
     /// many records, whose hashes' exclusive or is this?
     Check { depth: u8, count: u32, sum: u64 },
+    /// Does what you say of yourself in this catalog match, and where may others be who do, of
+    /// those whose ids begin with so many bits as yours? A [`Clue`] answers.
+    Search { object: ObjectId, bits: u8, matching: Predicate },
+}
+
+/// What whoever is asked in a search knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Clue {
+    /// At which levels its sibling zones may have somebody who matches, in order.
+    pub(crate) levels: Vec<u8>,
+    /// What it says of itself, if that matches.
+    pub(crate) attributes: Option<Attributes>,
 }
 
 /// What is answered.

@@ -18,7 +18,8 @@
 //!  tag 9, wants:   u64
 //!  tags 16 to 22:  see `wire/news.rs`
 //!  tags 24, 25:    the nearest, see `wire/offers.rs`
-//!  tags 26, 27:    see `wire/questions.rs`
+//!  tags 26, 27, 32: see `wire/questions.rs`
+//!  tag 30:         see `wire/terms.rs`
 //! ```
 //!
 //! A section of an unknown tag is passed over, so that later versions can put more into the same
@@ -29,6 +30,7 @@ mod news;
 pub(crate) mod offers;
 pub(crate) mod questions;
 pub(crate) mod rows;
+pub(crate) mod terms;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,9 +44,10 @@ pub(crate) use self::news::{
 };
 use self::offers::{OffersSection, Standpoint};
 use self::rows::Rows;
+use self::terms::TermsSection;
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Credential, Entry, Generation, Standing};
-use crate::question::{Answer, Question};
+use crate::question::{Answer, Clue, Question};
 use crate::records::AbsurdRecord;
 use crate::zones::row::Round;
 
@@ -93,8 +96,12 @@ pub(crate) struct Packet {
     pub(crate) rows: Option<Rows>,
     /// Of which aggregates the sender wants rows, a bit each: those are told of who ask.
     pub(crate) wants: Option<u64>,
+    /// Which terms are where.
+    pub(crate) terms: Option<TermsSection>,
     pub(crate) question: Option<Question>,
     pub(crate) answer: Option<Answer>,
+    /// What an answer says of a search.
+    pub(crate) clue: Option<Clue>,
     /// Where the sender stands.
     pub(crate) standpoint: Option<Standpoint>,
     /// Who offers itself.
@@ -142,8 +149,10 @@ impl Packet {
             news: NewsSections::NONE,
             rows: None,
             wants: None,
+            terms: None,
             question: None,
             answer: None,
+            clue: None,
             standpoint: None,
             offers: None,
         }
@@ -160,13 +169,17 @@ impl Packet {
         let entries = if self.entries.is_empty() { 0 } else { SECTION_LEN + self.entries_len() };
         let rows = self.rows.as_ref().map_or(0, Rows::section_len);
         let wants = self.wants.map_or(0, |_| SECTION_LEN + WANTS_LEN);
+        let terms = self.terms.as_ref().map_or(0, |terms| terms.section_len(self.round));
         let question = self.question.as_ref().map_or(0, questions::question_section_len);
         let answer = self.answer.map_or(0, |_| questions::ANSWER_SECTION_LEN);
+        let clue = self.clue.as_ref().map_or(0, questions::clue_section_len);
         let standpoint = self.standpoint.map_or(0, |_| offers::PLACE_SECTION_LEN);
         let offers = self.offers.as_ref().map_or(0, OffersSection::section_len);
         let membership = LEG_LEN + target + digest + buckets + inventory + entries;
+        let aggregates = rows + wants + terms;
+        let asked = question + answer + clue;
         let nearest = standpoint + offers;
-        membership + self.news.encoded_len() + rows + wants + question + answer + nearest
+        membership + self.news.encoded_len() + aggregates + asked + nearest
     }
 
     /// How many bytes of entries can be added to a packet that may be `len_max` long.
@@ -204,8 +217,10 @@ impl Packet {
             put_section(&mut out, TAG_WANTS, WANTS_LEN);
             out.put_u64(wants);
         }
+        self.terms.iter().for_each(|terms| terms.put(&mut out, self.round));
         self.question.iter().for_each(|question| questions::put_question(&mut out, question));
         self.answer.iter().for_each(|answer| questions::put_answer(&mut out, *answer));
+        self.clue.iter().for_each(|clue| questions::put_clue(&mut out, clue));
         self.standpoint.iter().for_each(|standpoint| standpoint.put(&mut out));
         self.offers.iter().for_each(|offers| offers.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
@@ -235,6 +250,8 @@ impl Packet {
                     packet.question = Some(questions::take_question(&mut body)?);
                 }
                 questions::TAG_ANSWER => packet.answer = Some(questions::take_answer(&mut body)?),
+                questions::TAG_CLUE => packet.clue = Some(questions::take_clue(&mut body)?),
+                terms::TAG_TERMS => packet.terms = Some(TermsSection::take(&mut body, round)?),
                 rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body, round)?),
                 offers::TAG_PLACE => packet.standpoint = Some(Standpoint::take(&mut body)?),
                 offers::TAG_OFFERS => {
@@ -448,7 +465,7 @@ const FAMILY_V6: u8 = 6;
 #[cfg(test)]
 pub(crate) mod tests {
     use super::news::tests::sections;
-    use super::questions::tests::{answers, questions};
+    use super::questions::tests::{answers, clues, questions};
     use super::*;
     use crate::entry::tests::{entries, entry};
     use crate::wire::rows::tests::rows;
@@ -478,7 +495,12 @@ pub(crate) mod tests {
         let inventory = prop::option::of(inventories());
         let entries = prop::collection::vec(entries(), 0..9);
         let rows = prop::option::of(rows());
-        let asked = (prop::option::of(questions()), prop::option::of(answers()));
+        let asked = (
+            prop::option::of(questions()),
+            prop::option::of(answers()),
+            prop::option::of(clues()),
+            prop::option::of(terms::tests::sections()),
+        );
         let nearest = rows.prop_flat_map(|rows| {
             let round = rows.as_ref().map_or(Round::MAX, |rows| rows.round);
             let offers = prop::option::of(offers::tests::sections(round));
@@ -499,6 +521,8 @@ pub(crate) mod tests {
                     wants,
                     question: asked.0,
                     answer: asked.1,
+                    clue: asked.2,
+                    terms: asked.3,
                     standpoint,
                     offers,
                 }

@@ -22,6 +22,7 @@
 //! not older than [`WINDOW`] rounds on average.
 
 pub(crate) mod body;
+pub(crate) mod filter;
 pub(crate) mod place;
 pub(crate) mod row;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use self::row::{Mark, Round, Row, WINDOW};
 
 /// What one node knows of one aggregate, or of a part of it.
 pub(crate) struct Table {
+    /// How numbers are summed up. There is one way only in which other bodies are.
     summary: Summary,
     share: Option<Body>,
     /// What this node's leaf is stamped with at least: a share that is set within a round counts as
@@ -98,13 +100,20 @@ impl Table {
         Self { summary, share: None, set_in: round, siblings: Vec::new(), merged: Vec::new() }
     }
 
-    /// Sets or takes back this node's share.
-    pub(crate) fn set(&mut self, share: Option<Body>, round: Round) {
-        if self.share != share {
+    /// One of filters.
+    pub(crate) fn of_filters(round: Round) -> Self {
+        Self::new(Summary::Count, round)
+    }
+
+    /// Sets or takes back this node's share. Tells whether it was another.
+    pub(crate) fn set(&mut self, share: Option<Body>, round: Round) -> bool {
+        let is_other = self.share != share;
+        if is_other {
             self.set_in = round.next();
             self.share = share;
             self.merged.clear();
         }
+        is_other
     }
 
     /// Whether it knows of any share.
@@ -175,8 +184,12 @@ impl Table {
 
     /// The mark of what is held of the sibling zone of this level.
     pub(crate) fn held(&self, level: usize) -> Mark {
-        let held = self.siblings.get(level).and_then(Option::as_ref);
-        held.map_or(Mark::default(), |held| held.row.mark)
+        self.held_row(level).map_or(Mark::default(), |row| row.mark)
+    }
+
+    /// What is held of the sibling zone of this level.
+    pub(crate) fn held_row(&self, level: usize) -> Option<&Row> {
+        self.siblings.get(level).and_then(Option::as_ref).map(|held| &held.row)
     }
 
     /// The row of all.

@@ -62,9 +62,11 @@ impl Module for Groupcomm {
                 Lack::of(ty, keeps)?;
                 Ok(Cost { copies: 1, overhead_bytes: 128 })
             }
-            Kind::Custom(_) | Kind::Aggregate(_) | Kind::Directory | Kind::Nearest => {
-                Err(Lack::Kind(ty.kind.clone()))
-            }
+            Kind::Custom(_)
+            | Kind::Aggregate(_)
+            | Kind::Directory
+            | Kind::Nearest
+            | Kind::Catalog => Err(Lack::Kind(ty.kind.clone())),
         }
     }
 

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::aggregate::{Estimate, Share};
+use crate::attributes::Attributes;
 use crate::nearest::{Load, Near};
 use crate::node::{Member, NodeId};
 use crate::object::ObjectType;
+use crate::predicate::Predicate;
 use crate::view::{ClusterId, View};
 
 /// What an application asks of an object. Commands wait in the object's feed until its module takes
@@ -52,16 +54,28 @@ pub enum Command {
     Retract,
     /// Asks for the nearest: [`Event::Nearest`] answers at once.
     Rank,
+    /// Says what this holder of a catalog is, in place of what it said before: nothing, if there
+    /// are no attributes.
+    Describe(Attributes),
+    /// Looks for holders of a catalog by what they are: [`CatalogEvent::Found`] answers.
+    Search {
+        /// What must be true of what they say of themselves.
+        matching: Predicate,
+        /// How many to find at most.
+        limit: u32,
+    },
 }
 
 impl Command {
     /// What the command counts for in a byte budget.
     pub(crate) fn cost(&self) -> usize {
-        let share = match self {
+        let beside = match self {
             Self::Set(share) | Self::Add { share, .. } => share.size(),
+            Self::Describe(attributes) => attributes.size(),
+            Self::Search { matching, .. } => matching.size(),
             _ => 0,
         };
-        self.len() + share + OVERHEAD_BYTES
+        self.len() + beside + OVERHEAD_BYTES
     }
 
     /// How long it is, in bytes.
@@ -87,12 +101,13 @@ impl Command {
             Self::Offer(load) => Self::Offer(*load),
             Self::Retract => Self::Retract,
             Self::Rank => Self::Rank,
+            Self::Describe(_) | Self::Search { .. } => self.clone(),
         };
         (slice, last)
     }
 
     /// What the command holds: a message, an update, a value, or the key that it is about. Of a
-    /// share or an offer, nothing.
+    /// share, an offer, attributes or a search, nothing.
     pub const fn payload(&self) -> &Bytes {
         match self {
             Self::Custom(bytes)
@@ -102,9 +117,13 @@ impl Command {
             | Self::Withdraw(bytes)
             | Self::Find(bytes)
             | Self::List(bytes) => bytes,
-            Self::Set(_) | Self::Add { .. } | Self::Offer(_) | Self::Retract | Self::Rank => {
-                &NOTHING
-            }
+            Self::Set(_)
+            | Self::Add { .. }
+            | Self::Offer(_)
+            | Self::Retract
+            | Self::Rank
+            | Self::Describe(_)
+            | Self::Search { .. } => &NOTHING,
         }
     }
 }
@@ -135,6 +154,8 @@ pub enum Event {
     /// themselves, as far as this node knows, the best first, without this node. One that nobody
     /// read yet is replaced by the next.
     Nearest(Vec<Near>),
+    /// Of an object of kind [`Catalog`](crate::Kind::Catalog).
+    Catalog(CatalogEvent),
 }
 
 impl Event {
@@ -158,6 +179,10 @@ impl Event {
                         size_of::<Listing>() + listing.key.len() + listing.value.len()
                     };
                     listings.iter().map(len).sum()
+                }
+                Self::Catalog(CatalogEvent::Found { holders, .. }) => {
+                    let len = |one: &Described| size_of::<Described>() + one.attributes.size();
+                    holders.iter().map(len).sum()
                 }
                 Self::Aggregate(estimate) => estimate.size(),
                 Self::Nearest(all) => size_of_val(all.as_slice()),
@@ -273,14 +298,38 @@ pub enum DirectoryEvent {
     },
 }
 
+/// What a catalog tells who searched it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CatalogEvent {
+    /// Who matches: the answer to a [`Command::Search`], or a part of it, as soon as it comes.
+    Found {
+        /// To which command, counted from 0.
+        command: u64,
+        /// Who was found. In all parts together each is once.
+        holders: Vec<Described>,
+        /// How much of the answer has been told with this.
+        told: Told,
+    },
+}
+
+/// A holder of a catalog, as it described itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Described {
+    /// Who.
+    pub member: Member,
+    /// What it says it is.
+    pub attributes: Attributes,
+}
+
 /// How much of an answer has been told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Told {
     /// A part: more is to come.
     Part,
-    /// All that there is.
+    /// All that there is; of a search, no more than it was to find.
     All,
-    /// All that there will be, but some may be missing: nobody answered of those who keep it.
+    /// All that there will be, but some may be missing: nobody answered of some who know, or more
+    /// would have to be asked than may be.
     Some,
 }
 

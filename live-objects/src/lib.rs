@@ -29,9 +29,11 @@
 //! module has done beside it. `replica`, `replica/snapshot`, `replica/restore`,
 //! `replica/collections`: what an application's replicated state is, and how one member gets it
 //! from another. `aggregate`: shares summed up over all nodes; `sketch` and the files below it:
-//! what sums up many values in few bytes. `envelope`: what goes over the wire.
+//! what sums up many values in few bytes. `attributes`, `predicate`: what holders say of
+//! themselves, and what is asked for. `envelope`: what goes over the wire.
 
 mod aggregate;
+mod attributes;
 mod budget;
 mod count;
 mod disk;
@@ -46,6 +48,7 @@ mod node;
 mod object;
 mod port;
 mod poster;
+mod predicate;
 mod property;
 mod replica;
 mod rng;
@@ -57,13 +60,14 @@ mod time;
 mod view;
 
 pub use aggregate::{Estimate, NotFinite, Share, Summary};
+pub use attributes::{AttributeError, Attributes, Scalar};
 pub use budget::Budget;
 pub use count::Counts;
 pub use disk::{Disk, DiskAct, DiskBusy, DiskError, DiskWork, Tag};
 pub use envelope::{Envelope, EnvelopeError, ModuleTag};
 pub use event::{
-    Closure, Command, Departure, DirectoryEvent, Event, Listing, MembersEvent, Refusal,
-    ReplicatedEvent, Told, TopicEvent,
+    CatalogEvent, Closure, Command, Departure, Described, DirectoryEvent, Event, Listing,
+    MembersEvent, Refusal, ReplicatedEvent, Told, TopicEvent,
 };
 pub use feed::Taken;
 pub use module::{
@@ -75,6 +79,7 @@ pub use node::{Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
 pub use port::{EventsFull, Port, TrySendError};
 pub use poster::{PostError, Poster};
+pub use predicate::{Predicate, PredicateError, Relation};
 pub use property::{Agreement, Delivery, Order, Properties};
 pub use replica::{
     Chunk, Frozen, List, Map, Records, Replica, Replicate, RestoreError, Snapshot, State,

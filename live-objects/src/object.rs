@@ -37,6 +37,10 @@ pub enum Kind {
     /// [`Command::Offer`](crate::Command::Offer) and those beside it, events lists of
     /// [`Near`](crate::Near), of which an application that reads late gets the last alone.
     Nearest,
+    /// Holders by what they say of themselves: commands are
+    /// [`Command::Describe`](crate::Command::Describe) and
+    /// [`Command::Search`](crate::Command::Search), events [`CatalogEvent`](crate::CatalogEvent).
+    Catalog,
 }
 
 impl fmt::Display for Kind {
@@ -49,6 +53,7 @@ impl fmt::Display for Kind {
             Self::Aggregate(summary) => summary.fmt(f),
             Self::Directory => f.write_str("Directory"),
             Self::Nearest => f.write_str("Nearest"),
+            Self::Catalog => f.write_str("Catalog"),
         }
     }
 }
@@ -98,6 +103,11 @@ impl ObjectType {
     /// The type of an object that finds the nearest of those who offer themselves.
     pub const fn nearest() -> Self {
         Self::new(Kind::Nearest, Properties::of_agreement(Agreement::Eventual))
+    }
+
+    /// The type of an object whose holders describe themselves by attributes.
+    pub const fn catalog() -> Self {
+        Self::new(Kind::Catalog, Properties::of_agreement(Agreement::Eventual))
     }
 
     /// The type of an object of a plug-in's own kind.
@@ -169,6 +179,7 @@ mod tests {
         golden(ObjectType::aggregate(Summary::Max), &[4, 4, 0, 0, 0, 0]);
         golden(ObjectType::aggregate(Summary::Rate), &[4, 11, 0, 0, 0, 0]);
         golden(ObjectType::nearest(), &[6, 0, 0, 0, 0]);
+        golden(ObjectType::catalog(), &[7, 0, 0, 0, 0]);
         let schema = SchemaId { name: "Price".to_owned(), version: 2, hash: 3 };
         let directory = ObjectType::directory().of(schema);
         assert_eq!(

@@ -46,6 +46,7 @@
 //! hold it forgets it when there has been none for a while.
 
 mod telling;
+pub(super) mod terms;
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +76,8 @@ pub(super) struct Aggregates {
     handles: BTreeMap<u32, Option<Subject>>,
     /// A digest of those in which there are shares.
     subjects: u32,
+    /// Which terms there are, if anybody describes itself in a catalog.
+    terms: Option<Branch>,
     /// Up to which one had its turn, by level.
     told: BTreeMap<usize, Subject>,
     /// How many rows of sketches were told.
@@ -126,6 +129,7 @@ impl Aggregates {
             branches: BTreeMap::new(),
             handles: BTreeMap::new(),
             subjects: 0,
+            terms: None,
             told: BTreeMap::new(),
             turn: 0,
             changed: BTreeSet::new(),
@@ -162,7 +166,7 @@ impl Aggregates {
 
     /// Whether there is nothing to tell of any aggregate.
     pub(super) fn is_idle(&self) -> bool {
-        self.branches.is_empty()
+        self.branches.is_empty() && self.terms.is_none()
     }
 
     /// How much of a packet the news of members leaves to rows, in bytes.
@@ -237,7 +241,8 @@ impl Aggregates {
         let counts: BTreeMap<usize, u32> = partners.counts().collect();
         let (mut lacking, mut empty) = (None, BTreeSet::new());
         let mut gains: BTreeMap<usize, i64> = BTreeMap::new();
-        for branch in self.branches.values().filter(|branch| branch.has_shares) {
+        let branches = self.branches.values().chain(&self.terms);
+        for branch in branches.filter(|branch| branch.has_shares) {
             let levels = counts.keys().rev().copied();
             for (level, held, own) in branch.table.beside(levels, round) {
                 let known = counts[&level];
@@ -265,6 +270,11 @@ impl Aggregates {
             let is_empty = !branch.has_shares && branch.is_over(round);
             is_empty && !branch.is_held
         };
+        if let Some(branch) = &mut self.terms {
+            branch.table.forget(round);
+            branch.update(round);
+        }
+        self.terms.take_if(|branch| is_over(branch));
         let subjects: Vec<Subject> = self.branches.keys().copied().collect();
         for subject in subjects {
             let branch = self.branches.get_mut(&subject).expect("it was just seen");
@@ -284,8 +294,7 @@ impl Aggregates {
         if self.branches.contains_key(&subject) {
             return;
         }
-        let table = Table::new(subject.summary, round);
-        let branch = Branch { table, is_held: false, has_shares: false, empty_since: round };
+        let branch = Branch::new(Table::new(subject.summary, round), round);
         self.branches.insert(subject, branch);
         self.rename();
     }
@@ -304,15 +313,16 @@ impl Aggregates {
     /// A branch may have got shares, or have lost the last.
     fn on_branch(&mut self, subject: Subject, round: Round) {
         let branch = self.branches.get_mut(&subject).expect("it changed");
-        let had_shares = branch.has_shares;
-        branch.has_shares = branch.table.has_shares();
-        if branch.has_shares != had_shares {
+        if branch.update(round) {
             self.subjects ^= subject.handle();
-            branch.empty_since = round;
         }
     }
 
     fn on_down(&mut self, round: Round, level: usize, node: NodeId, known: u32) {
+        if let Some(branch) = &mut self.terms {
+            branch.table.on_down(level, node, known);
+            branch.update(round);
+        }
         let subjects: Vec<Subject> = self.branches.keys().copied().collect();
         for subject in subjects {
             let branch = self.branches.get_mut(&subject).expect("it was just seen");
@@ -342,19 +352,26 @@ impl Aggregates {
     /// Takes a row. Gives what to count, if it is not taken, and is not just old.
     fn take(&mut self, subject: Subject, told: Told, round: Round) -> Option<&'static str> {
         let branch = self.branches.get_mut(&subject).expect("it was just named");
-        match branch.table.take(told, round) {
-            Taken::Worse => return None,
+        let taken = branch.table.take(told, round);
+        if matches!(taken, Taken::Same | Taken::Moved | Taken::News) {
+            self.on_branch(subject, round);
+            self.changed.insert(subject.whole());
+        }
+        self.note(taken, round)
+    }
+
+    /// A row was taken, or not. Gives what to count, if it is not just old.
+    fn note(&mut self, taken: Taken, round: Round) -> Option<&'static str> {
+        match taken {
             Taken::Ahead => return Some("gossip.row_ahead"),
             Taken::Crowded => return Some("gossip.row_crowded"),
-            Taken::Same => {}
+            Taken::Worse | Taken::Same => {}
             Taken::Moved => self.moves_until = round.shifted(MOVED_ROUNDS),
             Taken::News => {
                 self.moves_until = round.shifted(MOVED_ROUNDS);
                 self.hurries_until = self.hurries_until.max(self.moves_until);
             }
         }
-        self.on_branch(subject, round);
-        self.changed.insert(subject.whole());
         None
     }
 }
@@ -371,6 +388,19 @@ pub(super) enum Hold<'a> {
 }
 
 impl Branch {
+    fn new(table: Table, round: Round) -> Self {
+        Self { table, is_held: false, has_shares: false, empty_since: round }
+    }
+
+    /// It may have got shares, or have lost the last. Tells whether it did.
+    fn update(&mut self, round: Round) -> bool {
+        let had_shares = std::mem::replace(&mut self.has_shares, self.table.has_shares());
+        if self.has_shares != had_shares {
+            self.empty_since = round;
+        }
+        self.has_shares != had_shares
+    }
+
     fn is_worth_telling(&self, round: Round) -> bool {
         self.has_shares || !self.is_over(round)
     }
@@ -399,10 +429,11 @@ impl Agent {
         io: &mut Io<'_>,
     ) {
         let members = self.knowledge.members();
-        let Some(rows) = packet.rows.as_ref().filter(|_| members.is_up(from)) else { return };
-        if from == members.me() {
+        if !members.is_up(from) || from == members.me() {
             return;
         }
+        self.hear_terms(now, from, packet, io);
+        let (members, Some(rows)) = (self.knowledge.members(), &packet.rows) else { return };
         let round = self.clock.at(now);
         let level = level(members.me(), from);
         let known = self.partners.count(level);
@@ -434,10 +465,11 @@ impl Agent {
             return;
         }
         let level = level(members.me(), draft.to);
-        let said = self.said_bytes + packet.encoded_len();
-        let sketches_len_max = SKETCHES_ROUND_BYTES_MAX.saturating_sub(said);
         let deeper = self.partners.counts().filter(|(of, _)| *of > level);
         let members = 1 + deeper.map(|(_, count)| count).sum::<u32>();
+        self.tell_terms(draft, packet, (level, members), len_max);
+        let said = self.said_bytes + packet.encoded_len();
+        let sketches_len_max = SKETCHES_ROUND_BYTES_MAX.saturating_sub(said);
         let round = packet.round;
         let numbers = Asked {
             round,

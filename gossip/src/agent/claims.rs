@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use live_objects::{Closure, Event, Io, Kind, Name, ObjectId, ObjectType, Spec};
+use live_objects::{Closure, Event, Io, Kind, Name, ObjectId, ObjectType, Spec, Time};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 
@@ -173,7 +173,7 @@ impl Agent {
     }
 
     /// Settles what was in doubt for long enough.
-    pub(super) fn on_round_of_claims(&mut self, io: &mut Io<'_>) {
+    pub(super) fn on_round_of_claims(&mut self, now: Time, io: &mut Io<'_>) {
         self.say_claims(io);
         let round = self.rounds;
         let is_due = |doubt: &Doubt| {
@@ -194,7 +194,7 @@ impl Agent {
             }
             let theirs = strongest(all).expect("ours is among them").ty;
             if theirs != spec.ty {
-                self.give_up(object, theirs, io);
+                self.give_up(now, object, theirs, io);
             }
         }
     }
@@ -207,9 +207,9 @@ impl Agent {
     }
 
     /// An object of this node gives way to one of another type.
-    fn give_up(&mut self, object: ObjectId, theirs: ObjectType, io: &mut Io<'_>) {
+    fn give_up(&mut self, now: Time, object: ObjectId, theirs: ObjectType, io: &mut Io<'_>) {
         io.count("gossip.type_conflict");
-        self.stop_carrying(object);
+        self.stop_carrying(now, object);
         self.tell_closed(object, theirs, io);
     }
 

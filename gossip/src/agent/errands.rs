@@ -13,9 +13,10 @@ use live_objects::{Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
 use tracing::trace;
 
 use super::directory::Asked;
+use super::searches::Zone;
 use super::{Agent, len_max, send};
 use crate::control::Control;
-use crate::question::{Answer, QUESTIONS_MAX, Question, Questions, Verdict};
+use crate::question::{Answer, Clue, QUESTIONS_MAX, Question, Questions, Verdict};
 use crate::records::affinity::{Depth, Part};
 use crate::records::{Collection, Record, RecordKey, Sought, place};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet, SECTION_LEN};
@@ -30,9 +31,11 @@ pub(super) struct Errands {
 
 /// For what a question is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum About {
+pub(super) enum About {
     /// For a command: what is sought, in the group of this place by so many bits.
-    Search { asked: Asked, place: NodeId, depth: Depth },
+    Find { asked: Asked, place: NodeId, depth: Depth },
+    /// For a search, in a zone of so many bits.
+    Search { asked: Asked, bits: u8 },
     /// So that these are kept.
     Keep(Vec<RecordKey>),
     /// Whether this part is kept.
@@ -72,13 +75,26 @@ impl Errands {
     /// from 0 again, and must not be given answers to those of this one.
     pub(super) fn forget(&mut self, object: ObjectId) {
         self.searches.retain(|asked, _| asked.object != object);
-        let is_for_it =
-            |about: &About| matches!(about, About::Search { asked, .. } if asked.object == object);
-        self.questions.retain(|about| !is_for_it(about));
+        self.questions.retain(|about| about.asked().is_none_or(|asked| asked.object != object));
+    }
+
+    /// A search has ended before all were asked.
+    pub(super) fn forget_search(&mut self, asked: Asked) {
+        self.questions.retain(|about| about.asked() != Some(asked));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.questions.next_deadline()
+    }
+}
+
+impl About {
+    /// For which command, if it is for one.
+    fn asked(&self) -> Option<Asked> {
+        match self {
+            Self::Find { asked, .. } | Self::Search { asked, .. } => Some(*asked),
+            Self::Keep(_) | Self::Check(_) => None,
+        }
     }
 }
 
@@ -116,7 +132,7 @@ impl Agent {
             return;
         }
         for (place, depth) in next {
-            let about = About::Search { asked, place, depth };
+            let about = About::Find { asked, place, depth };
             let number = self.errands.questions.open(about, depth.askable(place), now);
             self.put_question(now, number, io);
         }
@@ -194,16 +210,24 @@ impl Agent {
         }
     }
 
+    /// Asks somebody in a zone what it knows of a search.
+    pub(super) fn put_search(&mut self, now: Time, asked: Asked, zone: Zone, io: &mut Io<'_>) {
+        let Zone { part, bits } = zone;
+        let number = self.errands.questions.open(About::Search { asked, bits }, part, now);
+        self.put_question(now, number, io);
+    }
+
     /// Puts a question to somebody who was not asked yet, or gives it up. Gives how many bytes that
     /// took.
     fn put_question(&mut self, now: Time, number: u32, io: &mut Io<'_>) -> usize {
         let Some(open) = self.errands.questions.get(number).cloned() else { return 0 };
         let members = self.knowledge.members();
-        let to = if open.is_in_vain() {
-            None
-        } else {
-            self.partners.some_of(open.among, 1, members, &open.asked).pop()
-        };
+        // Where nobody else is left, as in a zone of one, whoever did not answer is asked again.
+        let excepted = [&open.asked[..], &[]];
+        let to = excepted
+            .into_iter()
+            .filter(|_| !open.is_in_vain())
+            .find_map(|except| self.partners.some_of(open.among, 1, members, except).pop());
         if !open.asked.is_empty() {
             io.count("gossip.question_again");
         }
@@ -220,6 +244,9 @@ impl Agent {
             let records = &self.shelves.entries.records;
             packet.news.records = keys.iter().filter_map(|key| records.record(key)).collect();
         }
+        if let About::Search { .. } = open.about {
+            io.count("gossip.search_asked");
+        }
         let len = packet.encoded_len();
         self.errands.questions.ask(number, to, now + self.config.ack_timeout);
         // A packet that is too long for the path is one that nobody answers.
@@ -232,9 +259,13 @@ impl Agent {
 
     fn question(&self, about: &About) -> Question {
         match about {
-            About::Search { asked, .. } => {
+            About::Find { asked, .. } => {
                 let search = &self.errands.searches[asked];
                 Question::Find { object: asked.object, sought: search.sought.clone() }
+            }
+            About::Search { asked, bits } => {
+                let matching = self.searches.matching(*asked).clone();
+                Question::Search { object: asked.object, bits: *bits, matching }
             }
             About::Keep(_) => Question::Keep,
             About::Check(part) => {
@@ -255,9 +286,16 @@ impl Agent {
     ) {
         let Some(len_max) = len_max(from, io) else { return };
         let mut packet = Packet::new(Leg::Answer { number });
+        if let Question::Search { object, bits, matching } = question {
+            packet.clue = Some(self.clue(*object, *bits, matching));
+        }
         let (verdict, records) = self.answer(from, question, are_kept);
         let answer = Answer { verdict, depth: self.shelves.depth.code() };
         packet.answer = Some(answer);
+        if packet.encoded_len() > len_max {
+            // The path takes less than others do. Whoever asks will ask another.
+            return io.count("gossip.answer_too_long");
+        }
         let room = len_max.saturating_sub(packet.encoded_len() + SECTION_LEN);
         if records.iter().map(Record::encoded_len).sum::<usize>() <= room {
             packet.news.records = records;
@@ -315,6 +353,8 @@ impl Agent {
                     && records.sum_of(from, self.shelves.depth.part(me)) == (*count, *sum);
                 (if is_same { Verdict::Whole } else { Verdict::Not }, Vec::new())
             }
+            // What is known of it stands beside.
+            Question::Search { .. } => (Verdict::Whole, Vec::new()),
         }
     }
 
@@ -329,6 +369,15 @@ impl Agent {
         let (Leg::Answer { number }, Some(answer)) = (packet.leg, packet.answer) else {
             return io.count("gossip.malformed");
         };
+        let about = self.errands.questions.get(number).map(|open| &open.about);
+        if let Some(About::Search { bits, .. }) = about {
+            let is_clue = |clue: &Clue| Self::is_clue_to(*bits, clue);
+            match packet.clue.as_ref().filter(|clue| is_clue(clue)) {
+                Some(clue) => self.on_answer_to_search(now, from, (number, clue), io),
+                None => io.count("gossip.clue_amiss"),
+            }
+            return;
+        }
         if answer.verdict == Verdict::Long {
             let Some(open) = self.errands.questions.get(number) else { return };
             if open.asked.last() != Some(&from) {
@@ -345,6 +394,22 @@ impl Agent {
         self.on_piece_of_answer(now, from, Piece { number, answer, records, last: true }, io);
     }
 
+    fn on_answer_to_search(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        (number, clue): (u32, &Clue),
+        io: &mut Io<'_>,
+    ) {
+        match self.errands.questions.answered(number, from, now) {
+            Some(About::Search { asked, .. }) => {
+                self.errands.questions.remove(number);
+                self.on_clue(now, asked, (from, clue.clone()), io);
+            }
+            _ => io.count("gossip.unsolicited"),
+        }
+    }
+
     pub(super) fn on_piece_of_answer(
         &mut self,
         now: Time,
@@ -353,10 +418,14 @@ impl Agent {
         io: &mut Io<'_>,
     ) {
         let until = now + LONG_PERIODS * self.config.period;
+        let about = self.errands.questions.get(number).map(|open| &open.about);
+        if let Some(About::Search { .. }) = about {
+            return io.count("gossip.clue_amiss");
+        }
         let Some(about) = self.errands.questions.answered(number, from, until) else {
             return io.count("gossip.unsolicited");
         };
-        if let About::Search { asked, .. } = &about {
+        if let About::Find { asked, .. } = &about {
             self.tell_found(*asked, records, io);
         }
         if last {
@@ -392,7 +461,7 @@ impl Agent {
     ) {
         let verdict = answer.map(|(_, answer)| answer.verdict);
         match about {
-            About::Search { asked, place, depth } => {
+            About::Find { asked, place, depth } => {
                 let Some(search) = self.errands.searches.get_mut(&asked) else { return };
                 search.under_way -= 1;
                 match (answer, &search.sought) {
@@ -418,6 +487,7 @@ impl Agent {
                 let lacking = own.filter(|key| part.has(key.place()));
                 self.errands.due.extend(lacking.map(|key| (round, key.clone())));
             }
+            About::Search { asked, .. } => self.on_no_clue(asked),
             About::Keep(_) | About::Check(_) => {}
         }
     }

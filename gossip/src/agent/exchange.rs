@@ -127,7 +127,7 @@ impl Agent {
         self.on_round_of_topics(io);
         self.on_round_of_records(io);
         self.on_round_of_errands(now, io);
-        self.on_round_of_claims(io);
+        self.on_round_of_claims(now, io);
     }
 
     /// Who has just got a table asks for all rows that it lacks: others count on a row of
@@ -382,7 +382,7 @@ impl Agent {
         let draft = Draft { answers: Some(answered), ..Draft::new(leg, to) };
         packet.round = self.clock.said(now);
         self.tell_aggregates(draft, &mut packet, len_max);
-        if !is_empty || packet.rows.is_some() {
+        if !is_empty || packet.rows.is_some() || packet.terms.is_some() {
             self.count_said(&packet);
             send(&packet, to, io);
         }
@@ -399,7 +399,8 @@ impl Agent {
 
     fn count_said(&mut self, packet: &Packet) {
         self.said_bytes += packet.encoded_len();
-        self.said_rows_bytes += packet.rows.as_ref().map_or(0, Rows::section_len);
+        let terms = packet.terms.as_ref().map_or(0, |terms| terms.section_len(packet.round));
+        self.said_rows_bytes += packet.rows.as_ref().map_or(0, Rows::section_len) + terms;
     }
 
     /// How what comes from another's table is heard.

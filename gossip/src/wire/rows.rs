@@ -100,6 +100,7 @@ impl Rows {
                     let len = sketch.encoded_len();
                     varint_len(len as u64) + len
                 }
+                Body::Filter(_) => unreachable!("filters have a section of their own"),
             };
         }
         len
@@ -146,6 +147,7 @@ impl Rows {
                     put_varint(out, sketch.encoded_len() as u64);
                     sketch.put(out);
                 }
+                Body::Filter(_) => unreachable!("filters have a section of their own"),
             }
         }
     }
@@ -255,17 +257,17 @@ fn summary(code: u8) -> Result<Summary, PacketError> {
     })
 }
 
-fn put_mark(out: &mut BytesMut, mark: Mark, round: Round) {
+pub(super) fn put_mark(out: &mut BytesMut, mark: Mark, round: Round) {
     put_varint(out, mark.leaves.into());
     put_varint(out, zigzag(difference(mark.stamps, u64::from(mark.leaves) * u64::from(round))));
 }
 
-fn mark_len(mark: Mark, round: Round) -> usize {
+pub(super) fn mark_len(mark: Mark, round: Round) -> usize {
     let stamps = difference(mark.stamps, u64::from(mark.leaves) * u64::from(round));
     varint_len(mark.leaves.into()) + varint_len(zigzag(stamps))
 }
 
-fn take_mark(bytes: &mut &[u8], round: Round) -> Result<Mark, PacketError> {
+pub(super) fn take_mark(bytes: &mut &[u8], round: Round) -> Result<Mark, PacketError> {
     let leaves = take_varint(bytes)?;
     if leaves == 0 || leaves > Row::LEAVES_MAX.into() {
         return Err(Absurd::Leaves(leaves).into());
@@ -279,32 +281,32 @@ fn take_mark(bytes: &mut &[u8], round: Round) -> Result<Mark, PacketError> {
 }
 
 /// What is `below` under `from`, if that is from 0 to `max`.
-fn apart(from: u64, below: i64, max: u64) -> Result<u64, Absurd> {
+pub(super) fn apart(from: u64, below: i64, max: u64) -> Result<u64, Absurd> {
     let number = i128::from(from) - i128::from(below);
     u64::try_from(number).ok().filter(|number| *number <= max).ok_or(Absurd::Stamps)
 }
 
 /// Stamps and their sums, and leaves times rounds, are all below 2^63.
-fn difference(one: u64, other: u64) -> i64 {
+pub(super) fn difference(one: u64, other: u64) -> i64 {
     one as i64 - other as i64
 }
 
-const fn zigzag(number: i64) -> u64 {
+pub(super) const fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63) as u64
 }
 
 /// It is never the least of all numbers, which has no opposite.
-fn take_zigzag(bytes: &mut &[u8]) -> Result<i64, PacketError> {
+pub(super) fn take_zigzag(bytes: &mut &[u8]) -> Result<i64, PacketError> {
     let number = take_varint(bytes)?;
     let number = (number >> 1) as i64 ^ -((number & 1) as i64);
     if number == i64::MIN { Err(Absurd::Stamps.into()) } else { Ok(number) }
 }
 
-fn varint_len(number: u64) -> usize {
+pub(super) fn varint_len(number: u64) -> usize {
     (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-fn put_varint(out: &mut BytesMut, mut number: u64) {
+pub(super) fn put_varint(out: &mut BytesMut, mut number: u64) {
     while number > 0x7f {
         out.put_u8(number as u8 | 0x80);
         number >>= 7;
@@ -312,7 +314,7 @@ fn put_varint(out: &mut BytesMut, mut number: u64) {
     out.put_u8(number as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Result<u64, PacketError> {
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Result<u64, PacketError> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let byte = bytes.try_get_u8()?;

@@ -1,8 +1,8 @@
-//! Bodies: what the shares in a zone come to, a number or a sketch.
+//! Bodies: what the shares in a zone come to, a number, a sketch or a filter.
 //!
-//! Numbers lie in the row itself. Sketches are shared by the rows that they are in, since most rows
-//! are heard again and again with the same. Two bodies merge alike from either side, to the last
-//! bit, so that both halves of a zone come to the same.
+//! Numbers lie in the row itself. Sketches and filters are shared by the rows that they are in,
+//! since most rows are heard again and again with the same. Two bodies merge alike from either
+//! side, to the last bit, so that both halves of a zone come to the same.
 //!
 //! Variances are summed up as Chan, Golub and LeVeque do it (1979): each side has its mean and the
 //! sum of squares around that. Their square around the common mean is what the two means' distance
@@ -17,6 +17,8 @@ use std::sync::Arc;
 use live_objects::sketch::{Highest, Quantiles, Sketch};
 use live_objects::{NodeId, Share, Summary};
 
+use super::filter::Filter;
+
 /// What the shares in a zone come to, if there are any.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Body {
@@ -24,6 +26,8 @@ pub(crate) enum Body {
     Number(f64),
     Moments(Moments),
     Sketch(Arc<Sketch>),
+    /// Which terms are there.
+    Filter(Arc<Filter>),
 }
 
 /// The mean of some numbers, and the sum of the squares of how far they are from it.
@@ -78,6 +82,7 @@ impl Body {
                 Self::Moments(a.merged(one.1.into(), *b, other.1.into()))
             }
             (Self::Sketch(a), Self::Sketch(b)) => Self::Sketch(Arc::new(a.merged(b))),
+            (Self::Filter(a), Self::Filter(b)) => Self::Filter(Arc::new(a.merged(b))),
             _ => panic!("bodies of one summary are of one kind"),
         }
     }
@@ -109,7 +114,7 @@ impl Body {
             (Self::Moments(moments), _) => is_any.then(|| moments.squares / f64::from(count)),
             (Self::Sketch(sketch), _) => sketch.value(),
             // As it is where there are no shares.
-            (Self::Number(_), _) => None,
+            (Self::Number(_) | Self::Filter(_), _) => None,
         }
     }
 
@@ -126,6 +131,7 @@ impl Body {
                 let value = |of: &Sketch| of.value().unwrap_or(0.0);
                 is_news(value(one), value(other))
             }
+            (Self::Filter(one), Self::Filter(other)) => one != other,
             _ => true,
         }
     }

@@ -6,9 +6,10 @@
 
 use live_objects::sketch::{Heavy, High};
 use live_objects::{
-    Command, Delivery, Estimate, Event, Kind, Near, ObjectType, Schema, Summary, TopicEvent,
+    CatalogEvent, Command, Delivery, Described, Estimate, Event, Kind, Near, ObjectType, Scalar,
+    Schema, Summary, TopicEvent,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::channel::Channel;
@@ -66,6 +67,10 @@ impl Dynamic {
             Event::Topic(event) => self.told(event),
             Event::Aggregate(estimate) => json!({ "estimate": known(&self.ty.kind, &estimate) }),
             Event::Nearest(best) => json!({ "nearest": best.iter().map(near).collect::<Vec<_>>() }),
+            Event::Catalog(CatalogEvent::Found { holders, told, .. }) => {
+                let found: Vec<Value> = holders.iter().map(described).collect();
+                json!({ "found": found, "told": format!("{told:?}").to_lowercase() })
+            }
             Event::Closed(closure) => json!({ "closed": closure.to_string() }),
             other => json!({ "event": format!("{other:?}") }),
         })
@@ -148,6 +153,19 @@ fn near(near: &Near) -> Value {
     })
 }
 
+/// What a holder of a catalog says of itself.
+fn described(one: &Described) -> Value {
+    let value = |(name, value): (&str, &Scalar)| {
+        let value = match value {
+            Scalar::Text(text) => json!(text),
+            Scalar::Number(number) => json!(number),
+        };
+        (name.to_owned(), value)
+    };
+    let attributes: Map<String, Value> = one.attributes.iter().map(value).collect();
+    json!({ "node": one.member.node.to_string(), "attributes": attributes })
+}
+
 /// Why an object cannot be used without its Rust type. Nothing was sent.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum DynamicError {
@@ -165,8 +183,8 @@ pub enum DynamicError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use live_objects::NodeId;
     use live_objects::sketch::{Highest, Histogram, Quantiles, Sketch, TopK};
+    use live_objects::{Attributes, Incarnation, Member, NodeId};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -196,5 +214,14 @@ mod tests {
         assert_eq!(known(&Kind::Aggregate(Summary::Variance), &nine)["deviation"], json!(3.0));
         let sum = json!({ "value": 9.0, "members": 1, "age_ms": 0 });
         assert_eq!(known(&Kind::Aggregate(Summary::Sum), &nine), sum);
+    }
+    #[test]
+    fn whoever_is_found_tells_what_it_is() {
+        let node = NodeId::from_bytes([7; 16]);
+        let member = Member { node, incarnation: Incarnation::from_bytes([1; 16]) };
+        let own = Attributes::default().with("role", "db").unwrap().with("load", 0.5).unwrap();
+        let told = described(&Described { member, attributes: own });
+        let attributes = json!({ "role": "db", "load": 0.5 });
+        assert_eq!(told, json!({ "node": node.to_string(), "attributes": attributes }));
     }
 }

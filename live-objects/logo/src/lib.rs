@@ -22,11 +22,12 @@
 //! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
 //!
 //! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
-//! `replicated`, `members`, `aggregate`, `directory`, `nearest`: the handles. `table`: a state for
-//! whoever has none. `names`, `dynamic`: which objects there are, and how to use them without a
-//! Rust type. `error`, `channel`: what all share.
+//! `replicated`, `members`, `aggregate`, `directory`, `nearest`, `catalog`: the handles. `table`: a
+//! state for whoever has none. `names`, `dynamic`: which objects there are, and how to use them
+//! without a Rust type. `error`, `channel`: what all share.
 
 mod aggregate;
+mod catalog;
 mod channel;
 mod directory;
 mod dynamic;
@@ -47,6 +48,7 @@ pub use aggregate::{
     Aggregate, Average, Count, Distinct, Highest, Histogram, Max, Min, Numeric, Quantiles, Rate,
     SetError, Sum, Summarize, TopK, Variance,
 };
+pub use catalog::{Catalog, Search, SearchError};
 pub use directory::{Directory, FindError, Listing};
 pub use dynamic::{Dynamic, DynamicError};
 pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};
@@ -70,9 +72,12 @@ pub use topic::{BestEffort, Fifo, Promise, Topic, TopicEvent, Total};
 /// What an application usually needs.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Agreed, Average, BestEffort, Count, Directory, Eventual, Fifo, Max, Members,
-        Min, Nearest, Node, Ref, Replicated, Sum, Topic, TopicEvent, Total,
+        Aggregate, Agreed, Average, BestEffort, Catalog, Count, Directory, Eventual, Fifo, Max,
+        Members, Min, Nearest, Node, Ref, Replicated, Sum, Topic, TopicEvent, Total,
     };
-    pub use live_objects::{Estimate, Frozen, List, Live, Map, Member, Near, RestoreError, State};
+    pub use live_objects::{
+        Attributes, Described, Estimate, Frozen, List, Live, Map, Member, Near, Predicate,
+        RestoreError, State,
+    };
     pub use live_objects_derive::Live;
 }

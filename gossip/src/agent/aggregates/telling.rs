@@ -166,7 +166,7 @@ impl Aggregates {
 
 /// A row that lacks members will have to be told again. It waits, but not for ever: somebody may
 /// never take part, and where members come and go some are always lacking.
-fn is_worth_its_room(mark: Mark, members: u32, round: Round) -> bool {
+pub(super) fn is_worth_its_room(mark: Mark, members: u32, round: Round) -> bool {
     let lacking = members.saturating_sub(mark.leaves);
     lacking <= members / LACKING_PART || u64::from(round).is_multiple_of(LACKING_EVERY)
 }

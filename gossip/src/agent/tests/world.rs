@@ -53,6 +53,8 @@ pub(super) struct Wire {
     /// Bytes of datagrams sent, with 28 for headers.
     pub(super) datagram_bytes: u64,
     pub(super) datagram_longest: usize,
+    /// Who asked whom, by datagram, and under which number.
+    pub(super) asked: Vec<(usize, usize, u32)>,
 }
 
 struct Hands<'a> {
@@ -92,6 +94,7 @@ impl World {
             bulk: BTreeMap::new(),
             datagram_bytes: 0,
             datagram_longest: 0,
+            asked: Vec::new(),
         };
         Self { now: Time::ZERO, nodes: Vec::new(), wakes: BTreeSet::new(), wire }
     }
@@ -291,6 +294,9 @@ impl Driver for Hands<'_> {
             if via == Via::Datagram {
                 self.wire.datagram_bytes += bytes.len() as u64 + 28;
                 self.wire.datagram_longest = self.wire.datagram_longest.max(bytes.len());
+                if let Ok(Packet { leg: Leg::Ask { number }, .. }) = Packet::decode(&body) {
+                    self.wire.asked.push((self.from, to, number));
+                }
                 let is_lost = self.wire.rng.random_range(0..100) < self.wire.loss_percent;
                 if !is_lost && !self.wire.cut.contains(&(self.from, to)) {
                     self.wire.arrive(self.now, to, Arrival::Datagram { from, bytes });

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{Words, nodes, soon};
 use crate::prelude::{
-    Aggregate, Average, BestEffort, Count, Directory, Fifo, Nearest, Ref, Replicated, Topic,
-    TopicEvent, Total,
+    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Fifo, Nearest,
+    Predicate, Ref, Replicated, Topic, TopicEvent, Total,
 };
 use crate::{
     Distinct, Highest, Histogram, Node, OpenError, Quantiles, Rate, SendError, TopK, UnknownName,
@@ -106,6 +106,34 @@ async fn what_is_published_is_found_while_its_publisher_lives() {
     assert_eq!(soon(there.list("till-")).await.unwrap(), found);
     one.stop().await;
     soon(async { while !there.find("till-1").await.unwrap().is_empty() {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_describes_itself_is_found_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = nodes(folder.path()).await;
+    let here: Catalog = soon(one.open("/fleet")).await.unwrap();
+    let there: Catalog = soon(other.open("/fleet")).await.unwrap();
+    let own = |role: &str| Attributes::default().with("role", role).unwrap();
+    soon(here.describe(own("db"))).await.unwrap();
+    soon(there.describe(own("web"))).await.unwrap();
+    let is_db = || Predicate::equal("role", "db").unwrap();
+    let found = async {
+        loop {
+            if let Ok([found]) = there.search(is_db()).await.as_deref() {
+                return found.clone();
+            }
+        }
+    };
+    let found = soon(found).await;
+    assert_eq!((found.member, found.attributes), (one.member(), own("db")));
+    let mut search = soon(there.search_each(Predicate::all(), 1)).await.unwrap();
+    assert_eq!(soon(search.next()).await.map(|found| found.member), Some(other.member()));
+    assert_eq!(soon(search.next()).await, None);
+    assert!(search.is_complete(), "it was to find one");
+    drop(search);
+    one.stop().await;
+    soon(async { while there.search(is_db()).await != Ok(Vec::new()) {} }).await;
 }
 
 async fn dynamic(node: &Node, name: &str) -> crate::Dynamic {
