@@ -5,8 +5,8 @@
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
-//! `nearest` is who is how far away; `catalogs` what nodes say of themselves, and `searches` how
-//! they are found by it.
+//! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
+//! say of themselves, and `searches` how they are found by it.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
@@ -21,6 +21,7 @@ mod holders;
 mod join;
 mod listeners;
 mod nearest;
+mod overlays;
 mod recent;
 mod searches;
 mod shelves;
@@ -46,6 +47,7 @@ use self::errands::Errands;
 use self::holders::Holders;
 use self::listeners::Listeners;
 use self::nearest::Nearest;
+use self::overlays::Overlays;
 use self::searches::Searches;
 use self::shelves::Shelves;
 use self::topics::Topics;
@@ -100,6 +102,7 @@ struct Agent {
     nearest: Nearest,
     catalogs: Catalogs,
     searches: Searches,
+    overlays: Overlays,
     /// What all nodes have in common of time.
     clock: Rounds,
     born_at: Time,
@@ -201,6 +204,7 @@ impl Module for Gossip {
             Kind::Nearest => Cost { copies, overhead_bytes: wire::offers::OFFER_LEN_MAX as u32 },
             // What a node says of itself stays with it.
             Kind::Catalog => Cost { copies: 1, overhead_bytes: ROW_BYTES },
+            Kind::Overlay(_) => Cost { copies, overhead_bytes: wire::stands::STAND_LEN_MAX as u32 },
             Kind::Custom(_) | Kind::Replicated => return Err(Lack::Kind(ty.kind.clone())),
         };
         Lack::of(ty, keeps).map(|()| cost)
@@ -275,6 +279,7 @@ impl Module for Gossip {
             let round = agent.clock.at(now);
             agent.holders.finish(now, round, &mut agent.aggregates, io);
             agent.nearest.finish(agent.knowledge.members(), io);
+            agent.overlays.finish(io);
             agent.finish(now);
         }
     }
@@ -320,6 +325,7 @@ impl Agent {
             nearest: Nearest::new(start.me, config.stretch, rng.fork("place")),
             catalogs: Catalogs::default(),
             searches: Searches::default(),
+            overlays: Overlays::new(start.me, config.stretch),
             clock: Rounds::new(config.period, now),
             born_at: now,
             rounds: 0,
@@ -422,17 +428,19 @@ impl Agent {
         self.show(&change);
         self.on_aggregates_change(now, &change);
         self.on_nearest_change(&change);
+        self.on_overlays_change(&change);
         self.changes.push(change);
     }
 
     /// A weak object of this node, but for those of kind `Members`.
     fn carry(&mut self, object: ObjectId, spec: Arc<Spec>, io: &mut Io<'_>) {
-        match spec.ty.kind {
+        match &spec.ty.kind {
             Kind::Topic => self.topics.open(object, claims::hash(&spec.ty)),
             Kind::Directory => self.directories.open(object),
-            Kind::Aggregate(summary) => self.holders.open(object, summary),
+            Kind::Aggregate(summary) => self.holders.open(object, *summary),
             Kind::Nearest => self.nearest.open(object),
             Kind::Catalog => self.catalogs.open(object, Arc::clone(&spec)),
+            Kind::Overlay(_) => self.overlays.open(object, Arc::clone(&spec)),
             _ => return,
         }
         self.claim(object, spec, io);
@@ -444,6 +452,7 @@ impl Agent {
         self.holders.close(object);
         self.nearest.close(object);
         self.close_catalog(now, object);
+        self.overlays.close(object);
         self.unclaim(object);
     }
 
@@ -456,6 +465,8 @@ impl Agent {
             self.nearest.on_commands(object, io);
         } else if self.catalogs.has(object) {
             self.on_catalog_commands(now, object, io);
+        } else if self.overlays.has(object) {
+            self.overlays.on_commands(object, io);
         } else if !self.holders.on_commands(now, object, io) {
             refuse_commands(object, io);
         }
@@ -467,6 +478,7 @@ impl Agent {
         self.on_catalog_drained(now, object, io);
         self.holders.drained(object);
         self.nearest.drained(object);
+        self.overlays.drained(object);
         self.on_closed_drained(object, io);
     }
 
@@ -475,6 +487,7 @@ impl Agent {
         self.rounds = u64::try_from(periods).unwrap_or(u64::MAX);
         self.topics.news.age(now);
         self.nearest.age(self.clock.at(now));
+        self.overlays.age(self.clock.at(now));
     }
 
     fn next_wake(&self) -> Time {
@@ -489,7 +502,9 @@ impl Agent {
         let records = self.shelves.total();
         let are_others = std::mem::replace(&mut self.records_before, records) != records;
         let is_said = self.claims.is_any_in_doubt() || self.topics.is_busy();
-        let is_moving = self.aggregates.is_moving(self.clock.at(now)) || self.nearest.is_moving();
+        let is_moving = self.aggregates.is_moving(self.clock.at(now))
+            || self.nearest.is_moving()
+            || self.overlays.is_moving();
         if are_others || is_said || is_moving {
             self.pace.on_news(now);
         }

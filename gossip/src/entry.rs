@@ -246,6 +246,8 @@ pub(crate) enum Absurd {
     Level(u8, u8),
     #[error("attributes or a predicate that nobody can have given")]
     Attributes,
+    #[error("a profile of no numbers, or too many, or one that is not finite")]
+    Profile,
 }
 
 #[cfg(test)]

@@ -136,7 +136,8 @@ impl Offers {
     }
 }
 
-fn lot(owner: NodeId, salt: u64) -> u64 {
+/// A hash by which some are as good as any others.
+pub(crate) fn lot(owner: NodeId, salt: u64) -> u64 {
     let [high, low] = halves(owner.as_bytes());
     mix(high ^ mix(low ^ mix(salt)))
 }

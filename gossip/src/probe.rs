@@ -63,9 +63,14 @@ impl Probes {
         number
     }
 
+    /// Whether there may be more than this node has to send.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.len() < HELPS_MAX
+    }
+
     /// A new probe for another's sake; gives its number, or nothing if too many wait.
     pub(crate) fn help(&mut self, probe: Probe, deadline: Time) -> Option<u32> {
-        (self.waiting.len() < HELPS_MAX).then(|| self.start(probe, deadline))
+        self.has_room().then(|| self.start(probe, deadline))
     }
 
     /// A probe goes on, under its old number.
@@ -119,12 +124,12 @@ pub(crate) const ATTEMPTS: usize = 5;
 pub(crate) const HELPED_ATTEMPTS: RangeInclusive<usize> = 2..=3;
 
 /// The most probes that wait.
-const PROBES_MAX: usize = 256;
+const PROBES_MAX: usize = 576;
 
-/// How many may wait when another's is to be added. The rest is for this node's own: at most two a
-/// period, each of which waits [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods
-/// and two more.
-const HELPS_MAX: usize = PROBES_MAX - 64;
+/// How many may wait when another's is to be added. The rest is for this node's own: at most six a
+/// period, and in its first ten 24 more, each of which waits
+/// [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods and two more.
+const HELPS_MAX: usize = PROBES_MAX - 384;
 
 #[cfg(test)]
 mod tests {

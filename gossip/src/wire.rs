@@ -19,6 +19,7 @@
 //!  tags 16 to 22:  see `wire/news.rs`
 //!  tags 24, 25:    the nearest, see `wire/offers.rs`
 //!  tags 26, 27, 32: see `wire/questions.rs`
+//!  tag 28:         overlays, see `wire/stands.rs`
 //!  tag 30:         see `wire/terms.rs`
 //! ```
 //!
@@ -30,6 +31,7 @@ mod news;
 pub(crate) mod offers;
 pub(crate) mod questions;
 pub(crate) mod rows;
+pub(crate) mod stands;
 pub(crate) mod terms;
 
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +46,7 @@ pub(crate) use self::news::{
 };
 use self::offers::{OffersSection, Standpoint};
 use self::rows::Rows;
+use self::stands::StandsSection;
 use self::terms::TermsSection;
 use crate::digest::BUCKETS;
 use crate::entry::{Absurd, Addresses, Credential, Entry, Generation, Standing};
@@ -106,6 +109,8 @@ pub(crate) struct Packet {
     pub(crate) standpoint: Option<Standpoint>,
     /// Who offers itself.
     pub(crate) offers: Option<OffersSection>,
+    /// Who stands where in overlays.
+    pub(crate) stands: Option<StandsSection>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -155,6 +160,7 @@ impl Packet {
             clue: None,
             standpoint: None,
             offers: None,
+            stands: None,
         }
     }
 
@@ -178,7 +184,8 @@ impl Packet {
         let membership = LEG_LEN + target + digest + buckets + inventory + entries;
         let aggregates = rows + wants + terms;
         let asked = question + answer + clue;
-        let nearest = standpoint + offers;
+        let stands = self.stands.as_ref().map_or(0, StandsSection::section_len);
+        let nearest = standpoint + offers + stands;
         membership + self.news.encoded_len() + aggregates + asked + nearest
     }
 
@@ -223,6 +230,7 @@ impl Packet {
         self.clue.iter().for_each(|clue| questions::put_clue(&mut out, clue));
         self.standpoint.iter().for_each(|standpoint| standpoint.put(&mut out));
         self.offers.iter().for_each(|offers| offers.put(&mut out));
+        self.stands.iter().for_each(|stands| stands.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -256,6 +264,9 @@ impl Packet {
                 offers::TAG_PLACE => packet.standpoint = Some(Standpoint::take(&mut body)?),
                 offers::TAG_OFFERS => {
                     packet.offers = Some(OffersSection::take(&mut body, round)?);
+                }
+                stands::TAG_STANDS => {
+                    packet.stands = Some(StandsSection::take(&mut body, round)?);
                 }
                 _ => continue,
             }
@@ -504,11 +515,12 @@ pub(crate) mod tests {
         let nearest = rows.prop_flat_map(|rows| {
             let round = rows.as_ref().map_or(Round::MAX, |rows| rows.round);
             let offers = prop::option::of(offers::tests::sections(round));
-            (Just((round, rows)), prop::option::of(offers::tests::standpoints()), offers)
+            let stands = prop::option::of(stands::tests::sections(round));
+            (Just((round, rows)), prop::option::of(offers::tests::standpoints()), offers, stands)
         });
         (legs(), summaries, inventory, entries, sections(), nearest, asked).prop_map(
             |(leg, (digest, buckets, wants), inventory, entries, news, nearest, asked)| {
-                let ((round, rows), standpoint, offers) = nearest;
+                let ((round, rows), standpoint, offers, stands) = nearest;
                 Packet {
                     leg,
                     round,
@@ -525,6 +537,7 @@ pub(crate) mod tests {
                     terms: asked.3,
                     standpoint,
                     offers,
+                    stands,
                 }
             },
         )

@@ -66,7 +66,8 @@ impl Module for Groupcomm {
             | Kind::Aggregate(_)
             | Kind::Directory
             | Kind::Nearest
-            | Kind::Catalog => Err(Lack::Kind(ty.kind.clone())),
+            | Kind::Catalog
+            | Kind::Overlay(_) => Err(Lack::Kind(ty.kind.clone())),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::attributes::Attributes;
 use crate::nearest::{Load, Near};
 use crate::node::{Member, NodeId};
 use crate::object::ObjectType;
+use crate::overlay::{Descriptor, Profile, Ranking};
 use crate::predicate::Predicate;
 use crate::view::{ClusterId, View};
 
@@ -64,6 +65,13 @@ pub enum Command {
         /// How many to find at most.
         limit: u32,
     },
+    /// Takes part in an overlay from here on, in place of where this holder stood before.
+    Stand {
+        /// Where it stands; none to stand where its node's id says ([`Profile::of_node`]).
+        profile: Option<Profile>,
+        /// By what rank: the one that the overlay's type names.
+        ranking: Ranking,
+    },
 }
 
 impl Command {
@@ -101,13 +109,13 @@ impl Command {
             Self::Offer(load) => Self::Offer(*load),
             Self::Retract => Self::Retract,
             Self::Rank => Self::Rank,
-            Self::Describe(_) | Self::Search { .. } => self.clone(),
+            Self::Describe(_) | Self::Search { .. } | Self::Stand { .. } => self.clone(),
         };
         (slice, last)
     }
 
     /// What the command holds: a message, an update, a value, or the key that it is about. Of a
-    /// share, an offer, attributes or a search, nothing.
+    /// share, an offer, attributes, a search or a profile, nothing.
     pub const fn payload(&self) -> &Bytes {
         match self {
             Self::Custom(bytes)
@@ -123,7 +131,8 @@ impl Command {
             | Self::Retract
             | Self::Rank
             | Self::Describe(_)
-            | Self::Search { .. } => &NOTHING,
+            | Self::Search { .. }
+            | Self::Stand { .. } => &NOTHING,
         }
     }
 }
@@ -156,6 +165,14 @@ pub enum Event {
     Nearest(Vec<Near>),
     /// Of an object of kind [`Catalog`](crate::Kind::Catalog).
     Catalog(CatalogEvent),
+    /// Of an object of kind [`Overlay`](crate::Kind::Overlay) in which this node stands. One that
+    /// nobody read yet is replaced by the next.
+    Neighbours {
+        /// This node, and where it stands.
+        me: Descriptor,
+        /// Its neighbours as far as it knows, the first the most.
+        neighbours: Vec<Descriptor>,
+    },
 }
 
 impl Event {
@@ -186,6 +203,7 @@ impl Event {
                 }
                 Self::Aggregate(estimate) => estimate.size(),
                 Self::Nearest(all) => size_of_val(all.as_slice()),
+                Self::Neighbours { neighbours, .. } => size_of_val(neighbours.as_slice()),
                 Self::Opened
                 | Self::Refused(_)
                 | Self::Closed(_)
@@ -199,7 +217,9 @@ impl Event {
     pub(crate) const fn replaces(&self, earlier: &Self) -> bool {
         matches!(
             (self, earlier),
-            (Self::Aggregate(_), Self::Aggregate(_)) | (Self::Nearest(_), Self::Nearest(_))
+            (Self::Aggregate(_), Self::Aggregate(_))
+                | (Self::Nearest(_), Self::Nearest(_))
+                | (Self::Neighbours { .. }, Self::Neighbours { .. })
         )
     }
 }

@@ -30,7 +30,8 @@
 //! `replica/collections`: what an application's replicated state is, and how one member gets it
 //! from another. `aggregate`: shares summed up over all nodes; `sketch` and the files below it:
 //! what sums up many values in few bytes. `attributes`, `predicate`: what holders say of
-//! themselves, and what is asked for. `envelope`: what goes over the wire.
+//! themselves, and what is asked for. `overlay`, `overlay/ranks`: who has whom for a neighbour.
+//! `envelope`: what goes over the wire.
 
 mod aggregate;
 mod attributes;
@@ -46,6 +47,7 @@ mod name;
 mod nearest;
 mod node;
 mod object;
+pub mod overlay;
 mod port;
 mod poster;
 mod predicate;

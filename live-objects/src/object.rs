@@ -41,6 +41,11 @@ pub enum Kind {
     /// [`Command::Describe`](crate::Command::Describe) and
     /// [`Command::Search`](crate::Command::Search), events [`CatalogEvent`](crate::CatalogEvent).
     Catalog,
+    /// Who has whom for a neighbour, by the [`Rank`](crate::overlay::Rank) of this name: commands
+    /// are [`Command::Stand`](crate::Command::Stand), events
+    /// [`Event::Neighbours`](crate::Event::Neighbours), of which an application that reads late
+    /// gets the last alone.
+    Overlay(String),
 }
 
 impl fmt::Display for Kind {
@@ -54,6 +59,7 @@ impl fmt::Display for Kind {
             Self::Directory => f.write_str("Directory"),
             Self::Nearest => f.write_str("Nearest"),
             Self::Catalog => f.write_str("Catalog"),
+            Self::Overlay(rank) => write!(f, "Overlay ({rank})"),
         }
     }
 }
@@ -108,6 +114,11 @@ impl ObjectType {
     /// The type of an object whose holders describe themselves by attributes.
     pub const fn catalog() -> Self {
         Self::new(Kind::Catalog, Properties::of_agreement(Agreement::Eventual))
+    }
+
+    /// The type of an object that tells neighbours by the rank of this name.
+    pub fn overlay(rank: &str) -> Self {
+        Self::new(Kind::Overlay(rank.to_owned()), Properties::of_agreement(Agreement::Eventual))
     }
 
     /// The type of an object of a plug-in's own kind.
@@ -180,6 +191,7 @@ mod tests {
         golden(ObjectType::aggregate(Summary::Rate), &[4, 11, 0, 0, 0, 0]);
         golden(ObjectType::nearest(), &[6, 0, 0, 0, 0]);
         golden(ObjectType::catalog(), &[7, 0, 0, 0, 0]);
+        golden(ObjectType::overlay("ring"), b"\x08\x04ring\x00\x00\x00\x00");
         let schema = SchemaId { name: "Price".to_owned(), version: 2, hash: 3 };
         let directory = ObjectType::directory().of(schema);
         assert_eq!(

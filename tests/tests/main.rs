@@ -9,6 +9,7 @@ mod loopback;
 mod membership;
 mod nearest;
 mod news;
+mod overlays;
 mod searches;
 mod tidy;
 mod views;

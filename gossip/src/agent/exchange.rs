@@ -80,6 +80,7 @@ impl Agent {
         }
         self.hear_aggregates(now, from, packet, io);
         self.hear_offers(packet, io);
+        self.hear_stands(packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         // It is a newcomer, mostly, and will be told of, if it says anything else.
         let is_exchange =
@@ -133,6 +134,9 @@ impl Agent {
     /// Who has just got a table asks for all rows that it lacks: others count on a row of
     /// everything from the rounds before.
     pub(super) fn ask_for_rows(&mut self, now: Time, io: &mut Io<'_>) {
+        if !self.probes.has_room() {
+            return;
+        }
         let empty = self.aggregates.empty(self.clock.at(now), &self.partners);
         let members = self.knowledge.members();
         let of_level = empty.into_iter().take(EMPTY_MAX);
@@ -143,7 +147,7 @@ impl Agent {
     }
 
     /// Starts an exchange.
-    fn exchange(&mut self, now: Time, partner: NodeId, is_lean: bool, io: &mut Io<'_>) {
+    pub(super) fn exchange(&mut self, now: Time, partner: NodeId, is_lean: bool, io: &mut Io<'_>) {
         let held = self.knowledge.members().of(partner).expect("partners have rows");
         let generation = held.generation;
         let stage = Stage::Own { generation, sent: vec![now], helpers: Vec::new(), is_lean };
@@ -153,7 +157,8 @@ impl Agent {
         self.say_attempt(now, probe, 1, io);
     }
 
-    /// With whom exchanges are started in a round, and which of these are for rows alone.
+    /// With whom exchanges are started in a round, and which of these are for rows, or for an
+    /// overlay, alone.
     fn on_exchanges(&mut self, now: Time) -> BTreeMap<NodeId, bool> {
         let round = self.clock.at(now);
         let levels = self.aggregates.on_round(round, &self.partners);
@@ -196,6 +201,9 @@ impl Agent {
             let may_hurry = said_bytes <= MEASURING_BYTES_MAX;
             partners.extend(self.nearest.measures(may_hurry, members));
         }
+        let beside = if said_bytes <= MEETINGS_BYTES_MAX { MEETINGS_MAX } else { 0 };
+        lean.extend(self.on_round_of_overlays(beside));
+        let members = self.knowledge.members();
         // Others count on a row of everything from the rounds before. Who has just come has none.
         if self.rounds < YOUNG_ROUNDS
             && let Some(levels) = levels
@@ -266,7 +274,10 @@ impl Agent {
                 let relayed = Draft::new(Leg::Ack { number }, asker);
                 self.say(now, Draft { about: Some(target), ..relayed }, io);
             }
-            Some(probe) => self.on_answer(now, from, &probe, packet.standpoint),
+            Some(probe) => {
+                self.on_answer(now, from, &probe, packet.standpoint);
+                self.on_met(now, from, io);
+            }
             None => {
                 trace!(?from, number, "an answer to nothing");
                 io.count("gossip.unsolicited");
@@ -359,6 +370,7 @@ impl Agent {
             complete(&mut packet, len_max, io);
             packet.round = self.clock.said(now);
             self.tell_offers(draft, attempt, &mut packet, len_max);
+            self.tell_stands(draft, attempt, &mut packet, len_max);
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
             self.tell_aggregates(draft, &mut packet, len_max);
             self.count_said(&packet);
@@ -447,6 +459,10 @@ const FANOUT: usize = 3;
 /// the period before if it said no more than so many bytes in that.
 const URGENT_MAX: usize = 3;
 const URGENT_BYTES_MAX: usize = 1_200;
+
+/// How many exchanges are started for the sake of overlays, if no more was said.
+const MEETINGS_MAX: usize = 2;
+const MEETINGS_BYTES_MAX: usize = 2_400;
 
 /// Nor one to measure how far away another is.
 const MEASURING_BYTES_MAX: usize = 2_000;

@@ -457,8 +457,8 @@ fn is_notable(told: &[Near], ranking: &[Near]) -> bool {
         || told.iter().zip(ranking).any(|(before, now)| is_other(before, now))
 }
 
-/// What an offer says of its owner's life.
-fn life(member: Member) -> u16 {
+/// What an offer or a stand says of its owner's life.
+pub(super) fn life(member: Member) -> u16 {
     let [high, low] = halves(member.incarnation.as_bytes());
     mix(high ^ mix(low)) as u16
 }

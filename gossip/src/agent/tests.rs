@@ -4,6 +4,7 @@
 mod aggregates;
 mod nearest;
 mod news;
+mod overlays;
 mod searches;
 mod sketches;
 mod world;

@@ -108,7 +108,15 @@ impl WatchArgs {
 
     async fn work(&self, node: &Node) -> Result<(), Failure> {
         let name = &self.name;
-        if found(node, name).await?.kind == Kind::Directory {
+        let ty = found(node, name).await?;
+        if let Kind::Overlay(_) = ty.kind {
+            let why = format!(
+                "{name} is an overlay, in which a node has neighbours only where it stands: open it \
+                 in a program that knows its rank"
+            );
+            return Err(Failure::new(why));
+        }
+        if ty.kind == Kind::Directory {
             let why = format!(
                 "{name} is a directory: a topic or an aggregate can be watched, and what a \
                  directory lists can be had with `logo get {name}`"

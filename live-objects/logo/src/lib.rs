@@ -22,7 +22,7 @@
 //! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
 //!
 //! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
-//! `replicated`, `members`, `aggregate`, `directory`, `nearest`, `catalog`: the handles. `table`: a
+//! `replicated`, `members`, `aggregate`, `directory`, `nearest`, `catalog`, `overlay`: the handles. `table`: a
 //! state for whoever has none. `names`, `dynamic`: which objects there are, and how to use them
 //! without a Rust type. `error`, `channel`: what all share.
 
@@ -37,6 +37,7 @@ mod names;
 mod nearest;
 mod node;
 mod object;
+mod overlay;
 mod reference;
 mod replicated;
 mod table;
@@ -55,6 +56,9 @@ pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};
 pub use gossip::Gossip;
 pub use groupcomm::{Founding, Groupcomm, MEMBERS_MAX};
 pub use live_objects;
+pub use live_objects::overlay::{
+    Descriptor, KNearest, NoProfile, Profile, Random, Rank, Ring, Tree,
+};
 pub use live_objects_net::{
     Authority, AuthorityError, Folder, FolderError, Identity, IdentityError, NodeError, RenewError,
 };
@@ -64,6 +68,7 @@ pub use names::Holding;
 pub use nearest::{Nearest, OfferError};
 pub use node::{Node, Options, Place};
 pub use object::Object;
+pub use overlay::{Overlay, StandError};
 pub use reference::Ref;
 pub use replicated::{Reading, Replicated, Watch};
 pub use table::{Table, TableUpdate};
@@ -73,7 +78,8 @@ pub use topic::{BestEffort, Fifo, Promise, Topic, TopicEvent, Total};
 pub mod prelude {
     pub use crate::{
         Aggregate, Agreed, Average, BestEffort, Catalog, Count, Directory, Eventual, Fifo, Max,
-        Members, Min, Nearest, Node, Ref, Replicated, Sum, Topic, TopicEvent, Total,
+        Members, Min, Nearest, Node, Overlay, Ref, Replicated, Ring, Sum, Topic, TopicEvent, Total,
+        Tree,
     };
     pub use live_objects::{
         Attributes, Described, Estimate, Frozen, List, Live, Map, Member, Near, Predicate,

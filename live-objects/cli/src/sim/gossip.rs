@@ -18,6 +18,7 @@ mod half_crash;
 mod lookup;
 mod nearest;
 mod search;
+mod shapes;
 mod sketches;
 mod start;
 mod traffic;
@@ -185,6 +186,19 @@ pub(crate) enum Figures {
     ///
     /// Example: logo sim gossip search --nodes 1000 --loss 0.05 --seeds 3 --json
     Search(search::Search),
+    /// In how many rounds overlays take the shape that their ranks say, and at what cost.
+    ///
+    /// In a settled cluster all nodes take their places at once, knowing nobody's: in a ring by
+    /// ids, then in a tree by ids, then in a square at random, where each is to find the eight
+    /// nearest. ring_round, tree_round, nearest_round: from which round on all neighbours of all
+    /// nodes are right. bytes_per_node_round_max: what a node sent in a round until then, in the
+    /// dearest of the three. rest_bytes_per_node_s: in a ring at rest. Goals: 16, 12, 16, no
+    /// datagram above 1,200 bytes, 2,400 bytes a node and round.
+    ///
+    /// The exit code is 1 if one of these goals is missed.
+    ///
+    /// Example: logo sim gossip shapes --nodes 1000 --loss 0.05 --seeds 3 --json
+    Shapes(shapes::Shapes),
 }
 
 impl Figures {
@@ -202,6 +216,7 @@ impl Figures {
             Self::HalfCrash(story) => story.run(),
             Self::Nearest(story) => story.run(),
             Self::Search(story) => story.run(),
+            Self::Shapes(story) => story.run(),
         }
     }
 }

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::{Words, nodes, soon};
 use crate::prelude::{
-    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Fifo, Nearest,
-    Predicate, Ref, Replicated, Topic, TopicEvent, Total,
+    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Fifo, Nearest, Overlay,
+    Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
 };
 use crate::{
-    Distinct, Highest, Histogram, Node, OpenError, Quantiles, Rate, SendError, TopK, UnknownName,
-    Variance,
+    Descriptor, Distinct, Highest, Histogram, Node, OpenError, Profile, Quantiles, Rate, SendError,
+    TopK, UnknownName, Variance,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,6 +84,36 @@ async fn the_nearest_is_found_and_measured() {
     mirror.withdraw().unwrap();
     let gone = async { while !looks.next().await.unwrap().is_empty() {} };
     soon(gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_are_each_others_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = nodes(folder.path()).await;
+    let here: Overlay<Ring> = soon(one.open("/ring")).await.unwrap();
+    let there: Overlay<Ring> = soon(other.open("/ring")).await.unwrap();
+    here.stand(&[0.25]).unwrap();
+    there.stand_by_id().unwrap();
+    soon(async { while here.next().await.unwrap().is_empty() {} }).await;
+    let id = Profile::of_node(other.member().node);
+    assert_eq!(here.neighbours(), [Descriptor { member: other.member(), profile: id }]);
+    assert_eq!(here.successor(), here.predecessor());
+    let refused = here.stand(&[f64::NAN]).unwrap_err().to_string();
+    assert!(refused.contains("choose finite numbers"), "{refused}");
+    let tree: Overlay<Tree> = soon(one.open("/tree")).await.unwrap();
+    tree.stand_by_id().unwrap();
+    assert_eq!(soon(tree.next()).await, Some(Vec::new()));
+    assert_eq!((tree.parent(), tree.children()), (None, Vec::new()));
+    there.stand(&[0.75]).unwrap();
+    let is_there = |it: Descriptor| it.profile.numbers() == [0.75];
+    soon(async {
+        while !here.successor().is_some_and(is_there) {
+            here.next().await;
+        }
+    })
+    .await;
+    other.stop().await;
+    soon(async { while !here.next().await.unwrap().is_empty() {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,208 @@
+//! In how many rounds overlays take the shape that their ranks say, and at what cost.
+//!
+//! When all nodes know each other the network begins to lose packets, and all open an overlay and
+//! take their places in it at once: that is round 0, in which nobody knows who stands where. After
+//! each round every node's neighbours are compared with those that the rank chooses for it of all
+//! members. First that is a ring of all by their ids; then, when everybody has closed that, the
+//! tree by ids; then the eight nearest of each in a square, in which all stand at random.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use gossip::Config;
+use live_objects::overlay::{Descriptor, KNearest, Profile, Ranking, Ring, Tree};
+use live_objects::{Command, Event, Name, ObjectId, ObjectType, Spec};
+use live_objects_sim::{Fault, What, World};
+use rand::RngExt;
+
+use super::cluster::{Sent, settled_quietly};
+use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use crate::join;
+
+/// What the story of shapes is told.
+#[derive(Args)]
+pub(crate) struct Shapes {
+    #[command(flatten)]
+    setting: Setting,
+    /// For how many rounds to watch each overlay.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+}
+
+/// What came of one overlay.
+#[derive(Clone, Copy)]
+struct Measured {
+    /// From which round on all neighbours were right.
+    round: Option<u32>,
+    /// What a node sent in a round, until then.
+    bytes: f64,
+    datagram_max: u64,
+}
+
+impl Shapes {
+    pub(crate) fn run(&self) -> ExitCode {
+        let story = |seed, threads| self.story(seed, threads);
+        self.setting.tell("shapes", usize::MAX, story, is_good)
+    }
+
+    fn story(&self, seed: u64, threads: usize) -> Told {
+        let nodes = self.setting.nodes;
+        let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
+            return Told { samples: vec![sample(&[None; 3], None)], trace_hash: 0 };
+        };
+        world.apply(&Fault::Loss(self.setting.loss));
+        let ids: Vec<Profile> = (0..world.nodes())
+            .map(|node| Profile::of_node(world.member(node).expect("it runs").node))
+            .collect();
+        let mut rng = world.rng("places");
+        let mut point = || [rng.random_range(0.0..1.0), rng.random_range(0.0..1.0)];
+        let points: Vec<Profile> =
+            ids.iter().map(|_| Profile::new(&point()).expect("two finite numbers")).collect();
+        let shapes = [
+            ("/ring", Ranking::new(Ring), &ids),
+            ("/tree", Ranking::new(Tree), &ids),
+            ("/near", Ranking::new(KNearest::<8>), &points),
+        ];
+        let measured = shapes.map(|(name, ranking, places)| {
+            let overlay = Overlay::open(&mut world, name, ranking, places);
+            let measured = self.watch(seed, &mut world, &overlay);
+            overlay.close(&mut world);
+            measured
+        });
+        Overlay::open(&mut world, "/rest", Ranking::new(Ring), &ids);
+        world.run(RESTED);
+        let before = Sent::by(&world);
+        world.run(RESTING);
+        let rest = Sent::by(&world).since(before).rate(nodes, RESTING);
+        let samples = vec![sample(&measured.map(Some), Some(rest))];
+        Told { samples, trace_hash: world.trace_hash() }
+    }
+
+    fn watch(&self, seed: u64, world: &mut World, overlay: &Overlay) -> Measured {
+        let before = Sent::by(world);
+        let mut last: Vec<Vec<Descriptor>> = vec![Vec::new(); world.nodes()];
+        let (mut round_right, mut bytes) = (None, 0);
+        for round in 1..=self.rounds {
+            world.run(Config::default().period);
+            for record in world.take_history() {
+                if let What::Event(of, Event::Neighbours { neighbours, .. }) = record.what
+                    && of == overlay.object
+                {
+                    last[record.node] = neighbours;
+                }
+            }
+            let right = overlay.right.iter().zip(&last).filter(|(right, told)| right == told);
+            let right = right.count();
+            if right < world.nodes() {
+                round_right = None;
+            } else if round_right.is_none() {
+                round_right = Some(round);
+                bytes = Sent::by(world).since(before).datagrams;
+            }
+            join::complain(&format!(
+                "seed {seed}: {:?} round {round}: right at {right} nodes, {} bytes each",
+                overlay.ranking,
+                Sent::by(world).since(before).datagrams / world.nodes() as u64,
+            ));
+        }
+        let sent = Sent::by(world).since(before);
+        if round_right.is_none() {
+            bytes = sent.datagrams;
+        }
+        let rounds = f64::from(round_right.unwrap_or(self.rounds));
+        Measured {
+            round: round_right,
+            bytes: bytes as f64 / rounds / f64::from(self.setting.nodes),
+            datagram_max: sent.datagram_max,
+        }
+    }
+}
+
+/// An overlay that all have open, and their right neighbours in it.
+struct Overlay {
+    object: ObjectId,
+    ranking: Ranking,
+    right: Vec<Vec<Descriptor>>,
+}
+
+impl Overlay {
+    /// All open it, and take their places.
+    fn open(world: &mut World, name: &str, ranking: Ranking, places: &[Profile]) -> Self {
+        let name: Name = name.parse().expect("a name");
+        let mut all: Vec<Descriptor> = Vec::new();
+        for (node, profile) in places.iter().copied().enumerate() {
+            let spec = Spec::new(name.clone(), ObjectType::overlay(&ranking.name()));
+            world.open(node, spec).expect("gossip carries it");
+            let stand = Command::Stand { profile: Some(profile), ranking: ranking.clone() };
+            world.send(node, name.id(), stand).expect("the feed is empty");
+            all.push(Descriptor { member: world.member(node).expect("it runs"), profile });
+        }
+        let mut by_id = all.clone();
+        by_id.sort_by_key(|it| it.member.node);
+        let right = all.iter().map(|me| {
+            let mut others = by_id.clone();
+            others.retain(|it| it.member != me.member);
+            let chosen = ranking.choose(me, &others);
+            chosen.into_iter().map(|index| others[index]).collect()
+        });
+        Self { object: name.id(), right: right.collect(), ranking }
+    }
+
+    /// All close it, and forget it.
+    fn close(self, world: &mut World) {
+        (0..world.nodes()).for_each(|node| world.close(node, self.object));
+        world.run(FORGETTING);
+        world.take_history();
+    }
+}
+
+fn sample(measured: &[Option<Measured>; 3], rest: Option<f64>) -> Sample {
+    let rounds = measured.map(|it| it.and_then(|it| it.round).map(f64::from));
+    let all: Option<Vec<Measured>> = measured.iter().copied().collect();
+    let most =
+        |of: fn(&Measured) -> f64| all.as_ref().map(|all| all.iter().map(of).fold(0.0, f64::max));
+    vec![
+        Figure::new(ROUNDS[0].0, rounds[0]),
+        Figure::new(ROUNDS[1].0, rounds[1]),
+        Figure::new(ROUNDS[2].0, rounds[2]),
+        Figure::new(DATAGRAM_BYTES, most(|it| it.datagram_max as f64)),
+        Figure::new(BYTES, most(|it| it.bytes)),
+        Figure::new("rest_bytes_per_node_s", rest),
+    ]
+}
+
+/// Whether the goals are met.
+fn is_good(outcome: &Outcome) -> bool {
+    let worst = |key: &str| outcome.figure(&format!("{key}_worst"));
+    ROUNDS.iter().all(|(key, goal)| outcome.figure(key).is_some_and(|round| round <= *goal))
+        && worst(DATAGRAM_BYTES).is_some_and(|bytes| bytes <= 1_200.0)
+        && worst(BYTES).is_some_and(|bytes| bytes <= 2_400.0)
+}
+
+/// Each shape's figure, and its goal.
+const ROUNDS: [(&str, f64); 3] =
+    [("ring_round", 16.0), ("tree_round", 12.0), ("nearest_round", 16.0)];
+const DATAGRAM_BYTES: &str = "datagram_bytes_max";
+const BYTES: &str = "bytes_per_node_round_max";
+
+/// Longer than anybody hurries to tell that he left, and than withdrawn claims travel.
+const FORGETTING: Duration = Duration::from_secs(15);
+
+/// How long an overlay has to come to rest, and for how long it is watched then.
+const RESTED: Duration = Duration::from_secs(30);
+const RESTING: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::gossip::setting;
+
+    #[test]
+    fn small_overlays_take_their_shapes_soon() {
+        let story = Shapes { setting: setting(40, 0.05), rounds: 30 };
+        let outcome =
+            story.setting.outcome("shapes", 1, |seed, threads| story.story(seed, threads));
+        assert!(outcome.is_complete() && is_good(&outcome));
+    }
+}
