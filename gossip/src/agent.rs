@@ -6,7 +6,7 @@
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
 //! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
-//! say of themselves, and `searches` how they are found by it.
+//! say of themselves, `searches` how they are found by it, and `queries` who asks for that of all.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
@@ -22,6 +22,7 @@ mod join;
 mod listeners;
 mod nearest;
 mod overlays;
+mod queries;
 mod recent;
 mod searches;
 mod shelves;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use live_objects::{
     Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId, ObjectType,
-    Port, Properties, Refusal, Rng, Signal, Spec, Start, Target, Time, Via,
+    Port, Properties, Refusal, Rng, Signal, Spec, Start, Summary, Target, Time, Via,
 };
 use rand::RngExt;
 use tracing::trace;
@@ -48,6 +49,7 @@ use self::holders::Holders;
 use self::listeners::Listeners;
 use self::nearest::Nearest;
 use self::overlays::Overlays;
+use self::queries::Queries;
 use self::searches::Searches;
 use self::shelves::Shelves;
 use self::topics::Topics;
@@ -103,6 +105,7 @@ struct Agent {
     catalogs: Catalogs,
     searches: Searches,
     overlays: Overlays,
+    queries: Queries,
     /// What all nodes have in common of time.
     clock: Rounds,
     born_at: Time,
@@ -197,6 +200,12 @@ impl Module for Gossip {
                 Cost { copies: 1, overhead_bytes }
             }
             Kind::Directory => Cost { copies, overhead_bytes: wire::RECORD_LEN_MIN as u32 },
+            // It is of queries alone.
+            Kind::Aggregate(Summary::Groups) => return Err(Lack::Kind(ty.kind.clone())),
+            Kind::Query(_) => {
+                let parts = u32::from(Summary::Groups.parts());
+                Cost { copies, overhead_bytes: SKETCH_BYTES * parts }
+            }
             Kind::Aggregate(summary) if summary.has_sketches() => {
                 Cost { copies, overhead_bytes: SKETCH_BYTES * u32::from(summary.parts()) }
             }
@@ -277,7 +286,11 @@ impl Module for Gossip {
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             let round = agent.clock.at(now);
-            agent.holders.finish(now, round, &mut agent.aggregates, io);
+            agent.run_queries(round, io);
+            agent.holders.give(now, round, &mut agent.aggregates, io);
+            let changed = agent.aggregates.take_changed();
+            agent.holders.tell(round, &changed, &mut agent.aggregates, io);
+            agent.tell_queries(round, &changed, io);
             agent.nearest.finish(agent.knowledge.members(), io);
             agent.overlays.finish(io);
             agent.finish(now);
@@ -326,6 +339,7 @@ impl Agent {
             catalogs: Catalogs::default(),
             searches: Searches::default(),
             overlays: Overlays::new(start.me, config.stretch),
+            queries: Queries::default(),
             clock: Rounds::new(config.period, now),
             born_at: now,
             rounds: 0,
@@ -441,6 +455,7 @@ impl Agent {
             Kind::Nearest => self.nearest.open(object),
             Kind::Catalog => self.catalogs.open(object, Arc::clone(&spec)),
             Kind::Overlay(_) => self.overlays.open(object, Arc::clone(&spec)),
+            Kind::Query(_) => self.queries.open(object, Arc::clone(&spec)),
             _ => return,
         }
         self.claim(object, spec, io);
@@ -453,6 +468,7 @@ impl Agent {
         self.nearest.close(object);
         self.close_catalog(now, object);
         self.overlays.close(object);
+        self.queries.close(object);
         self.unclaim(object);
     }
 
@@ -479,6 +495,7 @@ impl Agent {
         self.holders.drained(object);
         self.nearest.drained(object);
         self.overlays.drained(object);
+        self.queries.drained(object);
         self.on_closed_drained(object, io);
     }
 

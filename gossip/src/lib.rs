@@ -42,6 +42,12 @@
 //! which all nodes have alike to the last bit, and are as near as their types say: they tell by how
 //! much they may be off.
 //!
+//! A query is asked of all who describe themselves in catalogs, and answered as an aggregate is:
+//! exact at whoever asks, group by group, some rounds after nothing changes any more, but for
+//! percentiles, which tell by how much they may be off, and for groups that there is no room for,
+//! which are told as one. All nodes hear of it, and of its end, as they hear of any object; of more
+//! than 64 those whose names come first are computed, and what nobody asks costs nothing.
+//!
 //! Whoever looks for the nearest of those that offer themselves is told of some that are up, at
 //! once and without a packet. Of 1,000 nodes in thirty cities, a tenth of which offer themselves,
 //! more than 95 in a hundred are told first, after 60 periods, of one whose round trip is at most a
@@ -118,10 +124,10 @@
 //! topics, the tree along which they go, and what mends it; `records`: what is published, who keeps
 //! it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
 //! `wire::rows`: what travels of them, and `agent::aggregates` when; `zones::filter`,
-//! `wire::terms`: which terms are where, and `agent::searches` who is asked then. `coordinate`,
-//! `trips`, `offers`: the nearest; `wire::offers`: what travels of it. `stands`, `wire::stands`:
-//! overlays, and `agent::overlays` who is met. `agent` and the files below it: the machine that all
-//! these are parts of.
+//! `wire::terms`: which terms are where, and `agent::searches` who is asked then; `agent::queries`:
+//! what is asked of all who describe themselves. `coordinate`, `trips`, `offers`: the nearest;
+//! `wire::offers`: what travels of it. `stands`, `wire::stands`: overlays, and `agent::overlays`
+//! who is met. `agent` and the files below it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

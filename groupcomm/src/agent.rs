@@ -67,7 +67,8 @@ impl Module for Groupcomm {
             | Kind::Directory
             | Kind::Nearest
             | Kind::Catalog
-            | Kind::Overlay(_) => Err(Lack::Kind(ty.kind.clone())),
+            | Kind::Overlay(_)
+            | Kind::Query(_) => Err(Lack::Kind(ty.kind.clone())),
         }
     }
 

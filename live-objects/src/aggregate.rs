@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::sketch::{Distinct, Heavy, High, Histogram, Quantiles, Sketch, TopK};
+use crate::sketch::{Distinct, Groups, Heavy, High, Histogram, Quantiles, Sketch, TopK};
 
 /// What an aggregate tells of the shares of all members. Variants are numbered by position on the
 /// wire: new ones go last.
@@ -37,13 +37,21 @@ pub enum Summary {
     Histogram,
     /// How often something happens, at all members together, in a second.
     Rate,
+    /// What a [`Query`](crate::Query) asks for, by group: [`Groups`]. It is of queries alone, and
+    /// of no aggregate that an application opens.
+    Groups,
 }
 
 impl Summary {
     /// Whether shares are summed up by sketches, and not by numbers.
     pub const fn has_sketches(self) -> bool {
         match self {
-            Self::Quantiles | Self::Distinct | Self::TopK | Self::Highest | Self::Histogram => true,
+            Self::Quantiles
+            | Self::Distinct
+            | Self::TopK
+            | Self::Highest
+            | Self::Histogram
+            | Self::Groups => true,
             Self::Average
             | Self::Sum
             | Self::Count
@@ -60,6 +68,7 @@ impl Summary {
             Self::Quantiles => Quantiles::PARTS,
             Self::Distinct => Distinct::PARTS,
             Self::TopK => TopK::PARTS,
+            Self::Groups => Groups::PARTS,
             Self::Average
             | Self::Sum
             | Self::Count
@@ -88,6 +97,7 @@ impl fmt::Display for Summary {
             Self::Highest => "Highest",
             Self::Histogram => "Histogram",
             Self::Rate => "Rate",
+            Self::Groups => "Groups",
         })
     }
 }

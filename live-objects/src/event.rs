@@ -13,6 +13,7 @@ use crate::node::{Member, NodeId};
 use crate::object::ObjectType;
 use crate::overlay::{Descriptor, Profile, Ranking};
 use crate::predicate::Predicate;
+use crate::query::Tally;
 use crate::view::{ClusterId, View};
 
 /// What an application asks of an object. Commands wait in the object's feed until its module takes
@@ -173,6 +174,9 @@ pub enum Event {
         /// Its neighbours as far as it knows, the first the most.
         neighbours: Vec<Descriptor>,
     },
+    /// Of an object of kind [`Query`](crate::Kind::Query): what this node knows of its answer. One
+    /// that nobody read yet is replaced by the next.
+    Query(Tally),
 }
 
 impl Event {
@@ -204,6 +208,7 @@ impl Event {
                 Self::Aggregate(estimate) => estimate.size(),
                 Self::Nearest(all) => size_of_val(all.as_slice()),
                 Self::Neighbours { neighbours, .. } => size_of_val(neighbours.as_slice()),
+                Self::Query(tally) => tally.size(),
                 Self::Opened
                 | Self::Refused(_)
                 | Self::Closed(_)
@@ -220,6 +225,7 @@ impl Event {
             (Self::Aggregate(_), Self::Aggregate(_))
                 | (Self::Nearest(_), Self::Nearest(_))
                 | (Self::Neighbours { .. }, Self::Neighbours { .. })
+                | (Self::Query(_), Self::Query(_))
         )
     }
 }

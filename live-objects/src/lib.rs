@@ -30,8 +30,9 @@
 //! `replica/collections`: what an application's replicated state is, and how one member gets it
 //! from another. `aggregate`: shares summed up over all nodes; `sketch` and the files below it:
 //! what sums up many values in few bytes. `attributes`, `predicate`: what holders say of
-//! themselves, and what is asked for. `overlay`, `overlay/ranks`: who has whom for a neighbour.
-//! `envelope`: what goes over the wire.
+//! themselves, and what is asked for. `query`, `query/pattern`, `query/tally`: what is asked of all
+//! of them, and answered. `overlay`, `overlay/ranks`: who has whom for a neighbour. `envelope`:
+//! what goes over the wire.
 
 mod aggregate;
 mod attributes;
@@ -52,6 +53,7 @@ mod port;
 mod poster;
 mod predicate;
 mod property;
+mod query;
 mod replica;
 mod rng;
 mod schema;
@@ -83,6 +85,9 @@ pub use port::{EventsFull, Port, TrySendError};
 pub use poster::{PostError, Poster};
 pub use predicate::{Predicate, PredicateError, Relation};
 pub use property::{Agreement, Delivery, Order, Properties};
+pub use query::{
+    Column, Function, Group, GroupKey, Pattern, PatternError, Query, QueryError, Tally,
+};
 pub use replica::{
     Chunk, Frozen, List, Map, Records, Replica, Replicate, RestoreError, Snapshot, State,
 };

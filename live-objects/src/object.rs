@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::Summary;
 use crate::name::Name;
 use crate::property::{Agreement, Order, Properties};
+use crate::query::Query;
 use crate::schema::SchemaId;
 
 /// What an application sees of an object: which commands it gives and which events it gets.
@@ -46,6 +47,9 @@ pub enum Kind {
     /// [`Event::Neighbours`](crate::Event::Neighbours), of which an application that reads late
     /// gets the last alone.
     Overlay(String),
+    /// What is asked of all who describe themselves in catalogs: no commands, events are
+    /// [`Tally`](crate::Tally)s, of which an application that reads late gets the last alone.
+    Query(Query),
 }
 
 impl fmt::Display for Kind {
@@ -60,6 +64,7 @@ impl fmt::Display for Kind {
             Self::Nearest => f.write_str("Nearest"),
             Self::Catalog => f.write_str("Catalog"),
             Self::Overlay(rank) => write!(f, "Overlay ({rank})"),
+            Self::Query(query) => write!(f, "Query of {}", query.pattern()),
         }
     }
 }
@@ -119,6 +124,11 @@ impl ObjectType {
     /// The type of an object that tells neighbours by the rank of this name.
     pub fn overlay(rank: &str) -> Self {
         Self::new(Kind::Overlay(rank.to_owned()), Properties::of_agreement(Agreement::Eventual))
+    }
+
+    /// The type of the object of a query.
+    pub const fn query(query: Query) -> Self {
+        Self::new(Kind::Query(query), Properties::of_agreement(Agreement::Eventual))
     }
 
     /// The type of an object of a plug-in's own kind.

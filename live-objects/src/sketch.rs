@@ -4,6 +4,7 @@
 //! made of the summaries of both, and is then no worse than one that was made of all at once, and
 //! no longer. That is what an aggregate needs that goes up a tree: [`Quantiles`] is DDSketch,
 //! [`Distinct`] HyperLogLog, [`TopK`] Misra-Gries; [`Highest`] and [`Histogram`] are exact.
+//! [`Groups`] is what a query comes to, of which each cell is one.
 //!
 //! A row of an aggregate has to fit into a packet. What would not is split into *parts*, each a
 //! sketch of its own: of some of the buckets, registers or keys, and the same ones everywhere. Two
@@ -12,9 +13,13 @@
 //! Invariant: merging does not depend on which of the two comes first, to the last bit. So whoever
 //! merges the same parts up the same tree comes to the same.
 
+pub(crate) mod cell;
 mod distinct;
+pub(crate) mod groups;
 mod highest;
 mod histogram;
+mod moments;
+mod percentiles;
 mod quantiles;
 mod top;
 mod varint;
@@ -23,8 +28,10 @@ use bytes::BytesMut;
 use thiserror::Error;
 
 pub use self::distinct::Distinct;
+pub use self::groups::Groups;
 pub use self::highest::{High, Highest};
 pub use self::histogram::{BoundsError, Histogram};
+pub use self::moments::Moments;
 pub use self::quantiles::Quantiles;
 pub use self::top::{Heavy, LongKey, TopK};
 use crate::aggregate::Summary;
@@ -42,6 +49,8 @@ pub enum Sketch {
     Highest(Highest),
     /// Of values: how many lie in each of some ranges.
     Histogram(Histogram),
+    /// Of rows: what a query asks for of each group of them.
+    Groups(Groups),
 }
 
 impl Sketch {
@@ -56,6 +65,7 @@ impl Sketch {
             Self::TopK(_) => Summary::TopK,
             Self::Highest(_) => Summary::Highest,
             Self::Histogram(_) => Summary::Histogram,
+            Self::Groups(_) => Summary::Groups,
         }
     }
 
@@ -70,6 +80,7 @@ impl Sketch {
             (Self::TopK(one), Self::TopK(other)) => Self::TopK(one.joined(other)),
             (Self::Highest(one), Self::Highest(other)) => Self::Highest(one.merged(other)),
             (Self::Histogram(one), Self::Histogram(other)) => Self::Histogram(one.merged(other)),
+            (Self::Groups(one), Self::Groups(other)) => Self::Groups(one.joined(other)),
             _ => panic!("{} is not merged with {}", self.summary(), other.summary()),
         }
     }
@@ -82,14 +93,17 @@ impl Sketch {
         match (self, other) {
             (Self::Quantiles(one), Self::Quantiles(other)) => Self::Quantiles(one.merged(other)),
             (Self::TopK(one), Self::TopK(other)) => Self::TopK(one.merged(other)),
+            (Self::Groups(one), Self::Groups(other)) => Self::Groups(one.merged(other)),
             _ => self.joined(other),
         }
     }
 
-    /// Whether both can be in one: histograms can if their ranges are the same.
+    /// Whether both can be in one: histograms can if their ranges are the same, groups if they are
+    /// of the same query.
     pub fn mixes_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Histogram(one), Self::Histogram(other)) => one.bounds() == other.bounds(),
+            (Self::Groups(one), Self::Groups(other)) => one.mixes_with(other),
             _ => self.summary() == other.summary(),
         }
     }
@@ -98,6 +112,7 @@ impl Sketch {
     pub fn prevails_over(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Histogram(one), Self::Histogram(other)) => one.prevails_over(other),
+            (Self::Groups(one), Self::Groups(other)) => one.prevails_over(other),
             _ => true,
         }
     }
@@ -108,6 +123,7 @@ impl Sketch {
             Self::Quantiles(whole) => whole.parts().into_iter().map(Self::Quantiles).collect(),
             Self::Distinct(whole) => whole.parts().into_iter().map(Self::Distinct).collect(),
             Self::TopK(whole) => whole.parts().into_iter().map(Self::TopK).collect(),
+            Self::Groups(whole) => whole.parts().into_iter().map(Self::Groups).collect(),
             Self::Highest(_) | Self::Histogram(_) => vec![self.clone()],
         }
     }
@@ -121,6 +137,7 @@ impl Sketch {
             Self::TopK(it) => Some(it.total() as f64),
             Self::Highest(it) => it.entries().first().map(|high| high.value),
             Self::Histogram(it) => Some(it.count() as f64),
+            Self::Groups(it) => Some(it.members() as f64),
         }
     }
 
@@ -132,6 +149,7 @@ impl Sketch {
             Self::TopK(it) => it.size(),
             Self::Highest(it) => size_of_val(it.entries()),
             Self::Histogram(it) => it.size(),
+            Self::Groups(it) => it.size(),
         };
         size_of::<Self>() + held
     }
@@ -144,6 +162,7 @@ impl Sketch {
             Self::TopK(it) => it.encoded_len(),
             Self::Highest(it) => it.encoded_len(),
             Self::Histogram(it) => it.encoded_len(),
+            Self::Groups(it) => it.encoded_len(),
         }
     }
 
@@ -155,6 +174,7 @@ impl Sketch {
             Self::TopK(it) => it.put(out),
             Self::Highest(it) => it.put(out),
             Self::Histogram(it) => it.put(out),
+            Self::Groups(it) => it.put(out),
         }
     }
 
@@ -167,6 +187,7 @@ impl Sketch {
             Summary::TopK => TopK::take(&mut bytes).map(Self::TopK),
             Summary::Highest => Highest::take(&mut bytes).map(Self::Highest),
             Summary::Histogram => Histogram::take(&mut bytes).map(Self::Histogram),
+            Summary::Groups => Groups::take(&mut bytes).map(Self::Groups),
             Summary::Average
             | Summary::Sum
             | Summary::Count

@@ -10,6 +10,7 @@ mod membership;
 mod nearest;
 mod news;
 mod overlays;
+mod queries;
 mod searches;
 mod tidy;
 mod views;

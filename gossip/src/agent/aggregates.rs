@@ -50,14 +50,17 @@ pub(super) mod terms;
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use core::time::Duration;
 
+use live_objects::sketch::Sketch;
 use live_objects::{Estimate, Io, NodeId, Time};
 use tracing::trace;
 
 use self::telling::{Asked, Naming};
 use super::Agent;
+use super::queries::Queries;
 use crate::knowledge::Draft;
 use crate::members::Change;
 use crate::partners::Partners;
@@ -143,7 +146,9 @@ impl Aggregates {
     pub(super) fn hold(&mut self, round: Round, subject: Subject, hold: &Hold<'_>) {
         for part in subject.parts() {
             let share = match hold {
-                Hold::Share(parts) => Some(parts[usize::from(part.part)].clone()),
+                Hold::Share(parts) => {
+                    Some(parts[usize::from(part.part)].clone()).filter(|body| !body.is_empty())
+                }
                 Hold::Open | Hold::Not => None,
             };
             if share.is_some() {
@@ -156,6 +161,17 @@ impl Aggregates {
                 self.on_branch(part, round);
             }
         }
+        self.changed.insert(subject.whole());
+    }
+
+    /// This node takes no part in it from now on, whatever others say of it.
+    pub(super) fn end(&mut self, subject: Subject) {
+        for part in subject.parts() {
+            if self.branches.remove(&part).is_some_and(|branch| branch.has_shares) {
+                self.subjects ^= part.handle();
+            }
+        }
+        self.rename();
         self.changed.insert(subject.whole());
     }
 
@@ -216,6 +232,23 @@ impl Aggregates {
         } else {
             Estimate::of_sketches(sketches, members.into(), age)
         }
+    }
+
+    /// The parts of a query's answer that this node knows; how many members were heard in the one
+    /// in which the fewest were, and how old the oldest word is.
+    pub(super) fn parts(&mut self, round: Round, subject: Subject) -> Parts {
+        let mut parts = Parts { sketches: Vec::new(), heard: None, age: Duration::ZERO };
+        for part in subject.parts() {
+            let Some(branch) = self.branches.get_mut(&part) else { continue };
+            let root = branch.table.root(round);
+            if let (Body::Sketch(sketch), true) = (root.body, root.count > 0) {
+                parts.sketches.push(sketch);
+                parts.heard = Some(parts.heard.unwrap_or(u32::MAX).min(root.mark.leaves));
+                let age = u32::try_from(round.since(root.least)).unwrap_or(u32::MAX);
+                parts.age = parts.age.max(self.period.saturating_mul(age));
+            }
+        }
+        parts
     }
 
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
@@ -333,12 +366,18 @@ impl Aggregates {
     }
 
     /// Whose row it is, if this node takes part in that, or does from now on.
-    fn named(&mut self, title: Title, round: Round) -> Result<Subject, &'static str> {
+    fn named(
+        &mut self,
+        title: Title,
+        round: Round,
+        queries: &Queries,
+    ) -> Result<Subject, &'static str> {
         match title {
             Title::Handle(handle, summary) => {
                 let named = self.handles.get(&handle).copied().flatten();
                 named.filter(|it| it.summary == summary).ok_or("gossip.row_unknown")
             }
+            Title::Full(subject) if !queries.is_asked(subject) => Err("gossip.row_unasked"),
             Title::Full(subject) => {
                 if self.branches.len() >= RELAYED_MAX && !self.branches.contains_key(&subject) {
                     return Err("gossip.aggregates_full");
@@ -374,6 +413,13 @@ impl Aggregates {
         }
         None
     }
+}
+
+/// What this node knows of the answer to a query.
+pub(super) struct Parts {
+    pub(super) sketches: Vec<Arc<Sketch>>,
+    pub(super) heard: Option<u32>,
+    pub(super) age: Duration,
 }
 
 /// What a node has to do with an aggregate.
@@ -439,7 +485,10 @@ impl Agent {
         let known = self.partners.count(level);
         for (title, row) in &rows.told {
             let told = Told { row: row.clone(), teller: from, level, known };
-            let refused = match self.aggregates.named(*title, round) {
+            let refused = match self.aggregates.named(*title, round, &self.queries) {
+                Ok(subject) if !self.queries.fits(subject, &told.row.body) => {
+                    Some("gossip.row_unfit")
+                }
                 Ok(subject) => self.aggregates.take(subject, told, round),
                 Err(why) => Some(why),
             };

@@ -160,6 +160,7 @@ impl Agent {
     }
 
     fn tell_own_terms(&mut self, now: Time) {
+        self.queries.on_own_change();
         self.aggregates.describe(self.catalogs.terms(), self.clock.at(now));
     }
 }

@@ -103,8 +103,10 @@ impl Agent {
             io.count("gossip.claim_too_long");
             return;
         }
+        // Of a query all are to hear, and soon.
+        let is_query = matches!(spec.ty.kind, Kind::Query(_));
         self.claims.own.insert(object, spec);
-        if self.knowledge.members().up_count() <= WITNESSES_ALL_MAX {
+        if is_query || self.knowledge.members().up_count() <= WITNESSES_ALL_MAX {
             self.say_claim(object, io);
         } else {
             self.claims.unsaid.insert(object, 0);
@@ -116,6 +118,7 @@ impl Agent {
         self.claims.unsaid.remove(&object);
         let (key, ty) = record_of(&self.claims.own[&object]);
         let records = &mut self.shelves.claims.records;
+        self.queries.on_claim(&key);
         if !records.write(self.claims.directory, key, Some(ty), self.rounds) {
             io.count("gossip.records_full");
         }
@@ -157,13 +160,18 @@ impl Agent {
         let is_said = self.claims.unsaid.remove(&object).is_none();
         if let Some(spec) = self.claims.own.remove(&object).filter(|_| is_said) {
             let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
+            self.queries.on_claim(&key);
             self.shelves.claims.records.withdraw(self.claims.directory, key, self.rounds);
         }
     }
 
     /// A record changed, or is shown or hidden: if it is a claim, a name may be in doubt.
     pub(super) fn doubt(&mut self, key: &RecordKey) {
-        if key.object != self.claims.directory || self.claims.own.is_empty() {
+        if key.object != self.claims.directory {
+            return;
+        }
+        self.queries.on_claim(&key.key);
+        if self.claims.own.is_empty() {
             return;
         }
         let name = std::str::from_utf8(&key.key).ok().and_then(|text| text.parse().ok());

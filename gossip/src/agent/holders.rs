@@ -85,8 +85,8 @@ impl Holders {
         true
     }
 
-    /// Gives what was set and added to the tables, and what they say to the applications.
-    pub(super) fn finish(
+    /// Gives what was set and added to the tables.
+    pub(super) fn give(
         &mut self,
         now: Time,
         round: Round,
@@ -97,8 +97,18 @@ impl Holders {
         for subject in std::mem::take(&mut self.changed) {
             aggregates.hold(round, subject, &self.hold(subject));
         }
+    }
+
+    /// Tells the applications what the tables say, those included of which that may be another.
+    pub(super) fn tell(
+        &mut self,
+        round: Round,
+        changed: &BTreeSet<Subject>,
+        aggregates: &mut Aggregates,
+        io: &mut Io<'_>,
+    ) {
         let mut due = std::mem::take(&mut self.due);
-        due.append(&mut aggregates.take_changed());
+        due.extend(changed);
         for subject in due {
             let Some(holder) = self.objects.get_mut(&subject.object) else { continue };
             if holder.subject != subject {

@@ -5,6 +5,7 @@ mod aggregates;
 mod nearest;
 mod news;
 mod overlays;
+mod queries;
 mod searches;
 mod sketches;
 mod world;

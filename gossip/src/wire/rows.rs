@@ -25,12 +25,12 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
-use live_objects::sketch::Sketch;
+use live_objects::sketch::{Moments, Sketch};
 use live_objects::{ObjectId, Summary};
 
 use super::{PacketError, SECTION_LEN, put_section, take_array};
 use crate::entry::Absurd;
-use crate::zones::body::{Body, Moments};
+use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
 
 /// What the sender's own zone comes to in some aggregates.
@@ -208,7 +208,8 @@ fn take_body(bytes: &mut &[u8], summary: Summary) -> Result<Body, PacketError> {
         | Summary::Distinct
         | Summary::TopK
         | Summary::Highest
-        | Summary::Histogram => {
+        | Summary::Histogram
+        | Summary::Groups => {
             let len = usize::try_from(take_varint(bytes)?).unwrap_or(usize::MAX);
             let body = bytes.split_off(..len).ok_or(PacketError::Truncated)?;
             let sketch = Sketch::take(summary, body).expect("these have sketches");
@@ -236,6 +237,7 @@ const fn code(summary: Summary) -> u8 {
         Summary::Highest => 9,
         Summary::Histogram => 10,
         Summary::Rate => 11,
+        Summary::Groups => 12,
     }
 }
 
@@ -253,6 +255,7 @@ fn summary(code: u8) -> Result<Summary, PacketError> {
         9 => Summary::Highest,
         10 => Summary::Histogram,
         11 => Summary::Rate,
+        12 => Summary::Groups,
         unknown => return Err(PacketError::UnknownSummary(unknown)),
     })
 }

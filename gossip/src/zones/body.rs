@@ -4,17 +4,11 @@
 //! since most rows are heard again and again with the same. Two bodies merge alike from either
 //! side, to the last bit, so that both halves of a zone come to the same.
 //!
-//! Variances are summed up as Chan, Golub and LeVeque do it (1979): each side has its mean and the
-//! sum of squares around that. Their square around the common mean is what the two means' distance
-//! adds. (The sums of the values and of their squares, which would do too, cancel each other out
-//! where the mean is large.) The common mean is the weighted one, as they advise for sides of about
-//! the same size; that is also the same from both sides.
-//!
 //! Invariant: numbers are finite.
 
 use std::sync::Arc;
 
-use live_objects::sketch::{Highest, Quantiles, Sketch};
+use live_objects::sketch::{Highest, Moments, Quantiles, Sketch};
 use live_objects::{NodeId, Share, Summary};
 
 use super::filter::Filter;
@@ -28,13 +22,6 @@ pub(crate) enum Body {
     Sketch(Arc<Sketch>),
     /// Which terms are there.
     Filter(Arc<Filter>),
-}
-
-/// The mean of some numbers, and the sum of the squares of how far they are from it.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Moments {
-    pub(crate) mean: f64,
-    pub(crate) squares: f64,
 }
 
 /// No number is NaN.
@@ -65,7 +52,9 @@ impl Body {
             }
             // Nobody speaks for others.
             (Summary::Highest, None) => return None,
-            (Summary::Distinct | Summary::TopK | Summary::Histogram, Some(_)) => return None,
+            (Summary::Distinct | Summary::TopK | Summary::Histogram | Summary::Groups, Some(_)) => {
+                return None;
+            }
             (_, Some(number)) => return Some(vec![Self::Number(number)]),
             (_, None) => share.sketch().filter(|sketch| sketch.summary() == summary)?,
         };
@@ -103,6 +92,12 @@ impl Body {
         }
     }
 
+    /// Whether nothing was given: of a query, where a node has no row in this part.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self::Sketch(sketch) = self else { return false };
+        matches!(&**sketch, Sketch::Groups(groups) if groups.is_empty())
+    }
+
     /// The number that says most about it, of so many shares.
     pub(crate) fn value(&self, summary: Summary, count: u32) -> Option<f64> {
         let is_any = count > 0;
@@ -133,19 +128,6 @@ impl Body {
             }
             (Self::Filter(one), Self::Filter(other)) => one != other,
             _ => true,
-        }
-    }
-}
-
-impl Moments {
-    fn merged(self, count: f64, other: Self, others: f64) -> Self {
-        let all = count + others;
-        let (one, two) = (count / all, others / all);
-        let apart = self.mean - other.mean;
-        let squares = (self.squares + other.squares) + (apart * apart) * (one * two) * all;
-        Self {
-            mean: stay_finite(self.mean * one + other.mean * two),
-            squares: stay_finite(squares),
         }
     }
 }

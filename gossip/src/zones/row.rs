@@ -214,11 +214,11 @@ const NEWS_SHARE: u64 = 1_000;
 pub(crate) mod tests {
     use super::*;
     use live_objects::sketch::{Distinct, Histogram, Sketch, TopK};
-    use live_objects::{NodeId, Share};
+    use live_objects::{Attributes, Column, Function, GroupKey, NodeId, Predicate, Query, Share};
     use proptest::prelude::*;
 
     /// In the order of their codes.
-    pub(crate) const ALL: [Summary; 12] = [
+    pub(crate) const ALL: [Summary; 13] = [
         Summary::Average,
         Summary::Sum,
         Summary::Count,
@@ -231,6 +231,7 @@ pub(crate) mod tests {
         Summary::Highest,
         Summary::Histogram,
         Summary::Rate,
+        Summary::Groups,
     ];
 
     pub(crate) fn round(number: u64) -> Round {
@@ -293,6 +294,16 @@ pub(crate) mod tests {
                 let mut sketch = Histogram::new(bounds).unwrap();
                 sketch.record(number).unwrap();
                 Sketch::Histogram(sketch).into()
+            }
+            Summary::Groups => {
+                let load = Column::Of(Function::Percentile(50), "load".to_owned());
+                let from = if is_other { "/dc/x" } else { "/dc/*" }.parse().unwrap();
+                let key = GroupKey::Attribute("role".to_owned());
+                let keys = if is_other { Vec::new() } else { vec![key] };
+                let query = Query::new(from, Predicate::all(), keys, vec![load]).unwrap();
+                let own = Attributes::default().with("load", number).unwrap();
+                let own = own.with("role", f64::from(bytes[1])).unwrap();
+                query.share([(&"/dc/x".parse().unwrap(), &own)].into_iter()).unwrap().into()
             }
             _ => Share::new(number).unwrap(),
         }

@@ -135,6 +135,11 @@ impl Failure {
         Self { why: why.to_string(), code: ExitCode::FAILURE }
     }
 
+    /// The command was not understood.
+    pub(crate) fn usage(why: impl Display) -> Self {
+        Self { code: NOT_UNDERSTOOD.into(), ..Self::new(why) }
+    }
+
     /// Says so, and with which code the command ends.
     pub(crate) fn tell(self) -> ExitCode {
         complain(&self.why);

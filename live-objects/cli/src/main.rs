@@ -14,6 +14,7 @@ mod join;
 mod names;
 mod node;
 mod objects;
+mod query;
 mod renewal;
 mod sim;
 mod standing;
@@ -82,6 +83,19 @@ enum Command {
     ///
     /// Example: logo set /config colour blue
     Set(objects::SetArgs),
+    /// Ask all who describe themselves in catalogs, in SQL.
+    ///
+    /// FROM takes a pattern of catalogs' names in quotes, in which a star is any one segment; zone
+    /// is what the stars stand for. There are count, sum, avg, min, max, variance, stddev, median
+    /// and p1 to p99; WHERE, GROUP BY zone or attributes, ORDER BY and LIMIT. The exit code is 2 if
+    /// the text is no query, and what is wrong is shown under the word.
+    ///
+    /// Example: logo query "SELECT zone, avg(load) FROM '/dc/*' WHERE role = 'db' GROUP BY zone"
+    Query(query::QueryArgs),
+    /// Describe this node in a catalog for a while, for queries to see.
+    ///
+    /// Example: logo describe /dc/ams role=db load=0.4 --seconds 60
+    Describe(query::DescribeArgs),
     /// List the nodes that are up.
     ///
     /// Example: logo members --watch
@@ -108,6 +122,8 @@ fn main() -> ExitCode {
         Command::Watch(watch) => watch.run(),
         Command::Get(get) => get.run(),
         Command::Set(set) => set.run(),
+        Command::Query(query) => query.run(),
+        Command::Describe(describe) => describe.run(),
         Command::Members(members) => members.run(),
         Command::Cert(cert) => cert.run(),
         Command::Sim(scenario) => scenario.run(),

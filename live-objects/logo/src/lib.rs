@@ -22,9 +22,10 @@
 //! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
 //!
 //! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
-//! `replicated`, `members`, `aggregate`, `directory`, `nearest`, `catalog`, `overlay`: the handles. `table`: a
-//! state for whoever has none. `names`, `dynamic`: which objects there are, and how to use them
-//! without a Rust type. `error`, `channel`: what all share.
+//! `replicated`, `members`, `aggregate`, `directory`, `nearest`, `catalog`, `overlay`: the handles.
+//! `query` and the files below it, `sql` first: questions in SQL to all who describe themselves.
+//! `table`: a state for whoever has none. `names`, `dynamic`: which objects there are, and how to
+//! use them without a Rust type. `error`, `channel`: what all share.
 
 mod aggregate;
 mod catalog;
@@ -38,6 +39,7 @@ mod nearest;
 mod node;
 mod object;
 mod overlay;
+mod query;
 mod reference;
 mod replicated;
 mod table;
@@ -69,6 +71,7 @@ pub use nearest::{Nearest, OfferError};
 pub use node::{Node, Options, Place};
 pub use object::Object;
 pub use overlay::{Overlay, StandError};
+pub use query::{Answer, AnswerError, NoCatalog, Query, QueryError, SqlError};
 pub use reference::Ref;
 pub use replicated::{Reading, Replicated, Watch};
 pub use table::{Table, TableUpdate};

@@ -17,6 +17,7 @@ use crate::dynamic::Dynamic;
 use crate::error::{OpenError, StartError, UnknownName};
 use crate::names::{Holding, Names, ask};
 use crate::object::{Object, opened};
+use crate::query::{self, Answer, Query, QueryError};
 
 /// A running node. Dropping it ends it at once, which the others see as a crash: [`Node::stop`] it.
 pub struct Node {
@@ -167,6 +168,30 @@ impl Node {
         let key_bytes = Bytes::copy_from_slice(key.unwrap_or_default().as_bytes());
         let asked = if key.is_some() { Command::Find } else { Command::List };
         Ok((ask(&channel, asked(key_bytes)).await?, schema))
+    }
+
+    /// Asks all who describe themselves in catalogs, in SQL:
+    ///
+    /// ```text
+    /// SELECT zone, avg(load), p99(latency) FROM '/dc/*' WHERE role = 'db' GROUP BY zone
+    /// ```
+    ///
+    /// FROM takes a pattern of the catalogs' names, in which a star is any one segment; `zone` is
+    /// what the stars stand for. Nodes that ask the same share the answer, and nobody computes it
+    /// any more when the last handle on it is dropped; a node asks the same once at a time.
+    pub async fn query(&self, sql: &str) -> Result<Query, QueryError> {
+        let sql = query::read(sql)?;
+        // Names before the first star are those that can fit.
+        let pattern = sql.query.pattern().as_str();
+        let begin = pattern.split('*').next().unwrap_or(pattern).to_owned();
+        query::find(sql.query.pattern(), &begin, async |prefix| self.names(prefix).await).await?;
+        query::ask(&self.net, sql).await
+    }
+
+    /// Of the attributes that a query asks for, those that nobody has whom it is asked of, if its
+    /// answer has nothing of them: names that were misspelt, most likely.
+    pub async fn missing(&self, query: &Query, answer: &Answer) -> Result<Vec<String>, QueryError> {
+        query::missing(&self.net, query, answer).await
     }
 
     /// What each module would carry an object of this type for, or what it lacks.

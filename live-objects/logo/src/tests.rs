@@ -1,5 +1,6 @@
 //! Handles on real sockets of this machine.
 
+mod queries;
 mod strangers;
 mod weak;
 

@@ -34,6 +34,7 @@ fn summaries() -> impl Strategy<Value = Summary> {
         Summary::TopK,
         Summary::Highest,
         Summary::Histogram,
+        Summary::Groups,
     ])
 }
 
@@ -46,7 +47,7 @@ proptest! {
         other in prop::collection::vec(any::<u8>(), 0..99),
     ) {
         let taken = [one, other].map(|bytes| Sketch::take(summary, &bytes).expect("a sketch"));
-        if let [Ok(one), Ok(other)] = taken {
+        if let [Ok(one), Ok(other)] = taken && one.mixes_with(&other) {
             let merged = one.merged(&other);
             prop_assert!(merged.encoded_len() <= Sketch::LEN_MAX);
             prop_assert!(merged.value().is_none_or(f64::is_finite));

@@ -89,7 +89,7 @@ fn golden_bodies() {
         let hex: String = out[3 + 4 + 2..].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, bytes.replace(' ', ""));
     };
-    assert_eq!(ALL.map(code), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!(ALL.map(code), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     golden(&two, Summary::Variance, "45 cdcdcdcd 00 4000000000000000 0000000000000000");
     golden(&two, Summary::Rate, "4b cdcdcdcd 00 4000000000000000");
     golden(&two, Summary::Quantiles, "46 cdcdcdcd 00 01 00");
@@ -147,7 +147,7 @@ fn each_fault_has_its_name() {
     assert_eq!(fault(&[0, 0, 0, 0, 7, 1, 4]), Absurd::Stamps.into(), "a stamp below 0");
     assert_eq!(fault(&mark(&[0xff; 11])), Absurd::Varint.into());
     assert_eq!(fault(&[0, 0]), PacketError::Truncated);
-    assert_eq!(fault(&[12, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(12));
+    assert_eq!(fault(&[13, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(13));
     let variance = |squares: f64| {
         [&[ALL_SHARE | 5, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &squares.to_be_bytes()]
             .concat()

@@ -1,14 +1,15 @@
 //! A till of the shop: one node, which is a process of its own.
 //!
-//! It does the orders that it is told to do, plays its load into an aggregate, sends and hears
-//! price notices, is found in a directory, and tells the conductor what it sees.
+//! It does the orders that it is told to do, plays its load into an aggregate, describes itself in
+//! a catalog, sends and hears price notices, is found in a directory, and tells the conductor what
+//! it sees.
 
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use live_objects::{MembersEvent, NodeId};
+use live_objects::{Attributes, Command, MembersEvent, NodeId, ObjectType, Port, Spec};
 use logo::ReadError;
 use logo::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ struct Till {
     notices: Topic<Notice, BestEffort>,
     load: Aggregate<Average>,
     tills: Directory<Card>,
+    /// Where it says what it is, for `logo query`.
+    catalog: Port,
     members: Members,
     done: UnboundedSender<u32>,
     notices_sent: u64,
@@ -58,6 +61,7 @@ pub(super) async fn run(folder: &Path, number: usize) -> Result<(), Box<dyn Erro
         notices: place.open("prices").await?,
         load: place.open("load").await?,
         tills: place.open("tills").await?,
+        catalog: node.open_port(Spec::new(CATALOG.parse()?, ObjectType::catalog())).await?,
         done,
         notices_sent: 0,
         notices_heard: 0,
@@ -103,6 +107,9 @@ impl Till {
             }
             Tell::Load(percent) => {
                 self.load.set(percent)?;
+                let own = Attributes::default().with("role", "till")?.with("load", percent)?;
+                // Nobody who does not ask misses it.
+                let _ = self.catalog.try_send(Command::Describe(own));
                 say(&Say::LoadSet { at_ms: now_ms() });
             }
             Tell::FindTills => {
@@ -208,6 +215,8 @@ fn name_of(node: NodeId) -> String {
     node.to_string()
 }
 
+/// The catalog in which tills describe themselves.
+const CATALOG: &str = "/demo/tills";
 /// Gossip's period: how often what is known is said.
 const PERIOD: Duration = Duration::from_millis(200);
 /// Every so many orders a price is noticed.
