@@ -371,7 +371,9 @@ impl Agent {
             packet.round = self.clock.said(now);
             self.tell_offers(draft, attempt, &mut packet, len_max);
             self.tell_stands(draft, attempt, &mut packet, len_max);
-            self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows));
+            let for_news = if self.overlays.is_moving() { NEWS_BESIDE } else { len_max };
+            let for_news = packet.encoded_len() + for_news;
+            self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows).min(for_news));
             self.tell_aggregates(draft, &mut packet, len_max);
             self.count_said(&packet);
             send(&packet, draft.to, io);
@@ -448,6 +450,10 @@ const ROWS_RESERVED: usize = 700;
 
 /// And in one of four, where there are sketches: any of them fits, with the head of its row.
 const SKETCH_RESERVED: usize = Sketch::LEN_MAX + 60;
+
+/// How much of a packet is for news of records and topics, in bytes, while overlays take shape: a
+/// third, or claims, of which there are many then, would take all that a node may say.
+const NEWS_BESIDE: usize = 400;
 
 /// How much news of members is pushed in a period, in bytes.
 const PUSH_BYTES_MAX: usize = 1_200;

@@ -88,8 +88,9 @@ impl Aggregates {
     /// None if there are no sketches.
     fn tell_sketches(&mut self, asked: Asked, len_max: usize) -> Option<Rows> {
         let Asked { round, level, .. } = asked;
-        let sketches = self.sketches();
-        let mark = self.branch(*sketches.first()?).table.own_mark(level, round);
+        let (sketches, ended) = (self.sketches(), self.ended(round));
+        let first = *sketches.first().or(ended.first())?;
+        let mark = self.branch(first).table.own_mark(level, round);
         let mut rows = Rows::new(round, self.subjects, mark);
         let mut wanted: Vec<(usize, Title, Row)> = Vec::new();
         for (place, subject) in sketches.iter().enumerate() {
@@ -106,6 +107,11 @@ impl Aggregates {
         for (_, title, row) in wanted {
             // Where a long one finds no room a shorter one may.
             self.turn = self.turn.wrapping_add(rows.add(title, row, len_max).into());
+        }
+        // Nobody wants what is gone. It is told to whoever has not heard that it is.
+        for subject in ended.into_iter().filter(|_| asked.naming == Naming::InFull) {
+            let row = self.branch(subject).table.own(level, round);
+            rows.add(Title::Handle(subject.handle(), subject.summary), row, len_max);
         }
         Some(rows)
     }
@@ -151,6 +157,16 @@ impl Aggregates {
 
     fn branch(&mut self, subject: Subject) -> &mut Branch {
         self.branches.get_mut(&subject).expect("it was just seen")
+    }
+
+    /// Those of sketches in which there are no shares any more, since not long ago.
+    fn ended(&self, round: Round) -> Vec<Subject> {
+        let is_ended = |branch: &Branch| !branch.has_shares && !branch.is_over(round);
+        let all = self.branches.iter().filter(|(subject, branch)| {
+            let is_one = matches!(self.handles.get(&subject.handle()), Some(Some(_)));
+            subject.summary.has_sketches() && is_one && is_ended(branch)
+        });
+        all.map(|(subject, _)| *subject).collect()
     }
 
     /// Those of sketches in which there are shares: the same ones, in the same order, at all who

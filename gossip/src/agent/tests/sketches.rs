@@ -114,6 +114,30 @@ fn sketches_at_rest_cost_little() {
     assert!(a_round <= 1_000, "{a_round} bytes a node and round");
 }
 
+/// Those whose shares are gone say so, or what others hold of them would stay for minutes.
+#[test]
+fn a_sketch_of_which_all_let_go_is_forgotten() {
+    let mut world = World::settled(12);
+    let ports: Vec<Port> = (0..12)
+        .map(|node| {
+            let port = open(&mut world, node, "/visitors", Summary::Distinct);
+            give(&mut world, node, &port, Command::Set(share(node, Summary::Distinct)));
+            port
+        })
+        .collect();
+    world.run(seconds(10));
+    assert_eq!(last(&ports[0]).map(|told| told.members), Some(12));
+    for (node, port) in ports.iter().enumerate() {
+        port.close();
+        world.step(node, Vec::new());
+    }
+    world.run(seconds(15));
+    for node in 0..12 {
+        let late = open(&mut world, node, "/visitors", Summary::Distinct);
+        assert_eq!(last(&late).map(|told| told.members), Some(0), "node {node}");
+    }
+}
+
 #[test]
 fn a_share_of_another_kind_is_not_taken() {
     let mut world = World::settled(1);
