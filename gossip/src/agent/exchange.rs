@@ -183,7 +183,7 @@ impl Agent {
         let rows_bytes = std::mem::take(&mut self.said_rows_bytes);
         self.urgent = if rows_bytes <= URGENT_BYTES_MAX {
             URGENT_MAX.min(self.urgent + 1)
-        } else if rows_bytes <= MEASURING_BYTES_MAX {
+        } else if rows_bytes <= URGENT_KEPT_BYTES_MAX {
             self.urgent
         } else {
             self.urgent.saturating_sub(1)
@@ -462,13 +462,15 @@ const PUSH_BYTES_MAX: usize = 1_200;
 const FANOUT: usize = 3;
 
 /// How many exchanges a node starts beside the first while something is urgent: one more than in
-/// the period before if it said no more than so many bytes in that.
+/// the period before if it told no more than so many bytes of rows in that, and one less if it told
+/// more than so many.
 const URGENT_MAX: usize = 3;
 const URGENT_BYTES_MAX: usize = 1_200;
+const URGENT_KEPT_BYTES_MAX: usize = 2_000;
 
-/// How many exchanges are started for the sake of overlays, if no more was said.
+/// How many are started for the sake of overlays, if no more than so many bytes were said.
 const MEETINGS_MAX: usize = 2;
 const MEETINGS_BYTES_MAX: usize = 2_400;
 
-/// Nor one to measure how far away another is.
+/// One is started to measure how far away another is, if no more were said.
 const MEASURING_BYTES_MAX: usize = 2_000;

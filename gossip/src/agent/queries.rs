@@ -62,8 +62,6 @@ impl Queries {
 
     pub(super) fn close(&mut self, object: ObjectId) {
         self.asked.remove(&object);
-        // If it was a catalog, this node says less of itself.
-        self.is_own_new = true;
     }
 
     /// The object's application has caught up.

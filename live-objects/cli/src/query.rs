@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use live_objects::{Attributes, Command, Name, ObjectType, Scalar, Spec};
-use logo::{Answer, Node, Query, QueryError};
+use live_objects::{Attributes, Name, Scalar};
+use logo::{Answer, Catalog, Node, Query, QueryError};
 use serde_json::{Map, Value, json};
 
 use crate::join::{Cluster, Failure, complain, line, print};
@@ -89,9 +89,8 @@ impl DescribeArgs {
     }
 
     async fn work(&self, node: &Node, own: Attributes) -> Result<(), Failure> {
-        let spec = Spec::new(self.name.clone(), ObjectType::catalog());
-        let port = node.open_port(spec).await?;
-        port.try_send(Command::Describe(own)).map_err(Failure::new)?;
+        let catalog: Catalog = node.open(self.name.as_str()).await?;
+        catalog.describe(own).await.map_err(Failure::new)?;
         let told = json!({ "described": self.name.as_str(), "seconds": self.seconds });
         print(self.json, &told, || format!("described for {} seconds", self.seconds));
         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
