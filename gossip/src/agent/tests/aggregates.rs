@@ -20,11 +20,7 @@ use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
 
 pub(super) fn open(world: &mut World, node: usize, name: &str, summary: Summary) -> Port {
-    let spec = Spec::new(name.parse().unwrap(), ObjectType::aggregate(summary));
-    let port = world.nodes[node].stack.open(spec).unwrap();
-    world.step(node, Vec::new());
-    assert_eq!(port.try_next(), Some(Event::Opened));
-    port
+    world.open(node, name, ObjectType::aggregate(summary))
 }
 
 pub(super) fn set(world: &mut World, node: usize, port: &Port, number: f64) {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use live_objects::{
-    Command, Event, Incarnation, Load, Member, Module, Near, ObjectId, ObjectType, Port, Spec,
+    Command, Event, Incarnation, Load, Member, Module, Near, ObjectId, ObjectType, Port,
 };
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
@@ -20,21 +20,12 @@ use crate::wire::{Leg, Packet};
 use crate::zones::row::Round;
 
 fn open(world: &mut World, node: usize) -> Port {
-    let spec = Spec::new("/mirrors".parse().unwrap(), ObjectType::nearest());
-    let port = world.nodes[node].stack.open(spec).unwrap();
-    world.step(node, Vec::new());
-    assert_eq!(port.try_next(), Some(Event::Opened));
-    port
-}
-
-fn say(world: &mut World, node: usize, port: &Port, command: Command) {
-    port.try_send(command).unwrap();
-    world.step(node, Vec::new());
+    world.open(node, "/mirrors", ObjectType::nearest())
 }
 
 fn offer(world: &mut World, node: usize, load: f32) -> Port {
     let port = open(world, node);
-    say(world, node, &port, Command::Offer(Load::new(load).unwrap()));
+    world.say(node, &port, Command::Offer(Load::new(load).unwrap()));
     port
 }
 
@@ -47,7 +38,7 @@ fn last(port: &Port) -> Option<Vec<Near>> {
 
 /// Whom a node is told of when it asks.
 fn asked(world: &mut World, node: usize, port: &Port) -> Vec<Near> {
-    say(world, node, port, Command::Rank);
+    world.say(node, port, Command::Rank);
     last(port).expect("whoever asks is answered at once")
 }
 
@@ -66,10 +57,10 @@ fn whoever_asks_is_answered_at_once_and_not_told_of_itself() {
     let port = open(&mut world, 0);
     assert_eq!(last(&port), Some(Vec::new()));
     assert_eq!(asked(&mut world, 0, &port), []);
-    say(&mut world, 0, &port, Command::Offer(Load::IDLE));
+    world.say(0, &port, Command::Offer(Load::IDLE));
     world.run(seconds(5));
     assert_eq!(asked(&mut world, 0, &port), []);
-    say(&mut world, 0, &port, Command::Set(live_objects::Share::new(1.0).unwrap()));
+    world.say(0, &port, Command::Set(live_objects::Share::new(1.0).unwrap()));
     assert_eq!(world.count(0, "gossip.unknown_command"), 1);
 }
 
@@ -87,8 +78,8 @@ fn an_offer_is_found_and_measured_and_ranked_by_its_load() {
         assert!(near.is_measured && near.round_trip == trip && near.error < least, "{near:?}");
         assert!(near.foretold.abs_diff(trip) < trip / 2, "{near:?}");
     }
-    say(&mut world, 3, &ports[0], Command::Offer(Load::IDLE));
-    say(&mut world, 5, &ports[1], Command::Offer(Load::new(2.0).unwrap()));
+    world.say(3, &ports[0], Command::Offer(Load::IDLE));
+    world.say(5, &ports[1], Command::Offer(Load::new(2.0).unwrap()));
     world.run(seconds(20));
     let ranking = last(&port).expect("it is notable");
     assert_eq!(members(&ranking), [3, 5].map(|node| world.nodes[node].member));
@@ -101,12 +92,12 @@ fn what_is_withdrawn_or_closed_is_told_no_more() {
     let port = open(&mut world, 0);
     world.run(seconds(10));
     assert_eq!(asked(&mut world, 0, &port).len(), 2);
-    say(&mut world, 1, &ports[0], Command::Retract);
+    world.say(1, &ports[0], Command::Retract);
     ports[1].close();
     world.step(2, Vec::new());
     world.run(seconds(10));
     assert_eq!(last(&port), Some(Vec::new()));
-    say(&mut world, 1, &ports[0], Command::Offer(Load::IDLE));
+    world.say(1, &ports[0], Command::Offer(Load::IDLE));
     world.run(seconds(10));
     assert_eq!(members(&last(&port).unwrap()), [world.nodes[1].member]);
 }

@@ -2,7 +2,7 @@
 //! period, what is counted, and what a hostile or a foreign packet does.
 
 use bytes::Bytes;
-use live_objects::{Command, Event, Name, ObjectType, Port, Rng, Spec, TopicEvent};
+use live_objects::{Command, Event, Name, ObjectType, Port, Rng, TopicEvent};
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use rand::RngExt;
 
@@ -15,13 +15,6 @@ use crate::news::{HAVES_MAX, Message, MessageId, Pushed, Reach};
 use crate::records::{Collection, Hashes, Record, RecordKey, Version};
 use crate::wire::{Leg, Packet};
 use crate::{Config, Gossip};
-
-fn open(world: &mut World, node: usize, name: &str, ty: ObjectType) -> Port {
-    let port = world.nodes[node].stack.open(Spec::new(name.parse().unwrap(), ty)).unwrap();
-    world.step(node, Vec::new());
-    assert_eq!(port.try_next(), Some(Event::Opened));
-    port
-}
 
 fn messages(port: &Port) -> usize {
     let is_message = |event: &Event| matches!(event, Event::Topic(TopicEvent::Message { .. }));
@@ -57,7 +50,7 @@ fn where_no_object_is_open_nothing_is_said_of_any() {
 fn messages_of_another_type_are_not_heard_but_passed_on() {
     let mut world = World::settled(3);
     let topic = ObjectType::best_effort_topic();
-    let ports: Vec<Port> = (0..2).map(|node| open(&mut world, node, "/t", topic.clone())).collect();
+    let ports: Vec<Port> = (0..2).map(|node| world.open(node, "/t", topic.clone())).collect();
     world.inject(id(2), 0, &pushed("/t", &ObjectType::directory(), 0, 5));
     world.run(seconds(2));
     for (node, port) in ports.iter().enumerate() {
@@ -72,8 +65,7 @@ fn messages_of_another_type_are_not_heard_but_passed_on() {
 #[test]
 fn a_fast_sender_waits_with_its_own_feed() {
     let mut world = World::settled(2);
-    let ports =
-        ["/one", "/two"].map(|name| open(&mut world, 0, name, ObjectType::best_effort_topic()));
+    let ports = ["/one", "/two"].map(|name| world.open(0, name, ObjectType::best_effort_topic()));
     // It rests no more.
     world.run(Config::default().period * 2);
     for port in &ports {
@@ -110,8 +102,7 @@ fn what_is_pushed_in_a_period_is_bounded_and_so_is_every_packet() {
 fn who_misses_a_message_wants_it() {
     let mut world = World::settled(30);
     let topic = ObjectType::best_effort_topic();
-    let ports: Vec<Port> =
-        (0..30).map(|node| open(&mut world, node, "/t", topic.clone())).collect();
+    let ports: Vec<Port> = (0..30).map(|node| world.open(node, "/t", topic.clone())).collect();
     world.run(seconds(2));
     world.inject(id(1), 0, &pushed_to(Reach::NONE, "/t", &topic, 0, 5));
     world.run(Config::default().period * 10);
@@ -127,7 +118,7 @@ fn haves_and_wants_find_room_beside_any_news_of_members() {
     let mut world = World::settled(2);
     let topic = ObjectType::best_effort_topic();
     // From then on there are records, whose digest takes room too.
-    let port = open(&mut world, 1, "/t", topic.clone());
+    let port = world.open(1, "/t", topic.clone());
     world.run(seconds(2));
     world.bury_many(&[0]);
     world.run(Config::default().period);
@@ -170,7 +161,7 @@ fn so_many_pieces_are_answered_in_a_round() {
 fn what_is_too_long_to_be_claimed_is_opened_and_counted() {
     let mut world = World::settled(1);
     let schema = live_objects::SchemaId { name: "s".repeat(1_000), version: 1, hash: 2 };
-    open(&mut world, 0, "/t", ObjectType::best_effort_topic().of(schema));
+    world.open(0, "/t", ObjectType::best_effort_topic().of(schema));
     assert_eq!(world.count(0, "gossip.claim_too_long"), 1);
 }
 
@@ -178,7 +169,7 @@ fn what_is_too_long_to_be_claimed_is_opened_and_counted() {
 #[test]
 fn claims_that_never_settle_are_settled() {
     let mut world = World::settled(3);
-    let port = open(&mut world, 0, "/name", ObjectType::directory());
+    let port = world.open(0, "/name", ObjectType::directory());
     // The others would object to what is said in their names.
     world.part(&[0], &[1, 2]);
     let directory = Gossip::CLAIMS.parse::<Name>().unwrap().id();
@@ -221,8 +212,8 @@ proptest! {
         bodies in prop::collection::vec(any::<Vec<u8>>(), 1..9),
     ) {
         let mut world = World::settled(2);
-        open(&mut world, 0, "/t", ObjectType::best_effort_topic());
-        open(&mut world, 0, "/d", ObjectType::directory());
+        world.open(0, "/t", ObjectType::best_effort_topic());
+        world.open(0, "/d", ObjectType::directory());
         let mut rng = Rng::from_seed(seed);
         for body in bodies {
             let tag = rng.random_range(16..21);

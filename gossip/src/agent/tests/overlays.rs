@@ -19,17 +19,12 @@ use crate::wire::{Leg, Packet};
 use crate::zones::row::Round;
 
 fn open(world: &mut World, node: usize, name: &str, ranking: &Ranking) -> Port {
-    let spec = Spec::new(name.parse().unwrap(), ObjectType::overlay(&ranking.name()));
-    let port = world.nodes[node].stack.open(spec).unwrap();
-    world.step(node, Vec::new());
-    assert_eq!(port.try_next(), Some(Event::Opened));
-    port
+    world.open(node, name, ObjectType::overlay(&ranking.name()))
 }
 
 fn stand(world: &mut World, node: usize, port: &Port, profile: Option<f64>, ranking: &Ranking) {
     let profile = profile.map(|at| Profile::new(&[at]).unwrap());
-    port.try_send(Command::Stand { profile, ranking: ranking.clone() }).unwrap();
-    world.step(node, Vec::new());
+    world.say(node, port, Command::Stand { profile, ranking: ranking.clone() });
 }
 
 /// These nodes open it, and each stands at its number.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use live_objects::{
     Attributes, Column, Command, Event, Function, GroupKey, Lack, Module, ObjectType, Port,
-    Predicate, Query, Spec, Summary, Tally,
+    Predicate, Query, Summary, Tally,
 };
 
 use super::seconds;
@@ -19,24 +19,16 @@ use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
 use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
 
-fn opened(world: &mut World, node: usize, name: &str, ty: ObjectType) -> Port {
-    let port = world.nodes[node].stack.open(Spec::new(name.parse().unwrap(), ty)).unwrap();
-    world.step(node, Vec::new());
-    assert_eq!(port.try_next(), Some(Event::Opened));
-    port
-}
-
 /// A node describes itself in a catalog.
 fn describe(world: &mut World, node: usize, name: &str, role: &str, load: f64) -> Port {
-    let port = opened(world, node, name, ObjectType::catalog());
+    let port = world.open(node, name, ObjectType::catalog());
     say(world, node, &port, role, load);
     port
 }
 
 fn say(world: &mut World, node: usize, port: &Port, role: &str, load: f64) {
     let of = Attributes::default().with("role", role).unwrap().with("load", load).unwrap();
-    port.try_send(Command::Describe(of)).unwrap();
-    world.step(node, Vec::new());
+    world.say(node, port, Command::Describe(of));
 }
 
 /// SELECT zone, count(*), avg(load), p50(load) FROM '/dc/*' WHERE role = … GROUP BY zone
@@ -50,7 +42,7 @@ fn query(role: &str) -> Query {
 
 fn ask(world: &mut World, node: usize, query: &Query) -> Port {
     let name = query.name();
-    opened(world, node, name.as_str(), ObjectType::query(query.clone()))
+    world.open(node, name.as_str(), ObjectType::query(query.clone()))
 }
 
 /// What was told last, since it was asked last.
@@ -94,7 +86,7 @@ fn all_who_match_are_counted_and_what_they_say_anew() {
     }
     // One does not match the pattern, and one says nothing.
     let _other = describe(&mut world, 0, "/dc", "db", 9.0);
-    let _silent = opened(&mut world, 5, "/dc/lon", ObjectType::catalog());
+    let _silent = world.open(5, "/dc/lon", ObjectType::catalog());
     let asked = ask(&mut world, 1, &query("db"));
     assert_eq!(groups(&last(&asked)), [group("fra", 1, 1.0)], "its own is there at once");
     world.run(seconds(5));

@@ -2,7 +2,7 @@
 
 use live_objects::{
     Attributes, CatalogEvent, Command, Described, Event, Kind, Lack, Module, NodeId, ObjectType,
-    Port, Predicate, Relation, Share, Spec, Told,
+    Port, Predicate, Relation, Share, Told,
 };
 use proptest::prelude::{ProptestConfig, prop, proptest};
 
@@ -17,16 +17,7 @@ use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
 use crate::zones::row::{Round, Row};
 
 fn open(world: &mut World, node: usize) -> Port {
-    let spec = Spec::new("/fleet".parse().unwrap(), ObjectType::catalog());
-    let port = world.nodes[node].stack.open(spec).unwrap();
-    world.step(node, Vec::new());
-    assert_eq!(port.try_next(), Some(Event::Opened));
-    port
-}
-
-fn say(world: &mut World, node: usize, port: &Port, command: Command) {
-    port.try_send(command).unwrap();
-    world.step(node, Vec::new());
+    world.open(node, "/fleet", ObjectType::catalog())
 }
 
 /// Every node says its own name, and one of three roles.
@@ -39,7 +30,7 @@ fn described(nodes: usize) -> (World, Vec<Port>) {
     let mut world = World::settled(nodes);
     let describe = |node| {
         let port = open(&mut world, node);
-        say(&mut world, node, &port, Command::Describe(own(node)));
+        world.say(node, &port, Command::Describe(own(node)));
         port
     };
     let ports = (0..nodes).map(describe).collect();
@@ -77,7 +68,7 @@ fn found(
     command: Command,
 ) -> (Vec<usize>, Option<Told>, usize) {
     world.wire.asked.clear();
-    say(world, asker, &ports[asker], command);
+    world.say(asker, &ports[asker], command);
     world.run(seconds(2));
     let (found, last) = told(&ports[asker]);
     let node_of = |one: &Described| {
@@ -133,8 +124,8 @@ fn nobody_is_asked_for_what_nobody_has() {
 fn what_is_described_anew_or_not_any_more_is_not_found() {
     let (mut world, ports) = described(12);
     let anew = own(5).with("role", "gone").unwrap();
-    say(&mut world, 5, &ports[5], Command::Describe(anew));
-    say(&mut world, 8, &ports[8], Command::Describe(Attributes::default()));
+    world.say(5, &ports[5], Command::Describe(anew));
+    world.say(8, &ports[8], Command::Describe(Attributes::default()));
     let before = found(&mut world, &ports, 0, search(is("host", "host-8")));
     assert_eq!((&before.0[..], before.1), (&[][..], Some(Told::All)), "who is asked decides");
     ports[11].close();
@@ -217,11 +208,11 @@ fn more_searches_than_there_may_be_wait_their_turn() {
 #[test]
 fn a_closed_catalog_looks_for_nobody() {
     let (mut world, ports) = described(6);
-    say(&mut world, 0, &ports[0], search(is("role", "web")));
+    world.say(0, &ports[0], search(is("role", "web")));
     ports[0].close();
     world.step(0, Vec::new());
     let port = open(&mut world, 0);
-    say(&mut world, 0, &port, search(is("host", "host-5")));
+    world.say(0, &port, search(is("host", "host-5")));
     world.run(seconds(2));
     let (found, last) = told(&port);
     assert_eq!((found.len(), last), (1, Some(Told::All)));
@@ -232,7 +223,7 @@ fn a_closed_catalog_looks_for_nobody() {
 #[test]
 fn other_commands_are_not_taken() {
     let (mut world, ports) = described(1);
-    say(&mut world, 0, &ports[0], Command::Set(Share::new(1.0).unwrap()));
+    world.say(0, &ports[0], Command::Set(Share::new(1.0).unwrap()));
     assert_eq!(world.count(0, "gossip.unknown_command"), 1);
 }
 
@@ -241,7 +232,7 @@ fn other_commands_are_not_taken() {
 fn liars_lead_nobody_astray() {
     let (mut world, ports) = described(12);
     world.wire.asked.clear();
-    say(&mut world, 0, &ports[0], search(is("host", "host-7")));
+    world.say(0, &ports[0], search(is("host", "host-7")));
     let (_, to, number) = world.wire.asked[0];
     let answered = |clue: Option<Clue>| {
         let answer = Some(Answer { verdict: Verdict::Whole, depth: 0 });
@@ -259,7 +250,7 @@ fn liars_lead_nobody_astray() {
     assert_eq!((found.len(), last), (1, Some(Told::All)));
     assert_eq!(found[0].member, world.nodes[7].member);
 
-    say(&mut world, 0, &ports[0], search(is("host", "host-8")));
+    world.say(0, &ports[0], search(is("host", "host-8")));
     let (_, to, number) = *world.wire.asked.last().unwrap();
     let answer = Some(Answer { verdict: Verdict::Whole, depth: 0 });
     let clue = Some(Clue { levels: vec![127], attributes: Some(own(3)) });

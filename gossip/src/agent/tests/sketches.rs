@@ -11,11 +11,6 @@ use super::seconds;
 use super::world::{World, id};
 use crate::wire::PACKET_LEN_MAX;
 
-fn give(world: &mut World, node: usize, port: &Port, command: Command) {
-    port.try_send(command).unwrap();
-    world.step(node, Vec::new());
-}
-
 /// What a node gives to each, which is as large as sketches are.
 fn share(node: usize, summary: Summary) -> Share {
     let numbers = (node * 500..node * 500 + 1_000).map(|number| number as f64);
@@ -62,7 +57,7 @@ fn opened(world: &mut World, nodes: usize) -> Vec<Vec<Port>> {
         let name = format!("/{summary}").to_lowercase();
         let of = |node| {
             let port = open(world, node, &name, summary);
-            give(world, node, &port, Command::Set(share(node, summary)));
+            world.say(node, &port, Command::Set(share(node, summary)));
             port
         };
         (0..nodes).map(of).collect()
@@ -121,7 +116,7 @@ fn a_sketch_of_which_all_let_go_is_forgotten() {
     let ports: Vec<Port> = (0..12)
         .map(|node| {
             let port = open(&mut world, node, "/visitors", Summary::Distinct);
-            give(&mut world, node, &port, Command::Set(share(node, Summary::Distinct)));
+            world.say(node, &port, Command::Set(share(node, Summary::Distinct)));
             port
         })
         .collect();
@@ -143,10 +138,10 @@ fn a_share_of_another_kind_is_not_taken() {
     let mut world = World::settled(1);
     let port = open(&mut world, 0, "/visitors", Summary::Distinct);
     set(&mut world, 0, &port, 1.0);
-    give(&mut world, 0, &port, Command::Set(share(0, Summary::TopK)));
+    world.say(0, &port, Command::Set(share(0, Summary::TopK)));
     let span = Some(Duration::ZERO);
     let rate = open(&mut world, 0, "/rate", Summary::Rate);
-    give(&mut world, 0, &rate, Command::Add { share: share(1, Summary::Rate), span });
+    world.say(0, &rate, Command::Add { share: share(1, Summary::Rate), span });
     assert_eq!(world.count(0, "gossip.unfit_share"), 3);
     assert_eq!(last(&port).map(|told| told.members), Some(0));
 }
@@ -160,9 +155,9 @@ fn what_is_added_for_a_span_falls_out() {
     let span = Some(seconds(10));
     for node in 0..3 {
         let add = |value: f64| Command::Add { share: Share::new(value).unwrap(), span };
-        give(&mut world, node, &ports[node], add(node as f64));
-        give(&mut world, node, &ports[node], add(100.0));
-        give(&mut world, node, &rates[node], add(50.0));
+        world.say(node, &ports[node], add(node as f64));
+        world.say(node, &ports[node], add(100.0));
+        world.say(node, &rates[node], add(50.0));
     }
     world.run(seconds(5));
     for node in 0..3 {
@@ -187,7 +182,7 @@ fn histograms_of_other_ranges_do_not_mix() {
     for (node, port) in ports.iter().enumerate() {
         let mut sketch = Histogram::new(if node == 2 { &[1.0] } else { &[2.0] }).unwrap();
         (0..=node).for_each(|_| sketch.record(1.5).unwrap());
-        give(&mut world, node, port, Command::Set(Sketch::Histogram(sketch).into()));
+        world.say(node, port, Command::Set(Sketch::Histogram(sketch).into()));
     }
     world.run(seconds(5));
     let told = ports.map(|port| last(&port).unwrap());
@@ -207,7 +202,7 @@ fn news_leaves_room_for_sketches() {
     for node in 0..4 {
         let topic = world.nodes[node].stack.open(news.clone()).unwrap();
         let visitors = open(&mut world, node, "/visitors", Summary::Distinct);
-        give(&mut world, node, &visitors, Command::Set(share(node, Summary::Distinct)));
+        world.say(node, &visitors, Command::Set(share(node, Summary::Distinct)));
         ports.push((topic, visitors));
     }
     for _ in 0..100 {

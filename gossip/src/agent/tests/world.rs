@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use live_objects::{
-    Agreement, Arrival, DiskWork, Down, Driver, Envelope, Event, Full, Incarnation, Link, Member,
-    MembersEvent, ModuleTag, NodeId, ObjectType, Port, Rng, Spec, Stack, Start, Target, Time, Via,
+    Agreement, Arrival, Command, DiskWork, Down, Driver, Envelope, Event, Full, Incarnation, Link,
+    Member, MembersEvent, ModuleTag, NodeId, ObjectType, Port, Rng, Spec, Stack, Start, Target,
+    Time, Via,
 };
 use rand::RngExt;
 
@@ -131,6 +132,20 @@ impl World {
             self.nodes[node] = fresh;
             self.wire.up[node] = true;
         }
+        self.step(node, Vec::new());
+    }
+
+    /// Opens an object at a node, which carries it.
+    pub(super) fn open(&mut self, node: usize, name: &str, ty: ObjectType) -> Port {
+        let port = self.nodes[node].stack.open(Spec::new(name.parse().unwrap(), ty)).unwrap();
+        self.step(node, Vec::new());
+        assert_eq!(port.try_next(), Some(Event::Opened));
+        port
+    }
+
+    /// Gives an object of a node a command, which is taken.
+    pub(super) fn say(&mut self, node: usize, port: &Port, command: Command) {
+        port.try_send(command).unwrap();
         self.step(node, Vec::new());
     }
 
