@@ -20,6 +20,7 @@
 pub(crate) mod affinity;
 mod inventory;
 mod record;
+pub(crate) mod witnesses;
 
 use core::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use self::affinity::Part;
 use self::inventory::SUMS;
 pub(crate) use self::inventory::{Hashes, Inventory};
 pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version, place};
+use self::witnesses::{WITNESSES_MAX, lot_of};
 use crate::knowledge::Source;
 use crate::queue::Queue;
 
@@ -256,6 +258,47 @@ impl Records {
                 row.since = round;
                 self.toggle(&key);
             }
+        }
+    }
+
+    /// Of those who publish the same under a key all are dropped but the witnesses. What this node
+    /// publishes stays, but is nothing to others. Tells whether it is kept from them now.
+    pub(crate) fn cut_to_witnesses(&mut self, object: ObjectId, key: &[u8]) -> bool {
+        let begin = first_of(object, key);
+        let of_key = |(at, _): &(&RecordKey, &Row)| at.object == object && at.key == begin.key;
+        let rows = self.rows.range(&begin..).take_while(of_key);
+        let mut by_value: BTreeMap<Bytes, Vec<(u64, RecordKey)>> = BTreeMap::new();
+        for (at, row) in rows.filter(|(_, row)| row.counts()) {
+            let value = row.value.clone().expect("what counts has a value");
+            by_value.entry(value).or_default().push((lot_of(at, row), at.clone()));
+        }
+        let mut is_own_cut = false;
+        for mut published in by_value.into_values() {
+            published.sort_unstable();
+            for (_, at) in published.drain(..).skip(WITNESSES_MAX) {
+                if at.publisher == self.me.node {
+                    is_own_cut = true;
+                    self.keep_back(&at);
+                } else {
+                    self.remove(&at);
+                }
+            }
+        }
+        is_own_cut
+    }
+
+    /// What this node publishes there is nothing to others from now on.
+    fn keep_back(&mut self, key: &RecordKey) {
+        self.toggle(key);
+        self.rows.get_mut(key).expect("it was just there").is_kept = false;
+        self.queue.remove(key);
+    }
+
+    /// This node publishes nothing there any more, of which no other is to hear.
+    pub(crate) fn drop_own(&mut self, object: ObjectId, key: Bytes) {
+        let at = RecordKey { object, key, publisher: self.me.node };
+        if self.rows.contains_key(&at) {
+            self.remove(&at);
         }
     }
 

@@ -11,11 +11,9 @@
 //! some rounds to settle when they meet; then those whose type loses close their objects. Each side
 //! knew its own holders all along, so nobody closes for having counted too few of them.
 //!
-//! In a large cluster a name that many hold needs some witnesses, not all: a holder that knows of
-//! enough claims of its type keeps its own to itself, and while there are fewer it says it with a
-//! chance that grows by the round (as receivers of multicast keep from all asking at once:
-//! Nonnenmacher and Biersack, "Scalable feedback for large groups", 1999). What is counted then is
-//! witnesses.
+//! A name that many hold needs some witnesses, not all (`records/witnesses`): a holder that knows
+//! of enough with lower lots keeps its claim to itself, and so do all who hear of it. How many
+//! holders there are is told by the lots of the witnesses then.
 //!
 //! Invariant: nothing is told to an object after it was refused or closed.
 
@@ -25,19 +23,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use live_objects::{Closure, Event, Io, Kind, Name, ObjectId, ObjectType, Spec, Time};
-use rand::RngExt;
 use sha2::{Digest, Sha256};
 
 use super::{Agent, Gossip};
+use crate::records::witnesses::{Lots, lot};
 use crate::records::{RECORD_BYTES_MAX, RecordKey};
 
 /// What this node claims, and which of its claims meet others.
 pub(super) struct Claims {
     directory: ObjectId,
     own: BTreeMap<ObjectId, Arc<Spec>>,
-    /// Those of them that this node has not said, and for how many rounds they wanted for
-    /// witnesses.
-    unsaid: BTreeMap<ObjectId, i32>,
+    /// Those of them that this node keeps to itself, and until when.
+    unsaid: BTreeMap<ObjectId, Wait>,
     doubts: BTreeMap<ObjectId, Doubt>,
     /// Objects that are closed, whose applications had no room to hear it.
     closures: BTreeMap<ObjectId, ObjectType>,
@@ -51,11 +48,20 @@ struct Doubt {
     changed: u64,
 }
 
-/// A type that claims a name, and how many others hold it.
+/// A claim that this node keeps to itself.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// Since which round there have been too few witnesses.
+    since: u64,
+    /// In which round it is said; none while there are enough.
+    due: Option<u64>,
+}
+
+/// A type that claims a name, and the lots of those who say that they hold it.
 #[derive(Clone)]
 struct Rival {
     ty: ObjectType,
-    holders: usize,
+    lots: Lots,
 }
 
 impl Claims {
@@ -88,9 +94,10 @@ impl Agent {
             return (spec.ty != directory).then_some(directory);
         }
         let mut rivals = self.rivals(&spec.name);
-        let ours = 1 + rivals.remove(&hash(&spec.ty)).map_or(0, |same| same.holders);
+        let mut ours = rivals.remove(&hash(&spec.ty)).map_or(Lots::default(), |same| same.lots);
+        ours.insert(self.own_lot(spec));
         let held = strongest(rivals)?;
-        (held.ty.is_strong() || held.holders >= ours).then_some(held.ty)
+        (held.ty.is_strong() || held.lots.holders() >= ours.holders()).then_some(held.ty)
     }
 
     /// This node has an object open from now on.
@@ -106,10 +113,11 @@ impl Agent {
         // Of a query all are to hear, and soon.
         let is_query = matches!(spec.ty.kind, Kind::Query(_));
         self.claims.own.insert(object, spec);
-        if is_query || self.knowledge.members().up_count() <= WITNESSES_ALL_MAX {
+        self.claims.unsaid.insert(object, Wait { since: self.rounds, due: None });
+        self.wait_for_witnesses(object);
+        let is_due = self.claims.unsaid[&object].due.is_some_and(|due| due <= self.rounds);
+        if is_query || is_due {
             self.say_claim(object, io);
-        } else {
-            self.claims.unsaid.insert(object, 0);
         }
         self.doubt_of(object);
     }
@@ -119,30 +127,50 @@ impl Agent {
         let (key, ty) = record_of(&self.claims.own[&object]);
         let records = &mut self.shelves.claims.records;
         self.queries.on_claim(&key);
-        if !records.write(self.claims.directory, key, Some(ty), self.rounds) {
+        if !records.write(self.claims.directory, key.clone(), Some(ty), self.rounds) {
             io.count("gossip.records_full");
+        }
+        self.cut_to_witnesses(object, &key);
+    }
+
+    /// Drops claims beside those of the witnesses. This node's own may be one of them.
+    fn cut_to_witnesses(&mut self, object: ObjectId, name: &[u8]) {
+        if self.shelves.claims.records.cut_to_witnesses(self.claims.directory, name) {
+            self.claims.unsaid.insert(object, Wait { since: self.rounds, due: None });
         }
     }
 
-    /// Says claims that want for witnesses, if chance has it.
+    /// Finds when to say a claim that this node keeps to itself, if ever.
+    fn wait_for_witnesses(&mut self, object: ObjectId) {
+        let Some(wait) = self.claims.unsaid.get(&object).copied() else { return };
+        let spec = &self.claims.own[&object];
+        let same = self.rivals(&spec.name).remove(&hash(&spec.ty));
+        let lots = same.map_or(Lots::default(), |same| same.lots);
+        let up = self.knowledge.members().up_count();
+        let waits = lots.waits(self.own_lot(spec), up);
+        let since = if wait.due.is_some() { wait.since } else { self.rounds };
+        let wait = Wait { since, due: waits.map(|rounds| since + rounds) };
+        self.claims.unsaid.insert(object, wait);
+    }
+
+    /// Says the claims that have waited for witnesses in vain.
     fn say_claims(&mut self, io: &mut Io<'_>) {
-        let up = self.knowledge.members().up_count() as f64;
-        for object in self.claims.unsaid.keys().copied().collect::<Vec<_>>() {
-            let spec = &self.claims.own[&object];
-            let same = self.rivals(&spec.name).remove(&hash(&spec.ty));
-            let witnesses = same.map_or(0, |same| same.holders);
-            let is_doubted = self.claims.doubts.contains_key(&object);
-            let rounds = self.claims.unsaid.get_mut(&object).expect("it was just there");
-            if witnesses >= WITNESSES_MAX || is_doubted {
-                *rounds = 0;
-                continue;
-            }
-            let chance = (1.5_f64.powi(*rounds) / up).min(1.0);
-            *rounds += 1;
-            if self.rng.random_bool(chance) {
-                self.say_claim(object, io);
-            }
+        let doubts = &self.claims.doubts;
+        let is_due = |(object, wait): &(&ObjectId, &Wait)| {
+            wait.due.is_some_and(|due| due <= self.rounds) && !doubts.contains_key(object)
+        };
+        let due = self.claims.unsaid.iter().filter(is_due).map(|(object, _)| *object);
+        for object in due.collect::<Vec<_>>() {
+            self.say_claim(object, io);
         }
+    }
+
+    /// The lot that this node has among the holders of a name.
+    fn own_lot(&self, spec: &Spec) -> u64 {
+        let own = self.knowledge.members().own().member;
+        let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
+        let key = RecordKey { object: self.claims.directory, key, publisher: own.node };
+        lot(&key, own)
     }
 
     /// Another module of this node has a strong object open no more. A weak one may have its name
@@ -158,10 +186,15 @@ impl Agent {
         self.claims.doubts.remove(&object);
         self.claims.closures.remove(&object);
         let is_said = self.claims.unsaid.remove(&object).is_none();
-        if let Some(spec) = self.claims.own.remove(&object).filter(|_| is_said) {
+        if let Some(spec) = self.claims.own.remove(&object) {
             let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
             self.queries.on_claim(&key);
-            self.shelves.claims.records.withdraw(self.claims.directory, key, self.rounds);
+            let records = &mut self.shelves.claims.records;
+            if is_said {
+                records.withdraw(self.claims.directory, key, self.rounds);
+            } else {
+                records.drop_own(self.claims.directory, key);
+            }
         }
     }
 
@@ -171,12 +204,11 @@ impl Agent {
             return;
         }
         self.queries.on_claim(&key.key);
-        if self.claims.own.is_empty() {
-            return;
-        }
         let name = std::str::from_utf8(&key.key).ok().and_then(|text| text.parse().ok());
         if let Some(object) = name.map(|name: Name| name.id()) {
+            self.cut_to_witnesses(object, &key.key);
             self.doubt_of(object);
+            self.wait_for_witnesses(object);
         }
     }
 
@@ -193,9 +225,11 @@ impl Agent {
             let spec = Arc::clone(&self.claims.own[&object]);
             let ours = hash(&spec.ty);
             let mut all = self.rivals(&spec.name);
-            let own = Rival { ty: spec.ty.clone(), holders: 0 };
-            let is_said = !self.claims.unsaid.contains_key(&object);
-            all.entry(ours).or_insert(own).holders += usize::from(is_said);
+            let own = Rival { ty: spec.ty.clone(), lots: Lots::default() };
+            let own = all.entry(ours).or_insert(own);
+            if !self.claims.unsaid.contains_key(&object) {
+                own.lots.insert(self.own_lot(&spec));
+            }
             if all.len() == 1 {
                 self.claims.doubts.remove(&object);
                 continue;
@@ -252,7 +286,13 @@ impl Agent {
         for claim in claims.filter(|claim| claim.publisher.node != me) {
             // A later version may claim types that this one cannot read.
             let Ok(ty) = postcard::from_bytes::<ObjectType>(&claim.value) else { continue };
-            rivals.entry(hash(&ty)).or_insert(Rival { ty, holders: 0 }).holders += 1;
+            let key = RecordKey {
+                object: self.claims.directory,
+                key: claim.key,
+                publisher: claim.publisher.node,
+            };
+            let rival = Rival { ty, lots: Lots::default() };
+            rivals.entry(hash(&rival.ty)).or_insert(rival).lots.insert(lot(&key, claim.publisher));
         }
         rivals
     }
@@ -266,7 +306,8 @@ fn record_of(spec: &Spec) -> (Bytes, Bytes) {
 
 /// The one that prevails.
 fn strongest(rivals: BTreeMap<u64, Rival>) -> Option<Rival> {
-    let order = |hash: u64, rival: &Rival| (rival.ty.is_strong(), rival.holders, Reverse(hash));
+    let order =
+        |hash: u64, rival: &Rival| (rival.ty.is_strong(), rival.lots.holders(), Reverse(hash));
     rivals.into_iter().max_by_key(|(hash, rival)| order(*hash, rival)).map(|(_, rival)| rival)
 }
 
@@ -281,12 +322,6 @@ fn claims_name() -> Name {
     Gossip::CLAIMS.parse().expect("it is a name")
 }
 
-/// In clusters of up to so many nodes every holder says so.
-const WITNESSES_ALL_MAX: usize = 64;
-
-/// How many that say so are enough in larger ones.
-const WITNESSES_MAX: usize = 16;
-
 /// How long claims that met have to settle, in rounds after the last change.
 const SETTLE_ROUNDS: u64 = 5;
 
@@ -298,14 +333,15 @@ mod tests {
     use super::*;
     use live_objects::Order;
 
-    fn rivals(of: &[(ObjectType, usize)]) -> BTreeMap<u64, Rival> {
-        let rival = |(ty, holders): &(ObjectType, usize)| {
-            (hash(ty), Rival { ty: ty.clone(), holders: *holders })
+    fn rivals(of: &[(ObjectType, u64)]) -> BTreeMap<u64, Rival> {
+        let rival = |(ty, holders): &(ObjectType, u64)| {
+            let lots = (0..*holders).map(|number| u64::MAX / 9 * number).collect();
+            (hash(ty), Rival { ty: ty.clone(), lots })
         };
         of.iter().map(rival).collect()
     }
 
-    fn prevails(of: &[(ObjectType, usize)]) -> ObjectType {
+    fn prevails(of: &[(ObjectType, u64)]) -> ObjectType {
         strongest(rivals(of)).expect("there are some").ty
     }
 

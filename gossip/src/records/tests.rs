@@ -244,3 +244,53 @@ fn a_publisher_and_all_together_have_so_many() {
     let newer = Record { version: Version::MAX, ..numbered(1, 0) };
     assert_eq!(records.merge(newer, news()), Merged::Changed, "it takes no room");
 }
+
+/// Whatever the order, those with the lowest lots are left, and own records are kept back.
+#[test]
+fn of_many_who_publish_the_same_some_are_left() {
+    let numbers: Vec<u8> = (1..=40).collect();
+    let mut rounds = [numbers.clone(), numbers.iter().rev().copied().collect()].into_iter();
+    let mut left = |me: u8| {
+        let mut table = table(me);
+        for publisher in rounds.next().expect("two orders") {
+            if publisher == me {
+                assert!(table.write(object(), "key".into(), Some("value".into()), 0));
+            } else {
+                table.merge(of(publisher, b"key", 1), news());
+            }
+            table.cut_to_witnesses(object(), b"key");
+        }
+        table.merge(of(50, b"keys", 1), news());
+        let found = find(&table, b"key").into_iter().map(|record| record.key.publisher);
+        (table.len(), found.filter(|node| *node != entry(me, 1).member.node).collect::<Vec<_>>())
+    };
+    let [(len, first), (_, second)] = [left(1), left(2)];
+    assert!((WITNESSES_MAX + 1..=WITNESSES_MAX + 2).contains(&len));
+    let others = |nodes: Vec<NodeId>| {
+        let own = [1, 2].map(|own| entry(own, 1).member.node);
+        nodes.into_iter().filter(|node| !own.contains(node)).collect::<BTreeSet<_>>()
+    };
+    assert!(first.len() + 1 >= WITNESSES_MAX);
+    assert_eq!(others(first), others(second));
+}
+
+/// What was kept back is told again when it is published again, and nobody hears of its end.
+#[test]
+fn what_is_kept_back_is_nothing_to_others() {
+    let mut table = table(1);
+    let own = RecordKey { object: object(), key: "key".into(), publisher: table.me.node };
+    for publisher in 2..=60 {
+        table.merge(of(publisher, b"key", 1), news());
+    }
+    assert!(table.write(object(), "key".into(), Some("value".into()), 0));
+    if !table.cut_to_witnesses(object(), b"key") {
+        table.keep_back(&own);
+    }
+    let digest = table.digest(1);
+    assert!(find(&table, b"key").iter().any(|record| record.key == own), "it is there");
+    table.drop_own(object(), "key".into());
+    assert_eq!(table.digest(1), digest);
+    assert!(!find(&table, b"key").iter().any(|record| record.key == own));
+    assert!(table.write(object(), "key".into(), Some("value".into()), 0));
+    assert_ne!(table.digest(1), digest);
+}

@@ -1,0 +1,141 @@
+//! Who of many holders says that a name is held, and how many holders there are by that.
+//!
+//! Each holder of a name draws a *lot*, a hash of who it is and of the name, which all compute
+//! alike. Those with the lowest lots are the name's *witnesses*: they say that they hold it, and
+//! what others say is dropped wherever the witnesses are known. So a name costs the same however
+//! many hold it, and all nodes come to know the same few of them. Of `n` lots in `0..1` the `k`-th
+//! lowest is expected at `k / (n + 1)`, from which `n` is told within some 40 % (bottom-k sketches:
+//! Bar-Yossef et al., "Counting distinct elements in a data stream", RANDOM 2002; Cohen and Kaplan,
+//! "Summarizing data using bottom-k sketches", PODC 2007). Up to `k` it is exact.
+//!
+//! Whoever may be a witness of a name of which few are known waits the longer to say so the higher
+//! its lot is, as receivers of multicast keep from all asking at once (Nonnenmacher and Biersack,
+//! "Scalable feedback for large groups", 1999).
+//!
+//! Invariant: `lowest` is sorted, each once, and no longer than [`WITNESSES_MAX`].
+
+use live_objects::Member;
+
+use super::record::place;
+use super::{RecordKey, Row};
+use crate::digest::{halves, mix};
+
+/// How many witnesses a name has at most, for each type that it is claimed for.
+pub(crate) const WITNESSES_MAX: usize = 8;
+
+/// The lot of a claim's publisher.
+pub(super) fn lot_of(key: &RecordKey, row: &Row) -> u64 {
+    lot(key, Member { node: key.publisher, incarnation: row.incarnation })
+}
+
+/// The lot of a member that claims what this key is of.
+pub(crate) fn lot(key: &RecordKey, member: Member) -> u64 {
+    let ids = [member.node.as_bytes(), member.incarnation.as_bytes()];
+    let name = place(key.object, &key.key);
+    let words = ids.into_iter().chain([name.as_bytes()]).flat_map(halves);
+    words.fold(0, |hash, word| mix(hash ^ word))
+}
+
+/// The lowest lots of those who claim a name for one type.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Lots {
+    lowest: Vec<u64>,
+}
+
+impl Lots {
+    pub(crate) fn insert(&mut self, lot: u64) {
+        if let Err(position) = self.lowest.binary_search(&lot) {
+            self.lowest.insert(position, lot);
+            self.lowest.truncate(WITNESSES_MAX);
+        }
+    }
+
+    /// How many members hold the name, by expectation.
+    pub(crate) fn holders(&self) -> u64 {
+        match self.lowest[..] {
+            [.., highest] if self.lowest.len() == WITNESSES_MAX => {
+                let share = (highest as f64 + 1.0) / LOTS;
+                ((WITNESSES_MAX - 1) as f64 / share).max(WITNESSES_MAX as f64) as u64
+            }
+            _ => self.lowest.len() as u64,
+        }
+    }
+
+    /// For how many rounds a holder with this lot keeps its claim to itself, of so many members
+    /// that are up; for good if there are witnesses enough.
+    pub(crate) fn waits(&self, lot: u64, up: usize) -> Option<u64> {
+        let is_beyond = |highest: &u64| *highest < lot;
+        if self.lowest.len() == WITNESSES_MAX && self.lowest.last().is_some_and(is_beyond) {
+            return None;
+        }
+        // So many have lower lots, if all hold the name.
+        let before = lot as f64 / LOTS * up as f64;
+        let rank = (before / WITNESSES_MAX as f64).max(1.0);
+        Some((rank.log2() * ROUNDS_PER_DOUBLING) as u64)
+    }
+}
+
+impl FromIterator<u64> for Lots {
+    fn from_iter<I: IntoIterator<Item = u64>>(lots: I) -> Self {
+        let mut of = Self::default();
+        lots.into_iter().for_each(|lot| of.insert(lot));
+        of
+    }
+}
+
+/// How many lots there are.
+const LOTS: f64 = u64::MAX as f64;
+
+/// In so many rounds twice as many as before say their claims, while there are witnesses too few:
+/// in that time one is told to all of some tens.
+const ROUNDS_PER_DOUBLING: f64 = 3.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::record;
+    use live_objects::{Incarnation, NodeId};
+
+    fn lots(members: u64) -> Vec<u64> {
+        let key = record(1, b"key", 1).key;
+        let id = |number: u64| u128::from(number).to_be_bytes();
+        let member = |number: u64| Member {
+            node: NodeId::from_bytes(id(number)),
+            incarnation: Incarnation::from_bytes(id(mix(number))),
+        };
+        (0..members).map(|number| lot(&key, member(number))).collect()
+    }
+
+    #[test]
+    fn few_are_counted_and_many_are_estimated() {
+        for holders in 0..=WITNESSES_MAX as u64 - 1 {
+            assert_eq!(lots(holders).into_iter().collect::<Lots>().holders(), holders);
+        }
+        for holders in [100, 1_000, 10_000] {
+            let told = lots(holders).into_iter().collect::<Lots>().holders();
+            assert!((holders / 2..holders * 2).contains(&told), "{holders}: {told}");
+        }
+    }
+
+    /// It is a part of the wire: all nodes must drop the same claims.
+    #[test]
+    fn golden_lot() {
+        assert_eq!(lots(1), [0x11be_b8d8_9c8e_9063]);
+    }
+
+    #[test]
+    fn only_the_lowest_speak_at_once_and_the_others_later_or_never() {
+        let mut all = lots(1_000);
+        all.sort_unstable();
+        let none = Lots::default();
+        let at_once = all.iter().filter(|lot| none.waits(**lot, 1_000) == Some(0)).count();
+        assert!((4..24).contains(&at_once), "{at_once}");
+        let longest = none.waits(u64::MAX, 1_000).expect("nobody else speaks");
+        assert!((15..25).contains(&longest), "{longest}");
+        let known: Lots = all[1..=WITNESSES_MAX].iter().copied().collect();
+        assert_eq!(known.waits(all[0], 1_000), Some(0));
+        assert_eq!(known.waits(all[WITNESSES_MAX], 1_000), Some(0), "it is one of them");
+        assert!(all[WITNESSES_MAX + 1..].iter().all(|lot| known.waits(*lot, 1_000).is_none()));
+        assert!((0..WITNESSES_MAX).all(|few| none.waits(all[few], few) == Some(0)));
+    }
+}
