@@ -124,6 +124,8 @@ struct Agent {
     said_bytes: usize,
     /// And how much of that was rows.
     said_rows_bytes: usize,
+    /// How much was heard of messages since the last round began, and in the round before.
+    heard_pushes: [usize; 2],
     /// How many exchanges it may start beside the first, if something is urgent.
     urgent: usize,
     /// What changed in this step, for the listeners.
@@ -196,7 +198,7 @@ impl Module for Gossip {
         let cost = match ty.kind {
             Kind::Members => Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 },
             Kind::Topic => {
-                let overhead_bytes = wire::MESSAGE_LEN_MIN as u32;
+                let overhead_bytes = wire::MESSAGE_HEAD_LEN_MAX as u32;
                 Cost { copies: 1, overhead_bytes }
             }
             Kind::Directory => Cost { copies, overhead_bytes: wire::RECORD_LEN_MIN as u32 },
@@ -280,7 +282,7 @@ impl Module for Gossip {
             agent.pull(io);
             agent.push_entries(io);
             agent.push_records(io);
-            agent.push(io);
+            agent.push(now, io);
             agent.on_answers(now, io);
             agent.on_searches_ended(now, io);
             let changes = std::mem::take(&mut agent.changes);
@@ -351,6 +353,7 @@ impl Agent {
             push_left: 0,
             said_bytes: 0,
             said_rows_bytes: 0,
+            heard_pushes: [0; 2],
             urgent: 0,
             changes: Vec::new(),
         }
@@ -509,7 +512,7 @@ impl Agent {
 
     fn next_wake(&self) -> Time {
         let [probe, suspicion] = [self.probes.next_deadline(), self.suspicions.next_end()];
-        let [topics, errands] = [self.topics.news.next_wake(), self.errands.next_deadline()];
+        let [topics, errands] = [self.topics.next_wake(), self.errands.next_deadline()];
         let deadlines = [probe, suspicion, topics, errands];
         deadlines.into_iter().flatten().chain([self.pace.next()]).min().expect("one at least")
     }

@@ -7,8 +7,8 @@
 //! go to the same neighbours whenever a message passes; here to whom the exchanges are with anyway,
 //! so that those below a broken branch each help themselves at once, and there is no tree to mend.)
 //!
-//! A have waits for a round trip before it is told, so that the tree is done when it is: who wants
-//! earlier would get a copy more. It is told a few times, fewer where others turn out to know it,
+//! A have waits for a round trip and some more before it is told, so that the tree is done when it
+//! is: who wants earlier would get a copy more. It is told a few times, fewer where others turn out to know it,
 //! and given for some seconds. A message that all forgot before a node heard of it is lost to that
 //! node.
 //!
@@ -28,12 +28,13 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use live_objects::{Member, NodeId, ObjectId, Rng, Time};
 
-pub(crate) use self::tree::{Contacts, Reach};
+pub(crate) use self::tree::{Reach, Tree};
 use self::wants::Wants;
 pub(crate) use self::windows::Novelty;
 use self::windows::Windows;
 use crate::config::Config;
 use crate::digest::{halves, mix};
+use crate::members::Members;
 use crate::queue::Queue;
 
 /// The longest message of a topic, in bytes: with what goes with it, it fits into one packet.
@@ -53,19 +54,119 @@ pub(crate) struct MessageId {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     pub(crate) id: MessageId,
-    pub(crate) object: ObjectId,
-    /// The hash of the type that its sender has the topic open with.
-    pub(crate) ty: u64,
+    pub(crate) topic: Topic,
     /// At most [`MESSAGE_BYTES_MAX`].
     pub(crate) bytes: Bytes,
 }
 
+/// Which topic: a hash of the object, and of the type that its sender has it open with, of
+/// [`Topic::LEN`] bytes: of a thousand topics two have the same in one cluster of half a billion.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Topic(u64);
+
 /// A message as it travels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Pushed {
-    pub(crate) message: Message,
+    pub(crate) origin: Origin,
+    pub(crate) number: u64,
+    pub(crate) topic: Topic,
+    pub(crate) bytes: Bytes,
     /// To whom its receiver is to pass it on.
     pub(crate) reach: Reach,
+}
+
+/// What the origin of a message is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    InFull(Member),
+    /// By how its id and its incarnation begin, to those who know the member.
+    Short {
+        node: [u8; SHORT_NODE_LEN],
+        incarnation: [u8; SHORT_INCARNATION_LEN],
+    },
+}
+
+/// How the origin of a message is to be called.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Naming {
+    InFull,
+    Short,
+}
+
+impl Topic {
+    pub(crate) const LEN: usize = 6;
+
+    /// The topic that is this object with a type of this hash.
+    pub(crate) fn new(object: ObjectId, ty: u64) -> Self {
+        let [high, low] = halves(object.as_bytes());
+        Self([high, low, ty].into_iter().fold(0, |hash, word| mix(hash ^ word)) >> 16)
+    }
+}
+
+impl From<u64> for Topic {
+    fn from(hash: u64) -> Self {
+        Self(hash)
+    }
+}
+
+impl From<Topic> for u64 {
+    fn from(topic: Topic) -> Self {
+        topic.0
+    }
+}
+
+impl Pushed {
+    pub(crate) fn new(message: &Message, reach: Reach, naming: Naming) -> Self {
+        let MessageId { origin, number } = message.id;
+        let origin = Origin::new(origin, naming);
+        let Message { topic, bytes, .. } = message;
+        Self { origin, number, topic: *topic, bytes: bytes.clone(), reach }
+    }
+
+    /// The message, which is of this member.
+    pub(crate) fn message_of(&self, origin: Member) -> Message {
+        let id = MessageId { origin, number: self.number };
+        Message { id, topic: self.topic, bytes: self.bytes.clone() }
+    }
+}
+
+impl Origin {
+    fn new(member: Member, naming: Naming) -> Self {
+        match naming {
+            Naming::InFull => Self::InFull(member),
+            Naming::Short => {
+                let node = begin_of(member.node.as_bytes());
+                Self::Short { node, incarnation: begin_of(member.incarnation.as_bytes()) }
+            }
+        }
+    }
+
+    pub(crate) const fn naming(&self) -> Naming {
+        match self {
+            Self::InFull(_) => Naming::InFull,
+            Self::Short { .. } => Naming::Short,
+        }
+    }
+
+    /// The member that is called so, as far as this node knows it.
+    pub(crate) fn member(&self, members: &Members) -> Option<Member> {
+        let (node, incarnation) = match self {
+            Self::InFull(member) => return Some(*member),
+            Self::Short { node, incarnation } => (node, incarnation),
+        };
+        let end = |rest: u8| {
+            let mut id = [rest; NodeId::LEN];
+            id[..SHORT_NODE_LEN].copy_from_slice(node);
+            NodeId::from_bytes(id)
+        };
+        let up = members.up_between(end(0), end(u8::MAX)).map(|(node, _)| node);
+        let mut held = up.filter_map(|node| Some(members.of(node)?.member));
+        held.find(|member| member.incarnation.as_bytes().starts_with(incarnation))
+    }
+}
+
+fn begin_of<const LEN: usize>(id: &[u8; NodeId::LEN]) -> [u8; LEN] {
+    id[..LEN].try_into().expect("it is a part")
 }
 
 impl MessageId {
@@ -97,8 +198,9 @@ pub(crate) struct News {
     haves: Queue<u64>,
     /// Who was told which of them and has not answered yet, the first to be told first.
     unanswered: VecDeque<(NodeId, Vec<u64>)>,
-    /// Those that were not passed on yet, and with which reach they came.
-    unpushed: Vec<(u64, Reach)>,
+    /// Those that were not passed on yet, how they came, and how long they are.
+    unpushed: Vec<(u64, Reach, Naming)>,
+    unpushed_bytes: usize,
     pub(crate) wants: Wants,
 }
 
@@ -111,7 +213,8 @@ impl News {
     pub(crate) fn new(config: &Config, rng: Rng) -> Self {
         Self {
             keep_for: config.period * KEEP_PERIODS,
-            ripe_after: config.ack_timeout,
+            // When it is busy a message waits for others on its way, once for each of two hops.
+            ripe_after: config.ack_timeout + config.period / 2,
             windows: Windows::default(),
             now: Time::ZERO,
             kept: BTreeMap::new(),
@@ -122,6 +225,7 @@ impl News {
             haves: Queue::new(rng),
             unanswered: VecDeque::new(),
             unpushed: Vec::new(),
+            unpushed_bytes: 0,
             wants: Wants::new(config.ack_timeout),
         }
     }
@@ -170,16 +274,17 @@ impl News {
     /// A new message is to be passed on, and kept for those who miss it. Says how many had to give
     /// way.
     #[must_use]
-    pub(crate) fn keep(&mut self, message: Message, reach: Reach) -> usize {
+    pub(crate) fn keep(&mut self, message: Message, reach: Reach, naming: Naming) -> usize {
         let place = self.next_place;
         self.next_place += 1;
         self.bytes += kept_bytes(&message);
         assert!(!self.has(message.id), "a message is new once");
         self.places.insert(message.id.short(), place);
-        self.kept.insert(place, Kept { message, heard_at: self.now });
         if reach != Reach::NONE {
-            self.unpushed.push((place, reach));
+            self.unpushed.push((place, reach, naming));
+            self.unpushed_bytes += message.bytes.len();
         }
+        self.kept.insert(place, Kept { message, heard_at: self.now });
         let mut gave_way = 0;
         while self.bytes > KEPT_BYTES_MAX || self.kept.len() > KEPT_MAX {
             self.drop_oldest();
@@ -188,13 +293,19 @@ impl News {
         gave_way
     }
 
-    /// The messages to be passed on that were not yet, and are still kept.
-    pub(crate) fn unpushed(&mut self) -> Vec<Pushed> {
+    /// How long the messages are that were not passed on yet, all together; none if there are none.
+    pub(crate) fn unpushed_bytes(&self) -> Option<usize> {
+        (!self.unpushed.is_empty()).then_some(self.unpushed_bytes)
+    }
+
+    /// The messages to be passed on that were not yet, and are still kept, and how they came.
+    pub(crate) fn take_unpushed(&mut self) -> Vec<(Message, Reach, Naming)> {
+        self.unpushed_bytes = 0;
         let unpushed = std::mem::take(&mut self.unpushed);
-        let pushed = |(place, reach): (u64, Reach)| {
-            Some(Pushed { message: self.kept.get(&place)?.message.clone(), reach })
+        let message = |(place, reach, naming): (u64, Reach, Naming)| {
+            Some((self.kept.get(&place)?.message.clone(), reach, naming))
         };
-        unpushed.into_iter().filter_map(pushed).collect()
+        unpushed.into_iter().filter_map(message).collect()
     }
 
     /// The haves to be told in a packet that has `room` for so many, beside those that its receiver
@@ -246,8 +357,8 @@ impl News {
     /// What somebody wants, as far as it is kept. Whoever misses one is helped in person.
     pub(crate) fn wanted(&self, wants: &[u32]) -> Vec<Pushed> {
         let places = wants.iter().take(HAVES_MAX).filter_map(|want| self.places.get(want));
-        let messages = places.map(|place| self.kept[place].message.clone());
-        messages.map(|message| Pushed { message, reach: Reach::NONE }).collect()
+        let messages = places.map(|place| &self.kept[place].message);
+        messages.map(|message| Pushed::new(message, Reach::NONE, Naming::InFull)).collect()
     }
 
     /// Forgets which messages of those who are gone were heard.
@@ -289,12 +400,18 @@ const KEEP_PERIODS: u32 = 25;
 /// How often a have is told, or heard from others.
 const TOLD_MAX: u32 = 8;
 
+/// By how many bytes of an id and of an incarnation a member is called for short: of 10,000 two are
+/// called alike in one cluster of a billion.
+pub(crate) const SHORT_NODE_LEN: usize = 5;
+pub(crate) const SHORT_INCARNATION_LEN: usize = 2;
+
 /// To how many packets of haves an answer is waited for.
 const UNANSWERED_MAX: usize = 16;
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::entry::Entry;
     use crate::entry::tests::entry;
     use live_objects::{Incarnation, Rng};
     use proptest::prelude::*;
@@ -302,29 +419,53 @@ pub(crate) mod tests {
     pub(crate) fn message(origin: u8, number: u64, bytes: &'static [u8]) -> Message {
         Message {
             id: MessageId { origin: entry(origin, 1).member, number },
-            object: ObjectId::from_bytes([3; ObjectId::LEN]),
-            ty: 4,
+            topic: Topic(4),
             bytes: Bytes::from_static(bytes),
         }
     }
 
     /// Any message at all, with any reach.
     pub(crate) fn pushes() -> impl Strategy<Value = Pushed> {
-        (messages(), 0..=u8::from(Reach::NONE)).prop_map(|(message, reach)| {
+        let reaches = 0..=u8::from(Reach::NONE);
+        (messages(), reaches, any::<bool>()).prop_map(|(message, reach, is_short)| {
             let reach = Reach::try_from(reach).expect("no longer than an id");
-            Pushed { message, reach }
+            Pushed::new(&message, reach, if is_short { Naming::Short } else { Naming::InFull })
         })
     }
 
     fn messages() -> impl Strategy<Value = Message> {
         let bytes = prop::collection::vec(any::<u8>(), 0..40);
-        (any::<([[u8; 16]; 3], u64, u64)>(), bytes).prop_map(|((ids, number, ty), bytes)| {
-            let [node, incarnation, object] = ids;
-            let node = NodeId::from_bytes(node);
-            let origin = Member { node, incarnation: Incarnation::from_bytes(incarnation) };
-            let id = MessageId { origin, number };
-            Message { id, object: ObjectId::from_bytes(object), ty, bytes: bytes.into() }
-        })
+        ((any::<([[u8; 16]; 2], u64)>(), 0..1_u64 << 48), bytes).prop_map(
+            |(((ids, number), topic), bytes)| {
+                let [node, incarnation] = ids;
+                let node = NodeId::from_bytes(node);
+                let origin = Member { node, incarnation: Incarnation::from_bytes(incarnation) };
+                let id = MessageId { origin, number };
+                Message { id, topic: Topic(topic), bytes: bytes.into() }
+            },
+        )
+    }
+
+    /// Also one whose id begins as another's does.
+    #[test]
+    fn who_is_called_for_short_is_found_among_members() {
+        let mut members = Members::new(entry(9, 1));
+        let mut alike = entry(1, 1);
+        alike.member.incarnation = Incarnation::from_bytes([0xee; Incarnation::LEN]);
+        let mut id = *alike.member.node.as_bytes();
+        id[NodeId::LEN - 1] ^= 1;
+        alike.member.node = NodeId::from_bytes(id);
+        let known = [entry(1, 1), alike];
+        known.iter().for_each(|entry| drop(members.merge(entry.clone())));
+        for Entry { member, .. } in &known {
+            let [short, full] = [Naming::Short, Naming::InFull].map(|it| Origin::new(*member, it));
+            assert_eq!([short, full].map(|it| it.member(&members)), [Some(*member); 2]);
+        }
+        let stranger = entry(2, 1).member;
+        assert_eq!(Origin::new(stranger, Naming::Short).member(&members), None);
+        assert_eq!(Origin::new(stranger, Naming::InFull).member(&members), Some(stranger));
+        let restarted = Member { incarnation: stranger.incarnation, ..known[0].member };
+        assert_eq!(Origin::new(restarted, Naming::Short).member(&members), None);
     }
 
     fn news() -> News {
@@ -337,7 +478,7 @@ pub(crate) mod tests {
 
     fn keep(news: &mut News, message: &Message) {
         assert_eq!(news.hear(message.id, 0), Novelty::New);
-        assert_eq!(news.keep(message.clone(), Reach::ALL), 0);
+        assert_eq!(news.keep(message.clone(), Reach::ALL, Naming::Short), 0);
     }
 
     fn at(periods: u32) -> Time {
@@ -348,11 +489,12 @@ pub(crate) mod tests {
     fn a_message_is_passed_on_once_and_kept_for_a_while() {
         let (mut news, first) = (news(), message(1, 0, b"first"));
         keep(&mut news, &first);
-        let pushed = Pushed { message: first.clone(), reach: Reach::ALL };
-        assert_eq!(news.unpushed(), std::slice::from_ref(&pushed));
-        assert_eq!(news.unpushed(), []);
+        assert_eq!(news.unpushed_bytes(), Some(5));
+        assert_eq!(news.take_unpushed(), [(first.clone(), Reach::ALL, Naming::Short)]);
+        assert_eq!((news.unpushed_bytes(), news.take_unpushed()), (None, Vec::new()));
         let wants = [first.id.short(), 7];
-        assert_eq!(news.wanted(&wants), [Pushed { reach: Reach::NONE, ..pushed }]);
+        let pushed = Pushed::new(&first, Reach::NONE, Naming::InFull);
+        assert_eq!(news.wanted(&wants), [pushed]);
         news.age(at(KEEP_PERIODS - 1));
         assert_eq!(news.wanted(&wants).len(), 1);
         news.age(at(KEEP_PERIODS));
@@ -367,7 +509,7 @@ pub(crate) mod tests {
         let (mut news, first) = (news(), message(1, 0, b"first"));
         let have = [first.id.short()];
         keep(&mut news, &first);
-        let ripe = Time::ZERO + Config::default().ack_timeout;
+        let ripe = Time::ZERO + Config::default().ack_timeout + Config::default().period / 2;
         assert_eq!(news.next_wake(), Some(ripe));
         assert!(news.haves(node(2), &[], 9).is_empty() && !news.is_telling());
         news.age(ripe);
@@ -393,8 +535,8 @@ pub(crate) mod tests {
         let have = [first.id.short()];
         assert_eq!(news.wants(node(2), &have), have);
         assert!(news.wants(node(3), &have).is_empty(), "one is asked at a time");
-        assert_eq!(news.keep(first, Reach::NONE), 0);
-        assert!(news.unpushed().is_empty() && news.wants(node(2), &have).is_empty());
+        assert_eq!(news.keep(first, Reach::NONE, Naming::InFull), 0);
+        assert!(news.take_unpushed().is_empty() && news.wants(node(2), &have).is_empty());
     }
 
     #[test]
@@ -429,10 +571,10 @@ pub(crate) mod tests {
             let mut news = news();
             let count = (most / kept_bytes(&message(1, 0, long))).min(KEPT_MAX);
             (0..count as u64).for_each(|number| keep(&mut news, &message(1, number, long)));
-            assert_eq!(news.keep(message(2, 0, long), Reach::ALL), 1);
+            assert_eq!(news.keep(message(2, 0, long), Reach::ALL, Naming::Short), 1);
             assert!(news.bytes <= KEPT_BYTES_MAX && news.kept.len() <= KEPT_MAX);
             assert!(!news.places.contains_key(&message(1, 0, long).id.short()));
-            assert_eq!(news.unpushed().len(), count, "what is gone is not pushed");
+            assert_eq!(news.take_unpushed().len(), count, "what is gone is not pushed");
             news.age(at(1));
             assert!(news.is_telling());
         }

@@ -101,7 +101,7 @@ pub(crate) enum Merged {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RecordsDigest {
     pub(crate) total: u64,
-    /// Whether no news of records is under way at this node.
+    /// Whether no news of records is under way at this node, or so much that it would take long.
     pub(crate) is_quiet: bool,
 }
 
@@ -341,7 +341,7 @@ impl Records {
 
     /// What another node may compare with its own, if there is anything.
     pub(crate) fn digest(&self, sent_max: u32) -> Option<RecordsDigest> {
-        let is_quiet = self.queue.is_quiet(sent_max);
+        let is_quiet = self.queue.is_quiet(sent_max) || self.queue.len() > NEWS_MAX;
         (!self.rows.is_empty()).then_some(RecordsDigest { total: self.total(), is_quiet })
     }
 
@@ -482,6 +482,10 @@ fn first_of(object: ObjectId, key: &[u8]) -> RecordKey {
     let publisher = NodeId::from_bytes([0; NodeId::LEN]);
     RecordKey { object, key: Bytes::copy_from_slice(key), publisher }
 }
+
+/// So many records are told as news; of more, which each node would tell some ten times, others
+/// hear sooner and cheaper when tables are compared.
+pub(crate) const NEWS_MAX: usize = 64;
 
 /// For how many rounds a withdrawn record is remembered.
 const WITHDRAWN_ROUNDS: u64 = 300;

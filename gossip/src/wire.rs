@@ -16,7 +16,7 @@
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
 //!  tag 8:          aggregates, see `wire/rows.rs`
 //!  tag 9, wants:   u64
-//!  tags 16 to 22:  see `wire/news.rs`
+//!  tags 16 to 23:  see `wire/news.rs`
 //!  tags 24, 25:    the nearest, see `wire/offers.rs`
 //!  tags 26, 27, 32: see `wire/questions.rs`
 //!  tag 28:         overlays, see `wire/stands.rs`
@@ -42,7 +42,7 @@ use live_objects::{CREDENTIAL_BYTES_MAX, Envelope, Incarnation, Member, NodeId};
 use thiserror::Error;
 
 pub(crate) use self::news::{
-    MESSAGE_LEN_MIN, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
+    MESSAGE_HEAD_LEN_MAX, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
 };
 use self::offers::{OffersSection, Standpoint};
 use self::rows::Rows;
@@ -57,7 +57,10 @@ use crate::zones::row::Round;
 /// The longest packet. A datagram is to be at most 1,200 bytes, which every path carries in one
 /// piece (the least IPv6 path is 1,280, and tunnels take their share): that counts the headers of
 /// IPv4 and UDP, the envelope, and the seal.
-pub(crate) const PACKET_LEN_MAX: usize = 1_200 - 28 - Envelope::LEN - Envelope::SEAL_LEN;
+pub(crate) const PACKET_LEN_MAX: usize = 1_200 - HEAD_LEN;
+
+/// What a datagram takes beside its packet.
+pub(crate) const HEAD_LEN: usize = 28 + Envelope::LEN + Envelope::SEAL_LEN;
 
 /// The least limit under which every packet fits with what it must carry: a digest, an entry about
 /// the receiver, and one about the target of a probe request.

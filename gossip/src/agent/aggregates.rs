@@ -65,7 +65,7 @@ use crate::knowledge::Draft;
 use crate::members::Change;
 use crate::partners::Partners;
 use crate::wire::rows::{Rows, Title};
-use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
+use crate::wire::{HEAD_LEN, Leg, Packet};
 use crate::zones::body::Body;
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row, Subject};
@@ -77,8 +77,9 @@ pub(super) struct Aggregates {
     branches: BTreeMap<Subject, Branch>,
     /// Subjects by their handles; none where two have the same.
     handles: BTreeMap<u32, Option<Subject>>,
-    /// A digest of those in which there are shares.
+    /// A digest of those in which there are shares, and how many these are.
     subjects: u32,
+    shared: usize,
     /// Which terms there are, if anybody describes itself in a catalog.
     terms: Option<Branch>,
     /// Up to which one had its turn, by level.
@@ -132,6 +133,7 @@ impl Aggregates {
             branches: BTreeMap::new(),
             handles: BTreeMap::new(),
             subjects: 0,
+            shared: 0,
             terms: None,
             told: BTreeMap::new(),
             turn: 0,
@@ -169,6 +171,7 @@ impl Aggregates {
         for part in subject.parts() {
             if self.branches.remove(&part).is_some_and(|branch| branch.has_shares) {
                 self.subjects ^= part.handle();
+                self.shared -= 1;
             }
         }
         self.rename();
@@ -189,6 +192,11 @@ impl Aggregates {
     pub(super) fn reserved(&self) -> usize {
         let rows = RESERVED_HEAD + self.branches.len() * RESERVED_ROW;
         if self.is_idle() { 0 } else { rows.min(RESERVED_MAX) }
+    }
+
+    /// Whether there are more of them than fit beside news.
+    pub(super) const fn are_many(&self) -> bool {
+        self.shared > FEW
     }
 
     /// Whether any of them is of sketches.
@@ -348,6 +356,7 @@ impl Aggregates {
         let branch = self.branches.get_mut(&subject).expect("it changed");
         if branch.update(round) {
             self.subjects ^= subject.handle();
+            self.shared = if branch.has_shares { self.shared + 1 } else { self.shared - 1 };
         }
     }
 
@@ -517,15 +526,15 @@ impl Agent {
         let deeper = self.partners.counts().filter(|(of, _)| *of > level);
         let members = 1 + deeper.map(|(_, count)| count).sum::<u32>();
         self.tell_terms(draft, packet, (level, members), len_max);
-        let said = self.said_bytes + packet.encoded_len();
-        let sketches_len_max = SKETCHES_ROUND_BYTES_MAX.saturating_sub(said);
+        let said = self.said_bytes + packet.encoded_len() + HEAD_LEN;
+        let wanted_len_max = self.wanted_len_max(said);
         let round = packet.round;
         let numbers = Asked {
             round,
             level,
             naming: Naming::Short,
             wants: 0,
-            sketches_len_max,
+            wanted_len_max,
             members,
             with_numbers: true,
         };
@@ -537,6 +546,18 @@ impl Agent {
         match len_max.checked_sub(packet.encoded_len()) {
             Some(room) => packet.rows = self.aggregates.tell(asked, room),
             None => packet.wants = None,
+        }
+    }
+
+    /// How much of a packet is for rows that are asked for, if so much was said in the round. Beside
+    /// messages there is little for many numbers, but now and then as much as a sketch takes.
+    fn wanted_len_max(&self, said: usize) -> usize {
+        let left = ROUND_BYTES_MAX.saturating_sub(said);
+        let is_turn_of_sketches = self.rounds % 4 == 1 && self.aggregates.has_sketches();
+        if self.aggregates.are_many() && !is_turn_of_sketches {
+            left.saturating_sub(self.heard_pushes()).max(WANTED_LEN_MIN)
+        } else {
+            left
         }
     }
 
@@ -560,9 +581,15 @@ impl Agent {
     }
 }
 
-/// Who has said so much in a round tells of no more sketches in it: with the headers of three
-/// packets that is 2,400 bytes, or two of the longest datagrams.
-const SKETCHES_ROUND_BYTES_MAX: usize = 2_400 - 3 * (1_200 - PACKET_LEN_MAX);
+/// What a node may say in a round goes to rows that are asked for once all else is said, in bytes:
+/// two of the longest datagrams.
+pub(super) const ROUND_BYTES_MAX: usize = 2_400;
+
+/// How much of a packet is for such rows all the same where they are many, in bytes.
+const WANTED_LEN_MIN: usize = 150;
+
+/// Of numbers so many are a few: they fit into what news leaves.
+const FEW: usize = 20;
 
 /// About what rows take that have to go on however many members come and go: their head, each, and
 /// at most.

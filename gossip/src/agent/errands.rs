@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::question::{Answer, Clue, QUESTIONS_MAX, Question, Questions, Verdict};
 use crate::records::affinity::{Depth, Part};
 use crate::records::{Collection, Record, RecordKey, Sought, place};
-use crate::wire::{Leg, PACKET_LEN_MAX, Packet, SECTION_LEN};
+use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MAX, Packet, SECTION_LEN};
 
 /// What is under way.
 pub(super) struct Errands {
@@ -251,7 +251,7 @@ impl Agent {
         self.errands.questions.ask(number, to, now + self.config.ack_timeout);
         // A packet that is too long for the path is one that nobody answers.
         if len_max(to, io).is_some_and(|len_max| len <= len_max) {
-            self.said_bytes += len;
+            self.said_bytes += len + HEAD_LEN;
             send(&packet, to, io);
         }
         len
@@ -302,7 +302,7 @@ impl Agent {
         } else {
             packet.answer = Some(Answer { verdict: Verdict::Long, ..answer });
         }
-        self.said_bytes += packet.encoded_len();
+        self.said_bytes += packet.encoded_len() + HEAD_LEN;
         send(&packet, from, io);
     }
 

@@ -20,13 +20,14 @@ use live_objects::sketch::Sketch;
 use live_objects::{Io, NodeId, Time};
 use tracing::trace;
 
+use super::aggregates::ROUND_BYTES_MAX;
 use super::{Agent, len_max, send, shown};
 use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
 use crate::wire::rows::Rows;
-use crate::wire::{Leg, PACKET_LEN_MIN, Packet};
+use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MIN, Packet};
 
 impl Agent {
     pub(super) fn on_wake(&mut self, now: Time, io: &mut Io<'_>) {
@@ -70,6 +71,9 @@ impl Agent {
         let is_answer = matches!(packet.leg, Leg::Answer { .. });
         let records = if is_answer { &[] } else { packet.news.records.as_slice() };
         let are_kept = self.hear_records(records, Source::News, io);
+        if !packet.news.messages.is_empty() {
+            self.heard_pushes[0] += packet.encoded_len() + HEAD_LEN;
+        }
         self.hear_messages(&packet.news.messages, io);
         self.answer_haves(from, packet, io);
         self.compare_records(from, packet, io);
@@ -181,6 +185,7 @@ impl Agent {
         let first = first.or_else(|| self.partners.next(turn, members));
         let said_bytes = std::mem::take(&mut self.said_bytes);
         let rows_bytes = std::mem::take(&mut self.said_rows_bytes);
+        self.heard_pushes = [0, self.heard_pushes[0]];
         self.urgent = if rows_bytes <= URGENT_BYTES_MAX {
             URGENT_MAX.min(self.urgent + 1)
         } else if rows_bytes <= URGENT_KEPT_BYTES_MAX {
@@ -189,7 +194,10 @@ impl Agent {
             self.urgent.saturating_sub(1)
         };
         let urgent = levels_of.map_or(&[][..], |levels| &levels.urgent);
-        if urgent.is_empty() {
+        // Of many aggregates there is more to tell than a node may say anyhow.
+        let is_busy = said_bytes + self.heard_pushes() > ROUND_BYTES_MAX / 2;
+        let is_full = self.aggregates.are_many() && is_busy;
+        if urgent.is_empty() || is_full {
             self.urgent = 0;
         }
         let urgent = urgent.iter().take(self.urgent);
@@ -412,7 +420,7 @@ impl Agent {
     }
 
     fn count_said(&mut self, packet: &Packet) {
-        self.said_bytes += packet.encoded_len();
+        self.said_bytes += packet.encoded_len() + HEAD_LEN;
         let terms = packet.terms.as_ref().map_or(0, |terms| terms.section_len(packet.round));
         self.said_rows_bytes += packet.rows.as_ref().map_or(0, Rows::section_len) + terms;
     }
@@ -470,7 +478,7 @@ const URGENT_KEPT_BYTES_MAX: usize = 2_000;
 
 /// How many are started for the sake of overlays, if no more than so many bytes were said.
 const MEETINGS_MAX: usize = 2;
-const MEETINGS_BYTES_MAX: usize = 2_400;
+const MEETINGS_BYTES_MAX: usize = 2_600;
 
 /// One is started to measure how far away another is, if no more were said.
-const MEASURING_BYTES_MAX: usize = 2_000;
+const MEASURING_BYTES_MAX: usize = 2_200;

@@ -18,7 +18,8 @@ use crate::knowledge::{Draft, Source};
 use crate::members::Change;
 use crate::records::affinity::Depth;
 use crate::records::{
-    Collection, Hashes, Hearing, Inventory, Merged, Record, RecordKey, Records, RecordsDigest,
+    Collection, Hashes, Hearing, Inventory, Merged, NEWS_MAX, Record, RecordKey, Records,
+    RecordsDigest,
 };
 use crate::wire::{Leg, Packet, RECORDS_DIGEST_SECTION_LEN, SECTION_LEN};
 
@@ -359,7 +360,12 @@ impl Agent {
     pub(super) fn on_records(&mut self, records: &[Record], io: &mut Io<'_>) {
         for record in records {
             let collection = self.collection(record.key.object);
-            let source = self.shelves.of(collection).mending.source();
+            // Of many at once others hear as this node did.
+            let source = if records.len() > NEWS_MAX {
+                Source::Newcomer
+            } else {
+                self.shelves.of(collection).mending.source()
+            };
             self.hear_records(std::slice::from_ref(record), source, io);
         }
     }

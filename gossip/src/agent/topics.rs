@@ -2,7 +2,10 @@
 //!
 //! A message is taken from its feed as a budget of bytes a period allows, so that a fast sender
 //! waits with its own feed and not with everybody's. At the end of the step in which it was first
-//! heard it is pushed ([`Push`](crate::wire::Leg::Push)) along the tree, several in one packet.
+//! heard it is pushed ([`Push`](crate::wire::Leg::Push)) along its source's tree, several in one
+//! packet. If messages were pushed within the last period it waits for others, until there is a
+//! packet full of them or that period is over: a packet's head is longer than many a message (Nagle,
+//! RFC 896).
 //! What the tree missed is found on exchanges: a probe and its answer say what their senders have,
 //! who lacks some of it wants it, and wants are answered at once, by pushes.
 //!
@@ -10,27 +13,34 @@
 //!
 //! Invariant: a holder hears a message at most once, and nothing of another type than its own.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use live_objects::{Command, Event, Io, Member, NodeId, ObjectId, Rng, Time, TopicEvent};
+use tracing::trace;
 
 use super::{Agent, len_max, send};
 use crate::config::Config;
 use crate::entry::Standing;
 use crate::knowledge::Draft;
 use crate::news::{
-    Contacts, HAVES_MAX, MESSAGE_BYTES_MAX, Message, MessageId, News, Novelty, Pushed, Reach,
+    HAVES_MAX, MESSAGE_BYTES_MAX, Message, MessageId, Naming, News, Novelty, Pushed, Reach, Topic,
+    Tree,
 };
-use crate::wire::{HASH_LEN, Leg, MESSAGE_LEN_MIN, Packet, SECTION_LEN};
+use crate::wire::{HASH_LEN, Leg, MESSAGE_HEAD_LEN_MAX, Packet, SECTION_LEN};
 
 /// The open topics, and the messages that travel.
 pub(super) struct Topics {
-    open: BTreeMap<ObjectId, Topic>,
+    open: BTreeMap<ObjectId, Open>,
+    /// Their objects.
+    objects: BTreeMap<Topic, ObjectId>,
     /// Those whose feeds hold more than was taken, in the order of their turns.
     waiting: VecDeque<ObjectId>,
     pub(super) news: News,
-    contacts: Contacts,
+    /// Until when what is to be pushed waits for more, and for how long it does.
+    pushes_at: Time,
+    gap: Duration,
     next_number: u64,
     /// What may still be taken, and pushed, in this period, in bytes.
     take_left: usize,
@@ -39,8 +49,8 @@ pub(super) struct Topics {
     taken: usize,
 }
 
-struct Topic {
-    ty: u64,
+struct Open {
+    topic: Topic,
     /// How many messages found no room since the application last kept up.
     missed: u64,
 }
@@ -49,9 +59,11 @@ impl Topics {
     pub(super) fn new(config: &Config, rng: &Rng) -> Self {
         Self {
             open: BTreeMap::new(),
+            objects: BTreeMap::new(),
             waiting: VecDeque::new(),
             news: News::new(config, rng.fork("haves")),
-            contacts: Contacts::new(rng.fork("contacts")),
+            pushes_at: Time::ZERO,
+            gap: config.period,
             next_number: 0,
             take_left: TAKE_BYTES_MAX,
             push_left: PUSH_BYTES_MAX,
@@ -70,11 +82,15 @@ impl Topics {
 
     /// A topic is carried from now on, with the type of this hash.
     pub(super) fn open(&mut self, object: ObjectId, ty: u64) {
-        self.open.insert(object, Topic { ty, missed: 0 });
+        let topic = Topic::new(object, ty);
+        self.open.insert(object, Open { topic, missed: 0 });
+        self.objects.insert(topic, object);
     }
 
     pub(super) fn close(&mut self, object: ObjectId) {
-        self.open.remove(&object);
+        if let Some(Open { topic, .. }) = self.open.remove(&object) {
+            self.objects.remove(&topic);
+        }
         self.waiting.retain(|waiting| *waiting != object);
     }
 
@@ -90,21 +106,24 @@ impl Topics {
     }
 
     fn deliver(&mut self, message: &Message, own: Option<u64>, io: &mut Io<'_>) {
-        let Some(topic) = self.open.get_mut(&message.object) else { return };
-        if topic.ty != message.ty {
-            io.count("gossip.message_of_other_type");
-            return;
-        }
+        let Some(object) = self.objects.get(&message.topic) else { return };
+        let topic = self.open.get_mut(object).expect("it has an object while it is open");
         let (from, bytes) = (message.id.origin, message.bytes.clone());
         let event = Event::Topic(TopicEvent::Message { from, own, bytes });
-        if topic.missed > 0 || io.emit(message.object, event).is_err() {
+        if topic.missed > 0 || io.emit(*object, event).is_err() {
             topic.missed += 1;
             io.count("gossip.message_missed");
         }
     }
 
-    fn keep(&mut self, message: Message, reach: Reach, io: &mut Io<'_>) {
-        for _ in 0..self.news.keep(message, reach) {
+    /// When something is to be done next.
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        let pushes_at = self.news.unpushed_bytes().map(|_| self.pushes_at);
+        pushes_at.into_iter().chain(self.news.next_wake()).min()
+    }
+
+    fn keep(&mut self, message: Message, reach: Reach, naming: Naming, io: &mut Io<'_>) {
+        for _ in 0..self.news.keep(message, reach, naming) {
             io.count("gossip.messages_full");
         }
     }
@@ -133,7 +152,13 @@ impl Agent {
 
     /// Takes in the messages of a packet.
     pub(super) fn hear_messages(&mut self, messages: &[Pushed], io: &mut Io<'_>) {
-        for Pushed { message, reach } in messages {
+        for pushed in messages {
+            let Some(origin) = pushed.origin.member(self.knowledge.members()) else {
+                trace!(origin = ?pushed.origin, "a message of one who is not known");
+                io.count("gossip.origin_unknown");
+                continue;
+            };
+            let message = &pushed.message_of(origin);
             let was_asked = self.topics.news.wants.came(message.id.short());
             match self.topics.news.hear(message.id, self.rounds) {
                 Novelty::New => {
@@ -141,12 +166,19 @@ impl Agent {
                         io.count("gossip.message_repaired");
                     }
                     self.topics.deliver(message, None, io);
-                    self.topics.keep(message.clone(), *reach, io);
+                    let naming = pushed.origin.naming();
+                    self.topics.keep(message.clone(), pushed.reach, naming, io);
                 }
                 Novelty::Known => io.count("gossip.message_known"),
                 Novelty::Refused => io.count("gossip.origins_full"),
             }
         }
+    }
+
+    /// What a node hears of messages in a round, in bytes, is what one passes on, by average.
+    pub(super) fn heard_pushes(&self) -> usize {
+        let [now, before] = self.heard_pushes;
+        now.max(before)
     }
 
     /// Adds to a probe or its answer what this node has, and wants of what the other has.
@@ -208,20 +240,24 @@ impl Agent {
         sections.map(|len| SECTION_LEN + len * HASH_LEN).sum()
     }
 
-    /// Pushes what was first heard in this step to whom it is to be passed on.
-    pub(super) fn push(&mut self, io: &mut Io<'_>) {
-        let messages = self.topics.news.unpushed();
+    /// Pushes what was first heard to whom it is to be passed on, unless it waits for more.
+    pub(super) fn push(&mut self, now: Time, io: &mut Io<'_>) {
         self.topics.taken = 0;
-        let members = self.knowledge.members();
-        let mut reaches: Vec<Reach> = messages.iter().map(|pushed| pushed.reach).collect();
-        reaches.sort_unstable();
-        reaches.dedup();
+        let Some(unpushed_bytes) = self.topics.news.unpushed_bytes() else { return };
+        if now < self.topics.pushes_at && unpushed_bytes < FULL_BYTES {
+            return;
+        }
+        self.topics.pushes_at = now + self.topics.gap;
+        let mut alike: BTreeMap<(Tree, Reach), Vec<(Message, Naming)>> = BTreeMap::new();
+        for (message, reach, naming) in self.topics.news.take_unpushed() {
+            let tree = Tree::of(message.id.origin.node);
+            alike.entry((tree, reach)).or_default().push((message, naming));
+        }
         let mut below: BTreeMap<NodeId, Vec<Pushed>> = BTreeMap::new();
-        for came_with in reaches {
-            for (to, reach) in self.topics.contacts.below(came_with, members) {
-                let came = messages.iter().filter(|pushed| pushed.reach == came_with);
-                let news = came.filter(|pushed| pushed.message.id.origin.node != to);
-                let pushed = news.map(|pushed| Pushed { reach, ..pushed.clone() });
+        for ((tree, came_with), messages) in alike {
+            for (to, reach) in tree.below(came_with, self.knowledge.members()) {
+                let others = messages.iter().filter(|(message, _)| message.id.origin.node != to);
+                let pushed = others.map(|(message, naming)| Pushed::new(message, reach, *naming));
                 below.entry(to).or_default().extend(pushed);
             }
         }
@@ -237,11 +273,12 @@ impl Agent {
         }
         let Some(len_max) = len_max(to, io) else { return };
         let mut packet = Packet::new(Leg::Push);
-        let room = len_max - packet.encoded_len() - SECTION_LEN;
+        // Those in short have a section of their own.
+        let room = len_max - packet.encoded_len() - 2 * SECTION_LEN;
         packet.news.wants = wants;
-        let mut left = (len_max - SECTION_LEN).saturating_sub(packet.encoded_len());
-        for pushed in messages.iter().filter(|pushed| pushed.message.encoded_len() <= room) {
-            let len = pushed.message.encoded_len();
+        let mut left = (len_max - 2 * SECTION_LEN).saturating_sub(packet.encoded_len());
+        for pushed in messages.iter().filter(|pushed| pushed.encoded_len() <= room) {
+            let len = pushed.encoded_len();
             if len > left {
                 let full = std::mem::replace(&mut packet, Packet::new(Leg::Push));
                 self.push_packet(to, &full, io);
@@ -272,9 +309,10 @@ impl Agent {
         if self.topics.waiting.is_empty() {
             return;
         }
-        let below = self.topics.contacts.below(Reach::ALL, self.knowledge.members());
+        let members = self.knowledge.members();
+        let below = Tree::of(members.me()).below(Reach::ALL, members);
         let push_max = self.topics.push_left / below.len().max(1);
-        let take_max = push_max.saturating_sub(MESSAGE_LEN_MIN + MESSAGE_BYTES_MAX);
+        let take_max = push_max.saturating_sub(MESSAGE_HEAD_LEN_MAX + MESSAGE_BYTES_MAX);
         while self.topics.take_left > 0 && self.topics.taken < take_max {
             let Some(object) = self.topics.waiting.pop_front() else { return };
             let stop_at = self.topics.take_left.saturating_sub(TURN_BYTES_MAX);
@@ -295,18 +333,21 @@ impl Agent {
     fn say_message(&mut self, object: ObjectId, command: u64, bytes: Bytes, io: &mut Io<'_>) {
         let members = self.knowledge.members();
         let id = MessageId { origin: members.own().member, number: self.topics.next_number };
-        let ty = self.topics.open.get(&object).expect("it has commands, so it is open").ty;
-        let message = Message { id, object, ty, bytes };
+        let topic = self.topics.open.get(&object).expect("it has commands, so it is open").topic;
+        let message = Message { id, topic, bytes };
         let is_alone = members.up_count() < 2;
         self.topics.next_number += 1;
-        self.topics.take_left = self.topics.take_left.saturating_sub(message.encoded_len());
-        self.topics.taken += message.encoded_len();
+        // Who has just come is not known to all by what it is called for short.
+        let naming = if self.rounds < NEW_ROUNDS { Naming::InFull } else { Naming::Short };
+        let len = Pushed::new(&message, Reach::ALL, naming).encoded_len();
+        self.topics.take_left = self.topics.take_left.saturating_sub(len);
+        self.topics.taken += len;
         let novelty = self.topics.news.hear(id, self.rounds);
         self.topics.deliver(&message, Some(command), io);
         // Who comes later is not to hear what was said before. With too many origins to remember
         // this one is not, but it is new all the same.
         if !is_alone && novelty != Novelty::Known {
-            self.topics.keep(message, Reach::ALL, io);
+            self.topics.keep(message, Reach::ALL, naming, io);
         }
     }
 }
@@ -319,6 +360,12 @@ const TURN_BYTES_MAX: usize = 4 << 10;
 
 /// What is pushed in a period, in bytes. Of what comes from others the rest is left to be wanted.
 const PUSH_BYTES_MAX: usize = 1 << 20;
+
+/// For how many rounds a node says in full who it is.
+const NEW_ROUNDS: u64 = 50;
+
+/// What waits to be pushed waits no longer if it is so long, in bytes: about a packet.
+const FULL_BYTES: usize = 900;
 
 /// Among how many members one is sought that is not suspected.
 const ANOTHER_OF: usize = 4;

@@ -1,4 +1,4 @@
-//! The tree along which a message goes: from any source, built and mended by nobody.
+//! The trees along which messages go: from any source, built and mended by nobody.
 //!
 //! Ids are hashes, so the zones (`zones/place.rs`) are a balanced tree that is always there. A
 //! message is told with a *reach*: for which zone, of so many leading bits of its own id, the
@@ -11,16 +11,18 @@
 //! networks", IPTPS 2003, do so along the fingers of a ring. Plumtree, SRDS 2007, grows a tree from
 //! one source by cutting links over which copies came; another source's messages take detours.)
 //!
-//! Contacts stay the same until they are suspected, so that a node seals for few others. How a zone
-//! is split is for each node to say: a reach is in bits, so that others need not split alike.
+//! Who the contact is in a part all nodes find alike: from the source's id comes which of a few
+//! *trees* it uses, and in each tree a part has one contact. So the messages of many sources come to
+//! a node by few others, several in a packet when there are many. With a tree more for each member
+//! of a part the load would be even, and each message a packet of its own; four are in between. Who
+//! is suspected is passed over. How a zone is split is for each node to say: a reach is in bits, so
+//! that others need not split alike.
 //!
 //! Invariant: what is told lies within the zone that is split, and each part of it is told once.
 
-use std::collections::BTreeMap;
+use live_objects::NodeId;
 
-use live_objects::{NodeId, Rng};
-use rand::RngExt;
-
+use crate::digest::{halves, mix};
 use crate::entry::{Absurd, Standing};
 use crate::members::Members;
 
@@ -49,11 +51,9 @@ impl From<Reach> for u8 {
     }
 }
 
-/// The contacts of a node, one a zone, as far as it needed any.
-pub(crate) struct Contacts {
-    rng: Rng,
-    chosen: BTreeMap<Zone, NodeId>,
-}
+/// Which tree: all messages of one source go along one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Tree(u64);
 
 /// All ids from the one to the other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,13 +62,14 @@ struct Zone {
     to: u128,
 }
 
-impl Contacts {
-    pub(crate) fn new(rng: Rng) -> Self {
-        Self { rng, chosen: BTreeMap::new() }
+impl Tree {
+    pub(crate) fn of(source: NodeId) -> Self {
+        let [high, low] = halves(source.as_bytes());
+        Self(mix(high ^ mix(low)) % TREES)
     }
 
     /// Whom to tell what came with this reach, and with which.
-    pub(crate) fn below(&mut self, reach: Reach, members: &Members) -> Vec<(NodeId, Reach)> {
+    pub(crate) fn below(self, reach: Reach, members: &Members) -> Vec<(NodeId, Reach)> {
         let me = members.me();
         let mut below = Vec::new();
         let Reach(mut bits) = reach;
@@ -92,18 +93,15 @@ impl Contacts {
     }
 
     /// The contact in a zone, if anybody is there: one that is not suspected, if there is one.
-    fn contact(&mut self, zone: Zone, members: &Members) -> Option<NodeId> {
+    fn contact(self, zone: Zone, members: &Members) -> Option<NodeId> {
         zone.up(members).next()?;
-        let is_fine = |node: &NodeId| members.standing(*node) == Some(Standing::Alive);
-        if let Some(chosen) = self.chosen.get(&zone).filter(|chosen| is_fine(chosen)) {
-            return Some(*chosen);
-        }
-        let start = zone.from | self.rng.random::<u128>() & (zone.to - zone.from);
+        let [high, low] = [zone.from >> 64, zone.from].map(|half| half as u64);
+        let start = [high, low, self.0].into_iter().fold(0, |hash, word| mix(hash ^ word));
+        let start = u128::from(start) << 64 | u128::from(mix(start));
+        let start = zone.from | start & (zone.to - zone.from);
         let up = || Zone { from: start, ..zone }.up(members).chain(zone.up(members));
         let fine = up().find(|(_, standing)| *standing == Standing::Alive);
         let (contact, _) = fine.or_else(|| up().next())?;
-        self.chosen.insert(zone, contact);
-        assert!(self.chosen.len() <= CONTACTS_MAX, "one for each zone beside this node's");
         Some(contact)
     }
 }
@@ -144,9 +142,8 @@ const DIGIT_BITS: u8 = 5;
 /// be expected in a part of a cluster of a thousand.
 const LEAVES_MAX: usize = 64;
 
-/// The most contacts: one in each part but its own of each zone that a node is in, if all nodes
-/// began with one reach. Those who split otherwise make them begin elsewhere.
-const CONTACTS_MAX: usize = ((1 << DIGIT_BITS) - 1) * BITS as usize;
+/// How many trees there are. It is a part of the wire: all nodes must find the same contacts.
+const TREES: u64 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -155,7 +152,8 @@ mod tests {
     use crate::entry::tests::entry;
     use live_objects::Rng;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+    use rand::RngExt;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn numbered(id: u128) -> Entry {
         let mut numbered = entry(1, 1);
@@ -174,10 +172,6 @@ mod tests {
         members
     }
 
-    fn contacts() -> Contacts {
-        Contacts::new(Rng::from_seed([7; 32]))
-    }
-
     /// How often each member is told, and after how many hops the last is, if `source` says
     /// something and nothing is lost.
     fn told(source: u128, ids: &BTreeSet<u128>) -> (BTreeMap<NodeId, usize>, usize) {
@@ -187,7 +181,7 @@ mod tests {
         while !now.is_empty() {
             let mut next = Vec::new();
             for (me, reach) in now {
-                for (to, reach) in contacts().below(reach, &members(me, ids)) {
+                for (to, reach) in Tree::of(node(source)).below(reach, &members(me, ids)) {
                     *told.entry(to).or_default() += 1;
                     next.push((u128::from_be_bytes(*to.as_bytes()), reach));
                 }
@@ -239,45 +233,48 @@ mod tests {
         assert!(parts.iter().all(|count| *count <= LEAVES_MAX));
     }
 
+    /// All messages of a tree come to a part of the cluster by one member of it.
     #[test]
-    fn a_contact_stays_until_it_is_suspected() {
+    fn a_contact_is_the_same_for_all_until_it_is_suspected() {
         let ids = ids(200, &mut Rng::from_seed([5; 32]));
-        let mut members = members(*ids.first().unwrap(), &ids);
-        let mut contacts = contacts();
-        let before = contacts.below(Reach::ALL, &members);
-        assert_eq!(contacts.below(Reach::ALL, &members), before);
-        let in_part = |contact: NodeId| {
-            Zone::of(contact, DIGIT_BITS).up(&members).map(|(node, _)| node).collect::<Vec<_>>()
+        let (first, last) = (*ids.first().unwrap(), *ids.last().unwrap());
+        let mut members = members(first, &ids);
+        let others = self::members(last, &ids);
+        let tree = Tree(2);
+        let in_part = |contact: NodeId, members: &Members| {
+            Zone::of(contact, DIGIT_BITS).up(members).map(|(node, _)| node).collect::<Vec<_>>()
         };
-        let (contact, reach) = before[0];
+        let below = tree.below(Reach::ALL, &members);
+        assert!(
+            below.iter().filter(|told| tree.below(Reach::ALL, &others).contains(told)).count() > 20
+        );
+        assert_ne!(Tree(1).below(Reach::ALL, &members), below);
+        let (contact, reach) = below[0];
         assert_eq!(reach, Reach(DIGIT_BITS));
-        let all = in_part(contact);
+        let all = in_part(contact, &members);
         assert!(all.len() > 1);
         // One after the other is suspected: the last is told all the same.
         for _ in 0..all.len() {
-            let (contact, _) = contacts.below(Reach::ALL, &members)[0];
+            let (contact, _) = tree.below(Reach::ALL, &members)[0];
             assert!(all.contains(&contact));
             let suspected = members.of(contact).unwrap().as_standing(Standing::Suspect);
             members.merge(suspected);
         }
         assert!(all.iter().all(|node| members.standing(*node) == Some(Standing::Suspect)));
-        assert!(all.contains(&contacts.below(Reach::ALL, &members)[0].0));
-        assert!(contacts.below(Reach::NONE, &members).is_empty());
+        assert!(all.contains(&tree.below(Reach::ALL, &members)[0].0));
+        assert!(tree.below(Reach::NONE, &members).is_empty());
     }
 
-    /// In whatever pieces a node is asked to pass things on.
     #[test]
-    fn contacts_are_so_many() {
-        let me = 0_u128;
-        // At each level, twice as many as are told without a contact.
-        let lasts = 0..2 * LEAVES_MAX as u128;
-        let ids = (0..121).flat_map(|bit| lasts.clone().map(move |last| 1 << bit << 7 | last));
-        let members = members(me, &ids.collect());
-        let mut contacts = contacts();
-        for bits in 0..BITS {
-            contacts.below(Reach(bits), &members);
-        }
-        assert!(contacts.chosen.len() <= CONTACTS_MAX);
-        assert!(contacts.chosen.len() > 121);
+    fn every_tree_has_its_sources() {
+        let ids = ids(1_000, &mut Rng::from_seed([5; 32]));
+        let of = |tree| ids.iter().filter(|id| Tree::of(node(**id)) == tree).count();
+        assert!((0..TREES).all(|tree| (200..300).contains(&of(Tree(tree)))));
+    }
+
+    /// It is a part of the wire.
+    #[test]
+    fn golden_contacts() {
+        assert_eq!(Tree::of(node(7)), Tree(1));
     }
 }

@@ -1,8 +1,8 @@
 //! The sections of a packet that carry what applications say, beside what is said of members.
 //!
 //! ```text
-//!  tag 16, messages: reach u8, origin [16], incarnation [16], number u64, object [16], type u64,
-//!                    length u16, bytes …
+//!  tag 16, messages: reach u8, origin [16], incarnation [16], number v, topic [6], length v,
+//!                    bytes …
 //!  tag 17, records:  object [16], publisher [16], incarnation [16], version u64, state u8
 //!                    (0 withdrawn, 1 published), length of the key u16, of the value u16, key,
 //!                    value …
@@ -10,18 +10,24 @@
 //!  tag 19, haves:    short hash of a message u32 …
 //!  tag 20, wants:    short hash of a message u32 …
 //!  tag 22, digest of entries: depth u8, and as of claims
+//!  tag 23, messages in short: as of tag 16, of the origin 5 bytes and of the incarnation 2
 //! ```
+//!
+//! v is a number as in `wire/rows.rs`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{Incarnation, Member, NodeId, ObjectId};
 
+use super::rows::{put_varint, take_varint, varint_len};
 use super::{HASH_LEN, PacketError, SECTION_LEN, put_section, take_array};
-use crate::news::{MESSAGE_BYTES_MAX, Message, MessageId, Pushed, Reach};
+use crate::news::{
+    MESSAGE_BYTES_MAX, Naming, Origin, Pushed, Reach, SHORT_INCARNATION_LEN, SHORT_NODE_LEN, Topic,
+};
 use crate::records::{Record, RecordKey, RecordsDigest, Version};
 
-/// The shortest message.
-pub(crate) const MESSAGE_LEN_MIN: usize =
-    1 + NodeId::LEN + Incarnation::LEN + 8 + ObjectId::LEN + 8 + 2;
+/// What a message takes beside its bytes, at most.
+pub(crate) const MESSAGE_HEAD_LEN_MAX: usize =
+    1 + NodeId::LEN + Incarnation::LEN + 10 + Topic::LEN + 2;
 
 /// The shortest record.
 pub(crate) const RECORD_LEN_MIN: usize =
@@ -57,7 +63,7 @@ impl NewsSections {
 
     /// Whether a section of this tag is one of these.
     pub(super) const fn has(tag: u8) -> bool {
-        matches!(tag, TAG_MESSAGES..=TAG_WANTS | TAG_ENTRIES_DIGEST)
+        matches!(tag, TAG_MESSAGES..=TAG_WANTS | TAG_ENTRIES_DIGEST | TAG_SHORT_MESSAGES)
     }
 
     pub(super) fn encoded_len(&self) -> usize {
@@ -66,13 +72,19 @@ impl NewsSections {
         let entries = self.entries.map_or(0, |_| 1 + RECORDS_DIGEST_LEN);
         let digests = section(claims) + section(entries);
         let hashes = section(self.haves.len() * HASH_LEN) + section(self.wants.len() * HASH_LEN);
-        section(self.messages_len()) + section(self.records_len()) + digests + hashes
+        let messages = section(self.messages_len(Naming::InFull));
+        let messages = messages + section(self.messages_len(Naming::Short));
+        messages + section(self.records_len()) + digests + hashes
     }
 
     pub(super) fn put(&self, out: &mut BytesMut) {
-        if !self.messages.is_empty() {
-            put_section(out, TAG_MESSAGES, self.messages_len());
-            self.messages.iter().for_each(|pushed| put_message(out, pushed));
+        let forms = [(TAG_MESSAGES, Naming::InFull), (TAG_SHORT_MESSAGES, Naming::Short)];
+        for (tag, naming) in forms {
+            let len = self.messages_len(naming);
+            if len > 0 {
+                put_section(out, tag, len);
+                self.messages_of(naming).for_each(|pushed| put_message(out, pushed));
+            }
         }
         if !self.records.is_empty() {
             put_section(out, TAG_RECORDS, self.records_len());
@@ -107,7 +119,8 @@ impl NewsSections {
         }
         while !body.is_empty() {
             match tag {
-                TAG_MESSAGES => self.messages.push(take_message(body)?),
+                TAG_MESSAGES => self.messages.push(take_message(body, Naming::InFull)?),
+                TAG_SHORT_MESSAGES => self.messages.push(take_message(body, Naming::Short)?),
                 TAG_RECORDS => self.records.push(take_record(body)?),
                 TAG_HAVES => self.haves.push(body.try_get_u32()?),
                 _ => self.wants.push(body.try_get_u32()?),
@@ -116,8 +129,12 @@ impl NewsSections {
         Ok(())
     }
 
-    fn messages_len(&self) -> usize {
-        self.messages.iter().map(|pushed| pushed.message.encoded_len()).sum()
+    fn messages_of(&self, naming: Naming) -> impl Iterator<Item = &Pushed> {
+        self.messages.iter().filter(move |pushed| pushed.origin.naming() == naming)
+    }
+
+    fn messages_len(&self, naming: Naming) -> usize {
+        self.messages_of(naming).map(Pushed::encoded_len).sum()
     }
 
     fn records_len(&self) -> usize {
@@ -125,10 +142,15 @@ impl NewsSections {
     }
 }
 
-impl Message {
-    /// How long it is when written, with a reach.
+impl Pushed {
+    /// How long it is when written.
     pub(crate) fn encoded_len(&self) -> usize {
-        MESSAGE_LEN_MIN + self.bytes.len()
+        let origin = match self.origin {
+            Origin::InFull(_) => NodeId::LEN + Incarnation::LEN,
+            Origin::Short { .. } => SHORT_NODE_LEN + SHORT_INCARNATION_LEN,
+        };
+        let len = self.bytes.len();
+        1 + origin + varint_len(self.number) + Topic::LEN + varint_len(len as u64) + len
     }
 }
 
@@ -140,14 +162,18 @@ impl Record {
 }
 
 fn put_message(out: &mut BytesMut, pushed: &Pushed) {
-    let Message { id: MessageId { origin, number }, object, ty, bytes } = &pushed.message;
     out.put_u8(pushed.reach.into());
-    put_member(out, *origin);
-    out.put_u64(*number);
-    out.put_slice(object.as_bytes());
-    out.put_u64(*ty);
-    put_len(out, bytes.len());
-    out.put_slice(bytes);
+    match &pushed.origin {
+        Origin::InFull(member) => put_member(out, *member),
+        Origin::Short { node, incarnation } => {
+            out.put_slice(node);
+            out.put_slice(incarnation);
+        }
+    }
+    put_varint(out, pushed.number);
+    out.put_uint(pushed.topic.into(), Topic::LEN);
+    put_varint(out, pushed.bytes.len() as u64);
+    out.put_slice(&pushed.bytes);
 }
 
 fn put_record(out: &mut BytesMut, record: &Record) {
@@ -181,18 +207,21 @@ fn put_len(out: &mut BytesMut, len: usize) {
     out.put_u16(u16::try_from(len).expect("what goes into a packet is shorter"));
 }
 
-fn take_message(bytes: &mut &[u8]) -> Result<Pushed, PacketError> {
+fn take_message(bytes: &mut &[u8], naming: Naming) -> Result<Pushed, PacketError> {
     let reach = Reach::try_from(bytes.try_get_u8()?)?;
-    let origin = take_member(bytes)?;
-    let id = MessageId { origin, number: bytes.try_get_u64()? };
-    let object = ObjectId::from_bytes(take_array(bytes)?);
-    let ty = bytes.try_get_u64()?;
-    let len = usize::from(bytes.try_get_u16()?);
+    let origin = match naming {
+        Naming::InFull => Origin::InFull(take_member(bytes)?),
+        Naming::Short => {
+            Origin::Short { node: take_array(bytes)?, incarnation: take_array(bytes)? }
+        }
+    };
+    let number = take_varint(bytes)?;
+    let topic = Topic::from(bytes.try_get_uint(Topic::LEN)?);
+    let len = usize::try_from(take_varint(bytes)?).unwrap_or(usize::MAX);
     if len > MESSAGE_BYTES_MAX {
         return Err(PacketError::LongMessage(len));
     }
-    let message = Message { id, object, ty, bytes: take_bytes(bytes, len)? };
-    Ok(Pushed { message, reach })
+    Ok(Pushed { origin, number, topic, bytes: take_bytes(bytes, len)?, reach })
 }
 
 fn take_record(bytes: &mut &[u8]) -> Result<Record, PacketError> {
@@ -226,6 +255,7 @@ const TAG_CLAIMS_DIGEST: u8 = 18;
 const TAG_HAVES: u8 = 19;
 const TAG_WANTS: u8 = 20;
 const TAG_ENTRIES_DIGEST: u8 = 22;
+const TAG_SHORT_MESSAGES: u8 = 23;
 
 const RECORDS_DIGEST_LEN: usize = 8 + 1;
 
@@ -247,13 +277,10 @@ pub(crate) mod tests {
         let digests = (prop::option::of(digest()), prop::option::of((any::<u8>(), digest())));
         let hashes = any::<[Vec<u32>; 2]>();
         (messages, prop::collection::vec(records(), 0..4), digests, hashes).prop_map(
-            |(messages, records, (claims, entries), [haves, wants])| NewsSections {
-                messages,
-                records,
-                claims,
-                entries,
-                haves,
-                wants,
+            |(mut messages, records, (claims, entries), [haves, wants])| {
+                // Those in short are read after the others.
+                messages.sort_by_key(|pushed: &Pushed| pushed.origin.naming());
+                NewsSections { messages, records, claims, entries, haves, wants }
             },
         )
     }
@@ -264,20 +291,24 @@ pub(crate) mod tests {
 
     /// A message that goes no further than its receiver.
     fn said() -> NewsSections {
-        let pushed = Pushed { message: message(1, 7, b"hi"), reach: Reach::NONE };
+        let pushed = Pushed::new(&message(1, 7, b"hi"), Reach::NONE, Naming::InFull);
         NewsSections { messages: vec![pushed], ..NewsSections::default() }
     }
 
     #[test]
     fn golden_bytes() {
+        let mut said = said();
+        said.messages.push(Pushed::new(&message(1, 300, b"hi"), Reach::ALL, Naming::Short));
         let [ten, one, three] = ["10", "01", "03"].map(|byte| byte.repeat(16));
         let number = |number: u64| format!("{number:016x}");
         let digest = RecordsDigest { total: 9, is_quiet: true };
         let (claims, entries) = (Some(digest), Some((4, digest)));
         let (haves, wants) = (vec![5, 6], vec![7]);
-        let said = packet(NewsSections { claims, entries, haves, wants, ..said() });
-        let (seven, four, nine) = (number(7), number(4), number(9));
-        let message = format!("10000000000010000010004580{ten}{one}{seven}{three}{four}00026869");
+        let said = packet(NewsSections { claims, entries, haves, wants, ..said });
+        let (seven, topic, nine) = (number(7), "000000000004", number(9));
+        let message = format!("10000000000010000010002b80{ten}{one}07{topic}026869");
+        let short = format!("1700130010101010100101ac02{topic}026869");
+        let message = message + &short;
         let hashes = "130008000000050000000614000400000007";
         let golden = format!("{message}120009{nine}0116000a04{nine}01{hashes}");
         assert_eq!(hex(&said.encode()), golden);
@@ -298,10 +329,10 @@ pub(crate) mod tests {
             Packet::decode(&bytes).expect_err("damaged")
         };
         let body = 9 + SECTION_LEN;
-        let len_at = body + MESSAGE_LEN_MIN - 2;
+        let len_at = body + 1 + NodeId::LEN + Incarnation::LEN + 1 + Topic::LEN;
         assert_eq!(decode(said(), body, 129), Absurd::Reach(129).into());
         assert!(matches!(decode(said(), len_at, 0xff), PacketError::LongMessage(_)));
-        assert_eq!(decode(said(), len_at + 1, 3), PacketError::Truncated);
+        assert_eq!(decode(said(), len_at, 3), PacketError::Truncated);
         let told = NewsSections { records: vec![record(1, b"k", 7)], ..NewsSections::default() };
         let version = decode(told.clone(), body + 48, 0xff);
         assert!(matches!(version, PacketError::Record(_)));
@@ -316,7 +347,7 @@ pub(crate) mod tests {
         let digest = RecordsDigest { total: 1, is_quiet: false };
         (ack.news.claims, ack.news.entries) = (Some(digest), Some((4, digest)));
         let room = PACKET_LEN_MAX - ack.encoded_len() - SECTION_LEN;
-        assert!(room >= MESSAGE_LEN_MIN + MESSAGE_BYTES_MAX);
+        assert!(room >= MESSAGE_HEAD_LEN_MAX + MESSAGE_BYTES_MAX);
         assert!(room >= RECORD_LEN_MIN + RECORD_BYTES_MAX);
     }
 }

@@ -1,27 +1,28 @@
-//! Which rows go into a packet: those of numbers in turn, those of sketches as they are asked for.
+//! Which rows go into a packet: those of a few numbers in turn, all others as they are asked for.
 //!
-//! A row of a number takes some 15 bytes, so that a packet has room for about all there are. One of
-//! a sketch takes a third of a packet, and would go by the other when it is not needed. So nobody
-//! tells of a sketch unasked: each side says which rows it *wants*, and the other gives as many of
-//! these as there is room for, first those that know most.
+//! A row of a number takes some 15 bytes, so that a packet has room for a few tens of them. One of a
+//! sketch takes a third of a packet, and so do many numbers; they would go by the other when they
+//! are not needed. So nobody tells of these unasked: each side says which rows it *wants*, and the
+//! other gives as many of them as there is room for, first those that know most.
 //!
 //! ```text
-//!  probe  numbers, wants               ▶
-//!                                      ◀  wanted sketches, numbers, wants   ack
-//!  rest   wanted sketches              ▶
+//!  probe  a few numbers, wants         ▶
+//!                                      ◀  wanted rows, a few numbers, wants   ack
+//!  rest   wanted rows                  ▶
 //! ```
 //!
-//! What a node has said in a round bounds what it tells of sketches; who got none asks again. For
+//! What a node has said in a round bounds what it tells so; who got none asks again. For
 //! the same reason rows that lack members are mostly not told: they would be again when they do
 //! not.
 //!
 //! Wanted are rows that lack members; if none at any level does, the eighth that is oldest, so that
 //! there is room for who lacks some still. A want is a bit of 64, by the place of the subject among
-//! all that are of sketches, which is the same for all who take part in the same: a digest says
+//! all that are asked for, which is the same for all who take part in the same: a digest says
 //! whether they do. (Where each told in turn what it had, most of it was known already or still
 //! lacked members, and 100 nodes had not half of all after 40 rounds.)
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{Aggregates, Branch};
@@ -35,13 +36,13 @@ pub(super) struct Asked {
     /// At which it is.
     pub(super) level: usize,
     pub(super) naming: Naming,
-    /// Those of these sketches.
+    /// Those that are asked for.
     pub(super) wants: u64,
     /// So many bytes of them at most.
-    pub(super) sketches_len_max: usize,
+    pub(super) wanted_len_max: usize,
     /// How many members are known to be in this node's own zone.
     pub(super) members: u32,
-    /// And those of numbers.
+    /// And those of a few numbers.
     pub(super) with_numbers: bool,
 }
 
@@ -54,52 +55,58 @@ pub(super) enum Naming {
 }
 
 impl Aggregates {
-    /// Which sketches are wanted of the sibling zone at this level, in which so many members are
-    /// known. None if there are no sketches.
+    /// Which rows are wanted of the sibling zone at this level, in which so many members are known.
+    /// None if none are told for being asked for.
     pub(super) fn wants(&self, round: Round, level: usize, known: u32) -> Option<u64> {
-        let sketches = self.sketches();
-        let held = |(place, subject): (usize, &Subject)| {
-            (bit(place), self.branches[subject].table.held(level))
-        };
-        let mut held: Vec<_> = sketches.iter().enumerate().map(held).collect();
-        let is_lacking = |mark: Mark| mark.leaves != known;
-        if self.is_lacking() || held.iter().any(|(_, mark)| is_lacking(*mark)) {
-            held.retain(|(_, mark)| is_lacking(*mark));
+        let asked = self.asked_for();
+        // By the bit: whether any of its rows lacks members, and how old the oldest is.
+        let mut held: BTreeMap<u64, (bool, i64)> = BTreeMap::new();
+        for (place, subject) in asked.iter().enumerate() {
+            let mark = self.branches[subject].table.held(level);
+            let need = (mark.leaves != known, mark.age(round));
+            let most = held.entry(bit(place)).or_insert(need);
+            *most = need.max(*most);
+        }
+        let mut held: Vec<(u64, (bool, i64))> = held.into_iter().collect();
+        // Of many there are always some that lack members.
+        let is_lacking = self.is_lacking() || held.iter().any(|(_, (is_lacking, _))| *is_lacking);
+        if is_lacking && !self.are_many() {
+            held.retain(|(_, (is_lacking, _))| *is_lacking);
         } else {
-            held.sort_by_key(|(_, mark)| Reverse(mark.age(round)));
+            held.sort_by_key(|(_, need)| Reverse(*need));
             held.truncate(held.len().div_ceil(OLDEST_PART));
         }
         let wants = held.into_iter().fold(0, |wants, (bit, _)| wants | bit);
-        (!sketches.is_empty()).then_some(wants)
+        (!asked.is_empty()).then_some(wants)
     }
 
-    /// What goes into a packet to a member in the sibling zone at this level. If it is of sketches
+    /// What goes into a packet to a member in the sibling zone at this level. If any are asked for
     /// there may be no row in it: it says all the same who knows which handles.
     pub(super) fn tell(&mut self, asked: Asked, len_max: usize) -> Option<Rows> {
-        let mut rows = self.tell_sketches(asked, len_max.min(asked.sketches_len_max));
-        let is_of_sketches = rows.is_some();
-        if asked.with_numbers {
+        let mut rows = self.tell_wanted(asked, len_max.min(asked.wanted_len_max));
+        let are_some_asked = rows.is_some();
+        if asked.with_numbers && !self.are_many() {
             rows = self.tell_numbers(rows, asked, len_max);
         }
         rows.filter(|rows| rows.section_len() <= len_max)
-            .filter(|rows| is_of_sketches || !rows.told.is_empty())
+            .filter(|rows| are_some_asked || !rows.told.is_empty())
     }
 
-    /// None if there are no sketches.
-    fn tell_sketches(&mut self, asked: Asked, len_max: usize) -> Option<Rows> {
+    /// None if none are asked for.
+    fn tell_wanted(&mut self, asked: Asked, len_max: usize) -> Option<Rows> {
         let Asked { round, level, .. } = asked;
-        let (sketches, ended) = (self.sketches(), self.ended(round));
-        let first = *sketches.first().or(ended.first())?;
+        let (asked_for, ended) = (self.asked_for(), self.ended(round));
+        let first = *asked_for.first().or(ended.first())?;
         let mark = self.branch(first).table.own_mark(level, round);
         let mut rows = Rows::new(round, self.subjects, mark);
         let mut wanted: Vec<(usize, Title, Row)> = Vec::new();
-        for (place, subject) in sketches.iter().enumerate() {
+        for (place, subject) in asked_for.iter().enumerate() {
             let mark = self.branch(*subject).table.own_mark(level, round);
             let is_wanted = asked.wants & bit(place) != 0;
             if is_wanted && is_worth_its_room(mark, asked.members, round) {
                 let row = self.branch(*subject).table.own(level, round);
                 // Several may be asked for the same at once: they should not all say the same.
-                let turn = (place + self.turn) % sketches.len();
+                let turn = (place + self.turn) % asked_for.len();
                 wanted.extend(self.title(*subject, asked.naming).map(|title| (turn, title, row)));
             }
         }
@@ -116,7 +123,7 @@ impl Aggregates {
         Some(rows)
     }
 
-    /// Of many numbers each has its turn.
+    /// Of a few numbers each has its turn.
     fn tell_numbers(
         &mut self,
         mut rows: Option<Rows>,
@@ -159,24 +166,28 @@ impl Aggregates {
         self.branches.get_mut(&subject).expect("it was just seen")
     }
 
-    /// Those of sketches in which there are no shares any more, since not long ago.
+    /// Those that are asked for in which there are no shares any more, since not long ago.
     fn ended(&self, round: Round) -> Vec<Subject> {
         let is_ended = |branch: &Branch| !branch.has_shares && !branch.is_over(round);
         let all = self.branches.iter().filter(|(subject, branch)| {
             let is_one = matches!(self.handles.get(&subject.handle()), Some(Some(_)));
-            subject.summary.has_sketches() && is_one && is_ended(branch)
+            self.is_asked_for(**subject) && is_one && is_ended(branch)
         });
         all.map(|(subject, _)| *subject).collect()
     }
 
-    /// Those of sketches in which there are shares: the same ones, in the same order, at all who
-    /// have the same digest.
-    fn sketches(&self) -> Vec<Subject> {
-        let sketches = self
+    /// Those that are asked for in which there are shares: the same ones, in the same order, at all
+    /// who have the same digest.
+    fn asked_for(&self) -> Vec<Subject> {
+        let asked_for = self
             .branches
             .iter()
-            .filter(|(subject, branch)| subject.summary.has_sketches() && branch.has_shares);
-        sketches.map(|(subject, _)| *subject).collect()
+            .filter(|(subject, branch)| self.is_asked_for(**subject) && branch.has_shares);
+        asked_for.map(|(subject, _)| *subject).collect()
+    }
+
+    fn is_asked_for(&self, subject: Subject) -> bool {
+        subject.summary.has_sketches() || self.are_many()
     }
 }
 

@@ -18,11 +18,11 @@ use live_objects::{Io, NodeId, ObjectId, Predicate, Time};
 use tracing::trace;
 
 use super::telling::is_worth_its_room;
-use super::{Aggregates, Branch, HURRIED_ROUNDS, SKETCHES_ROUND_BYTES_MAX};
+use super::{Aggregates, Branch, HURRIED_ROUNDS, ROUND_BYTES_MAX};
 use crate::agent::Agent;
 use crate::knowledge::Draft;
 use crate::wire::terms::{TermsSection, digest};
-use crate::wire::{Leg, Packet};
+use crate::wire::{HEAD_LEN, Leg, Packet};
 use crate::zones::body::Body;
 use crate::zones::filter::{Filter, Term};
 use crate::zones::place::level;
@@ -142,9 +142,9 @@ impl Agent {
         if matches!(draft.leg, Leg::Rest { .. }) && whole == brief {
             return;
         }
-        let said = self.said_bytes + packet.encoded_len();
+        let said = self.said_bytes + packet.encoded_len() + HEAD_LEN;
         let room = len_max.saturating_sub(packet.encoded_len());
-        let room_for_whole = room.min(SKETCHES_ROUND_BYTES_MAX.saturating_sub(said));
+        let room_for_whole = room.min(ROUND_BYTES_MAX.saturating_sub(said));
         if whole.section_len(packet.round) <= room_for_whole {
             packet.terms = Some(whole);
         } else if brief.section_len(packet.round) <= room {

@@ -97,12 +97,19 @@ fn those_who_do_not_hold_it_relay_and_forget() {
     assert!(a_round <= 98 + 2 * 11, "{a_round} bytes a node and round: somebody remembers");
 }
 
+/// Of a few in turn, of more as they are asked for.
 #[test]
-fn each_of_many_has_its_turn() {
+fn each_of_many_is_told() {
+    each_is_told(4);
+    each_is_told(20);
+}
+
+fn each_is_told(of_each: usize) {
     let mut world = World::settled(4);
     let summaries =
         [Summary::Average, Summary::Sum, Summary::Count, Summary::Min, Summary::Max].into_iter();
-    let names = (0..4).flat_map(|at| summaries.clone().map(move |it| (format!("/{at}/{it}"), it)));
+    let names =
+        (0..of_each).flat_map(|at| summaries.clone().map(move |it| (format!("/{at}/{it}"), it)));
     let mut ports = Vec::new();
     for (name, summary) in names {
         for node in 0..4 {
@@ -247,4 +254,42 @@ fn news_leaves_room_for_rows() {
     for (_, load) in &ports {
         assert_eq!(last(load).map(|last| (last.value, last.members)), exact);
     }
+}
+
+/// And beside messages, although there is little room; and when they become few again.
+#[test]
+fn many_go_on_beside_messages_and_become_few() {
+    let mut world = World::settled(4);
+    let news = Spec::new("/news".parse().unwrap(), ObjectType::best_effort_topic());
+    let topics: Vec<Port> =
+        (0..4).map(|node| world.nodes[node].stack.open(news.clone()).unwrap()).collect();
+    let mut loads: Vec<(usize, Port)> = Vec::new();
+    for number in 0..60 {
+        for node in 0..4 {
+            let load = open(&mut world, node, &format!("/load/{number}"), Summary::Sum);
+            set(&mut world, node, &load, 1.0);
+            loads.push((node, load));
+        }
+    }
+    for _ in 0..600 {
+        for (node, topic) in topics.iter().enumerate() {
+            let _ = topic.try_send(Command::Send(Bytes::from(vec![0; 200])));
+            world.step(node, Vec::new());
+            while topic.try_next().is_some() {}
+        }
+        world.run(Duration::from_millis(50));
+    }
+    let of = |port: &Port| last(port).map(|last| (last.value, last.members));
+    assert!(loads.iter().all(|(_, load)| of(load) == Some((Some(4.0), 4))));
+    let few = loads.split_off(loads.len() - 8);
+    for (node, load) in loads {
+        drop(load);
+        world.step(node, Vec::new());
+    }
+    world.run(seconds(20));
+    for (node, load) in &few {
+        set(&mut world, *node, load, 2.0);
+    }
+    world.run(seconds(5));
+    assert!(few.iter().all(|(_, load)| of(load) == Some((Some(8.0), 4))));
 }

@@ -2,7 +2,8 @@
 //!
 //! One settled cluster is measured three times: at rest, with one average whose shares do not move,
 //! and busy. Busy, every node holds all averages and topics and the directory. A tenth of the nodes
-//! set their shares anew in each tenth of a second, and every topic has one sender.
+//! set their shares anew in each tenth of a second, and every topic has one sender, that says
+//! something once a second. The first minute, in which names and entries spread, is measured apart.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ struct Load {
 struct Measured {
     rest: Option<f64>,
     still: Option<f64>,
+    opening: Option<f64>,
     busy: Option<f64>,
     staleness: Option<Staleness>,
 }
@@ -57,7 +59,9 @@ struct Measured {
 /// How far what the nodes of a busy cluster are told lags behind.
 #[derive(Clone, Copy)]
 struct Staleness {
-    /// None where a node was never told anything.
+    /// None where a node was never told anything. Of an average at a node, by the median.
+    age_typical: Option<Duration>,
+    /// And of the oldest average at a node, by the median and at most.
     age_median: Option<Duration>,
     age_oldest: Option<Duration>,
     counted_share: f64,
@@ -81,7 +85,9 @@ impl Traffic {
         let still = self.still(&mut world);
         join::complain(&format!("seed {seed}: {still:.0} B with an average"));
         let mut busy = Busy::begin(&mut world, self.load);
-        busy.go_on(&mut world, WARM_UP);
+        let before = Sent::by(&world);
+        busy.go_on(&mut world, OPENING_FOR);
+        let opening = Sent::by(&world).since(before).rate(self.setting.nodes, OPENING_FOR);
         join::complain(&format!("seed {seed}: warmed up"));
         let before = Sent::by(&world);
         busy.is_counting = true;
@@ -90,8 +96,8 @@ impl Traffic {
         busy.is_counting = false;
         let staleness = busy.end(&mut world);
         join::complain(&format!("seed {seed}: {rate:.0} B when busy"));
-        let (rest, still, busy) = (Some(rest), Some(still), Some(rate));
-        let measured = Measured { rest, still, busy, staleness: Some(staleness) };
+        let [rest, still, opening, busy] = [rest, still, opening, rate].map(Some);
+        let measured = Measured { rest, still, opening, busy, staleness: Some(staleness) };
         Told { samples: vec![measured.sample()], trace_hash: world.trace_hash() }
     }
 
@@ -128,7 +134,9 @@ impl Measured {
         vec![
             Figure::new("rest_bytes_per_node_s", self.rest),
             Figure::new("still_bytes_per_node_s", self.still),
+            Figure::new("opening_bytes_per_node_s", self.opening),
             Figure::new("busy_bytes_per_node_s", self.busy),
+            age("age_s_typical", |it| it.age_typical),
             age("age_s_median", |it| it.age_median),
             age("age_s_oldest", |it| it.age_oldest),
             share("counted_share", |it| it.counted_share),
@@ -240,12 +248,14 @@ impl Busy {
     fn end(mut self, world: &mut World) -> Staleness {
         let nodes = world.nodes();
         let (ages, counted) = self.ages(world);
+        let age_typical = self.age_typical(world);
         let found_share = self.look_up(world);
         for _ in 0..STRAGGLERS_FOR.as_secs() {
             world.run(Duration::from_secs(1));
             self.read(world);
         }
         Staleness {
+            age_typical,
             age_median: ages[nodes / 2],
             age_oldest: ages[nodes - 1],
             counted_share: counted as f64 / nodes as f64,
@@ -268,6 +278,15 @@ impl Busy {
         let counted =
             |told: &Option<(Time, Estimate)>| told.as_ref().map_or(0, |(_, told)| told.members);
         (ages, self.estimates.iter().map(counted).min().unwrap_or(0))
+    }
+
+    /// The age of the oldest share in an average at a node, by the median over all.
+    fn age_typical(&self, world: &World) -> Option<Duration> {
+        let age = |(at, told): &(Time, Estimate)| told.age + world.now().since(*at);
+        let ages = self.estimates.iter().map(|told| told.as_ref().map(age));
+        let mut ages: Vec<Option<Duration>> = ages.collect();
+        ages.sort_by_key(|age| age.unwrap_or(Duration::MAX));
+        ages[ages.len() / 2]
     }
 
     /// The share of lookups, by nodes at random for entries at random, that find just the entry.
@@ -332,6 +351,8 @@ fn value(entry: u32) -> Bytes {
 const REST_FOR: Duration = Duration::from_secs(60);
 /// How long things have to spread before they are measured.
 const WARM_UP: Duration = Duration::from_secs(30);
+/// How long names and entries take to be known where they have to be, when all are opened at once.
+const OPENING_FOR: Duration = Duration::from_secs(60);
 const BUSY_FOR: Duration = Duration::from_secs(30);
 /// How long the last messages have to arrive.
 const STRAGGLERS_FOR: Duration = Duration::from_secs(10);
