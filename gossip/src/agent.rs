@@ -109,6 +109,7 @@ struct Agent {
     /// What all nodes have in common of time.
     clock: Rounds,
     born_at: Time,
+    born_unix_ms: u64,
     /// How many periods it has lived, and had when the last round began.
     rounds: u64,
     rounds_before: u64,
@@ -344,6 +345,7 @@ impl Agent {
             queries: Queries::default(),
             clock: Rounds::new(config.period, now),
             born_at: now,
+            born_unix_ms: start.unix_ms,
             rounds: 0,
             rounds_before: 0,
             pace: Pace::new(config.period, now + offset),
@@ -383,9 +385,26 @@ impl Agent {
     }
 
     /// Takes in what was heard. Says whether it made this node object.
-    fn hear(&mut self, now: Time, entry: Entry, source: Source, io: &mut Io<'_>) -> bool {
+    fn hear(
+        &mut self,
+        now: Time,
+        entry: Entry,
+        (from, source): (NodeId, Source),
+        io: &mut Io<'_>,
+    ) -> bool {
+        if self.knowledge.is_forged(from, &entry, self.unix_ms(now)) {
+            trace!(?from, ?entry, "it is not his to say");
+            io.count("gossip.entry_forged");
+            return false;
+        }
         let heard = self.knowledge.hear(entry, source);
         self.on_heard(now, heard, io)
+    }
+
+    /// What time it is, as this node's clock said when it started.
+    fn unix_ms(&self, now: Time) -> u64 {
+        let lived = now.since(self.born_at).as_millis();
+        self.born_unix_ms.saturating_add(u64::try_from(lived).unwrap_or(u64::MAX))
     }
 
     /// What it comes to. Says whether this node objects.
@@ -432,7 +451,10 @@ impl Agent {
         }
         match (change.was_up(), standing.is_up()) {
             (false, true) => self.partners.insert(member.node),
-            (true, false) => self.partners.remove(member.node),
+            (true, false) => {
+                self.partners.remove(member.node);
+                self.clock.forget(member.node);
+            }
             (true, true) | (false, false) => {}
         }
         if *standing == Standing::Suspect {
@@ -441,7 +463,9 @@ impl Agent {
         } else {
             self.suspicions.clear(member.node);
         }
-        self.on_urgent(now, member.node, change.telling());
+        if !change.is_of_stranger() {
+            self.on_urgent(now, member.node, change.telling());
+        }
         self.show(&change);
         self.on_aggregates_change(now, &change);
         self.on_nearest_change(&change);

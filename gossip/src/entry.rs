@@ -100,8 +100,14 @@ impl Standing {
 /// was set back it hears of its former life, and goes above that. What is above [`Generation::MAX`]
 /// is refused by everybody: a number that could not be raised would lock its node out forever. A
 /// clock gone mad begins at half of that, which leaves more suspicions to answer than any node will
-/// live to see. (A forged entry could still push a node to the end. Only a member could forge it,
-/// and members are trusted not to lie.)
+/// live to see.
+///
+/// What is above that half is taken from the member itself alone ([`Generation::HEARSAY_MAX`]):
+/// else somebody could say of a node that it left, at the highest generation there is, and nothing
+/// that the node says would ever be believed again. So whatever others make up the node can
+/// override, though it has to say so to each of them itself, from there on. Of itself a node
+/// believes what a former life may have said there ([`Generation::of_former_life_max`]), and no
+/// more, so that nobody leads it to the end either.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub(crate) struct Generation(u64);
@@ -110,9 +116,19 @@ impl Generation {
     /// The highest that is accepted: 146 million years, in milliseconds.
     pub(crate) const MAX: Self = Self(1 << 62);
 
+    /// The highest that a node is believed to have by what others say.
+    pub(crate) const HEARSAY_MAX: Self = Self(Self::MAX.0 / 2);
+
+    /// The highest that a former life may have come to by a time: some of what others made it raise
+    /// its number to may have been just as high, so it may have gone on from there.
+    pub(crate) fn of_former_life_max(unix_ms: u64) -> Self {
+        let later = unix_ms.saturating_add(YEAR_MS).min(Self::HEARSAY_MAX.0 / 2);
+        Self(Self::HEARSAY_MAX.0 + later)
+    }
+
     /// Where a node's life begins.
     pub(crate) fn at_start(unix_ms: u64) -> Self {
-        Self(unix_ms.min(Self::MAX.0 / 2))
+        Self(unix_ms.min(Self::HEARSAY_MAX.0))
     }
 
     /// One higher than this one, unless this is the highest.
@@ -120,6 +136,9 @@ impl Generation {
         Self(self.0 + 1).min(Self::MAX)
     }
 }
+
+/// By so much a clock may have been set back from one life to the next, if others lied meanwhile.
+const YEAR_MS: u64 = 365 * 24 * 3_600_000;
 
 impl TryFrom<u64> for Generation {
     type Error = Absurd;
@@ -326,6 +345,9 @@ pub(crate) mod tests {
         let mad_clock = Generation::at_start(u64::MAX);
         assert!(mad_clock.raised() > mad_clock);
         assert_eq!(Generation::MAX.raised(), Generation::MAX, "no overflow");
+        let former = Generation::of_former_life_max;
+        assert!(former(1) > Generation::HEARSAY_MAX && former(2) > former(1));
+        assert!(former(u64::MAX) < Generation::MAX);
     }
 
     #[test]

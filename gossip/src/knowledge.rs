@@ -21,7 +21,7 @@ use rand::seq::IteratorRandom;
 
 use crate::config::Config;
 use crate::digest::{BUCKETS, short_hash};
-use crate::entry::{Entry, Standing, Telling};
+use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::members::{Members, Merged};
 use crate::rumor::{Limits, Rumors};
 use crate::wire::{self, Inventory, Leg, Packet};
@@ -95,6 +95,19 @@ impl Knowledge {
         self.config.sent_max(self.members.up_count())
     }
 
+    /// Whether an entry says of another node what only that node itself is believed, or of this
+    /// node what it cannot have said by this time.
+    pub(crate) fn is_forged(&self, from: NodeId, entry: &Entry, unix_ms: u64) -> bool {
+        let node = entry.member.node;
+        let max = match node {
+            node if node == self.members.me() => Generation::of_former_life_max(unix_ms),
+            node if node == from => return false,
+            _ => Generation::HEARSAY_MAX,
+        };
+        let held = self.members.of(node);
+        entry.generation > max && held.is_none_or(|held| held.generation < entry.generation)
+    }
+
     /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
     pub(crate) fn hear(&mut self, mut entry: Entry, source: Source) -> Heard {
         let member = entry.member;
@@ -117,6 +130,8 @@ impl Knowledge {
         let merged = self.members.merge(entry);
         let gave_way = match merged {
             Merged::Changed(_) if source == Source::Newcomer => false,
+            // Those who knew him pass it on, or somebody made him up.
+            Merged::Changed(ref change) if change.is_of_stranger() => false,
             Merged::Changed(ref change) => self.rumors.add(node, change.telling()),
             Merged::Refuted | Merged::Outbid => self.rumors.add_first(node),
             Merged::Known => {

@@ -73,7 +73,45 @@
 //! may miss who described itself in the last rounds, or has just come. Nobody is told for certain
 //! who is nearest. Any two nodes may differ at any moment, and see changes in different orders: who
 //! needs the same views in the same order needs [`Agreement::Views`], which this module does not
-//! offer. A verdict may be wrong. Members are trusted not to lie.
+//! offer. A verdict may be wrong.
+//!
+//! **Who lies.** Whom a packet is from is certain, by its seal; nothing else in it is. So whoever
+//! has a key can say what it likes. That is refused, or bounded, and counted, and the others'
+//! answers are right again some rounds after it is gone. It cannot
+//!
+//! - say anything of a zone that it is not in: a row is of its teller's own (`zones`), and names
+//!   nobody else among the highest (`agent::aggregates`);
+//! - count more members there than a quarter and 16 above those that are known (`zones`);
+//! - be more than two rounds ahead (`zones::row`), nor lead the clock of whoever hears two others
+//!   (`rounds`). Whoever heard nobody else comes back when it is gone, and what was stamped ahead
+//!   by then holds no longer (`zones`, `offers`, `stands`);
+//! - have others pass on what nobody can read, or what is no number: `wire` refuses the packet, and
+//!   `agent::aggregates` sketches that mix parts, or are of other queries (`agent::queries`);
+//! - keep a member out, or what that publishes: above half of all numbers each is believed of
+//!   itself alone (`entry`, `records::record`), and what is published in its name it withdraws.
+//!   Where others keep that it looks within a minute, or ten if it published nothing there, as long
+//!   as its own group keeps anything (`agent::errands`). Nor can one be silenced for longer than
+//!   250 rounds after the last that was said in its name (`news::windows`, `agent::topics`);
+//! - have all of what there is for others: objects that nobody claims are few (`agent::aggregates`,
+//!   `agent::nearest`), and claims of one count up to 512 (`agent::claims`); of 64 queries 16 are
+//!   one's (`agent::queries`); records that are not shown give way to those that are (`records`),
+//!   and strangers to members (`news::windows`, `members`); what one asks for is bounded beside
+//!   what all do (`probe`, `news::wants`, `agent::topics`, `agent::shelves`, `question`);
+//! - make others believe that their news is known, by answers that nobody asked for
+//!   (`agent::exchange`).
+//!
+//! It can, while it is there, give any share, and say what it likes of itself; lie about the zones
+//! that it is in, within those bounds, of which the largest is half of all; hold back what it
+//! should pass on, and answer for what it keeps as it likes, so that searches and directories miss
+//! something; pretend to know all news, which spreads by digests alone then; say things in others'
+//! names until these hear of it, and messages of topics without being found out, since these are
+//! not signed; have anybody suspected, who objects each time, or told to have left, who comes back;
+//! make up members, which are buried one by one, about as many in a round as there are nodes, and
+//! while there are 65,536 keep newcomers out; and cost traffic, answers, and rest. Two things
+//! outlast it: a weak object whose name it claimed for a strong type is closed, and has to be
+//! opened again; and a node that it made raise its number above half of all has to say itself, to
+//! each of the others, that it is alive, if it is suspected once more. Whose credential is no good
+//! the driver does not talk to; gossip itself does not look at it.
 //!
 //! ```
 //! use std::net::SocketAddr;

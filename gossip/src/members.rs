@@ -6,8 +6,9 @@
 //! raise its generation above that.
 //!
 //! Who is faulty or left stays as a *tombstone*, or an old rumor would bring it back to life. There
-//! are at most [`TOMBSTONES_MAX`], the oldest goes first; should a rumor older than that turn up,
-//! the failure detector buries its member again.
+//! are at most [`TOMBSTONES_MAX`], the oldest goes first, but none for the sake of one that was
+//! never known here; should a rumor older than that turn up, the failure detector buries its member
+//! again.
 //!
 //! Invariants: this node has a row. `up` counts the rows that are up, `tombstones` holds the
 //! others, each once. The digest is that of the rows.
@@ -50,7 +51,8 @@ pub(crate) enum Merged {
     Changed(Change),
     /// It would have been one member too many.
     Refused,
-    /// It was brief, and of a member that is not known.
+    /// It was brief, and of a member that is not known; or of one that is gone, and no more of
+    /// these are kept.
     Unplaced,
     /// It spoke of this node, and this node overrode it.
     Refuted,
@@ -69,6 +71,11 @@ impl Change {
     /// Whether it makes a member of a node that was none.
     pub(crate) fn is_arrival(&self) -> bool {
         !self.was_up() && self.after.standing.is_up()
+    }
+
+    /// Whether it says of a node that was never known here that it is gone.
+    pub(crate) fn is_of_stranger(&self) -> bool {
+        self.before.is_none() && !self.after.standing.is_up()
     }
 
     /// How much of it is news to those who know what this node knew before.
@@ -199,6 +206,9 @@ impl Members {
         let change = Change { before, after: entry };
         if change.is_arrival() && self.up == MEMBERS_MAX {
             return Merged::Refused;
+        }
+        if change.is_of_stranger() && self.tombstones.len() == TOMBSTONES_MAX {
+            return Merged::Unplaced;
         }
         if let Some(before) = &change.before {
             self.digest.toggle(before);
@@ -424,8 +434,11 @@ mod tests {
     fn the_oldest_tombstone_goes_first() {
         let mut members = table();
         for number in 0..=TOMBSTONES_MAX {
+            members.merge(numbered(number, Standing::Alive));
             members.merge(numbered(number, Standing::Faulty));
         }
+        let stranger = members.merge(numbered(9_999, Standing::Faulty));
+        assert_eq!(stranger, Merged::Unplaced, "nobody gives way to whom nobody knew");
         assert_eq!(members.tombstones().len(), TOMBSTONES_MAX);
         assert_eq!(members.of(numbered(0, Standing::Faulty).member.node), None);
         assert_eq!(members.tombstones()[0], numbered(1, Standing::Faulty).member.node);

@@ -361,9 +361,14 @@ impl News {
         messages.map(|message| Pushed::new(message, Reach::NONE, Naming::InFull)).collect()
     }
 
-    /// Forgets which messages of those who are gone were heard.
-    pub(crate) fn forget(&mut self, round: u64, is_here: impl Fn(Member) -> bool) {
-        self.windows.forget(round, is_here);
+    /// Forgets which messages of those who are silent were heard.
+    pub(crate) fn forget(&mut self, round: u64) {
+        self.windows.forget(round);
+    }
+
+    /// Forgets which were heard of those who are not here, for the sake of one who is.
+    pub(crate) fn make_room(&mut self, is_here: impl Fn(Member) -> bool) {
+        self.windows.make_room(is_here);
     }
 
     fn has(&self, id: MessageId) -> bool {
@@ -560,7 +565,7 @@ pub(crate) mod tests {
     fn what_is_kept_is_known_though_its_window_is_forgotten() {
         let (mut news, last) = (news(), message(1, u64::MAX - 1, b"last"));
         keep(&mut news, &last);
-        news.forget(u64::MAX, |_| false);
+        news.forget(u64::MAX);
         assert_eq!(news.hear(last.id, 0), Novelty::Known);
     }
 

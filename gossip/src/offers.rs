@@ -95,10 +95,12 @@ impl Offers {
         self.known.remove(&owner).is_some()
     }
 
-    /// What is older than so many rounds is forgotten.
+    /// What is older than so many rounds is forgotten, and what is ahead of this one.
     pub(crate) fn expire(&mut self, round: Round, rounds_max: u64) -> bool {
         let before = self.known.len();
-        self.known.retain(|_, offer| round.since(offer.stamp.into()) <= rounds_max);
+        self.known.retain(|_, offer| {
+            round.since(offer.stamp.into()) <= rounds_max && !offer.stamp.is_ahead_of(round)
+        });
         self.known.len() < before
     }
 

@@ -70,7 +70,14 @@ impl Probes {
 
     /// A new probe for another's sake; gives its number, or nothing if too many wait.
     pub(crate) fn help(&mut self, probe: Probe, deadline: Time) -> Option<u32> {
-        self.has_room().then(|| self.start(probe, deadline))
+        let asker = |stage: &Stage| match stage {
+            Stage::Helping { asker, .. } => Some(*asker),
+            Stage::Own { .. } | Stage::Knocking => None,
+        };
+        let his = asker(&probe.stage);
+        let of_asker = self.waiting.values().filter(|(other, _)| asker(&other.stage) == his);
+        let may = self.has_room() && of_asker.count() < HELPS_OF_ONE_MAX;
+        may.then(|| self.start(probe, deadline))
     }
 
     /// A probe goes on, under its old number.
@@ -99,9 +106,15 @@ impl Probes {
     /// `from` answered the probe of this number. Gives the probe, which no longer waits, if there
     /// is one and the answer was its to give.
     pub(crate) fn on_ack(&mut self, number: u32, from: NodeId) -> Option<Probe> {
-        let (Probe { target, stage }, _) = self.waiting.get(&number)?;
-        let is_helper = matches!(stage, Stage::Own { helpers, .. } if helpers.contains(&from));
-        if from == *target || is_helper { self.remove(number) } else { None }
+        if self.awaits(number, from) { self.remove(number) } else { None }
+    }
+
+    /// Whether an answer of `from` to the probe of this number is waited for.
+    pub(crate) fn awaits(&self, number: u32, from: NodeId) -> bool {
+        self.waiting.get(&number).is_some_and(|(Probe { target, stage }, _)| {
+            let is_helper = matches!(stage, Stage::Own { helpers, .. } if helpers.contains(&from));
+            from == *target || is_helper
+        })
     }
 
     /// When the next deadline passes.
@@ -125,6 +138,9 @@ pub(crate) const HELPED_ATTEMPTS: RangeInclusive<usize> = 2..=3;
 
 /// The most probes that wait.
 const PROBES_MAX: usize = 576;
+
+/// How many of one asker may wait, so that nobody has all of what there is for others.
+const HELPS_OF_ONE_MAX: usize = 32;
 
 /// How many may wait when another's is to be added. The rest is for this node's own: at most six a
 /// period, and in its first ten 24 more, each of which waits
@@ -196,12 +212,21 @@ mod tests {
     #[test]
     fn who_asks_for_help_leaves_room_for_own_probes() {
         let mut probes = probes();
-        assert!((0..HELPS_MAX).all(|_| probes.help(knock(1), at(9)).is_some()));
-        assert_eq!(probes.help(knock(1), at(9)), None);
+        let mut ask = |asker: usize| {
+            let stage = Stage::Helping { asker: node(asker as u8), number: 7 };
+            probes.help(Probe { target: node(1), stage }, at(9))
+        };
+        let askers = HELPS_MAX / HELPS_OF_ONE_MAX;
+        for asker in 0..askers {
+            assert!((0..HELPS_OF_ONE_MAX).all(|_| ask(asker).is_some()));
+            assert_eq!(ask(asker), None, "one has not all of it");
+        }
+        assert_eq!(ask(askers), None);
         for _ in HELPS_MAX..PROBES_MAX {
             probes.start(knock(1), at(9));
         }
         assert_eq!(std::iter::from_fn(|| probes.due(at(9))).count(), PROBES_MAX);
-        assert!(probes.help(knock(1), at(9)).is_some());
+        let stage = Stage::Helping { asker: node(0), number: 7 };
+        assert!(probes.help(Probe { target: node(1), stage }, at(9)).is_some());
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Open<A> {
     deadline: Time,
     /// How many pieces of answers came.
     pieces: u32,
+    /// How many were asked when one of them was last given more time.
+    prolonged: usize,
 }
 
 /// The questions that wait.
@@ -96,7 +98,8 @@ impl<A> Questions<A> {
     pub(crate) fn open(&mut self, about: A, among: Part, now: Time) -> u32 {
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
-        self.put(number, Open { about, among, asked: Vec::new(), deadline: now, pieces: 0 });
+        let asked = Vec::new();
+        self.put(number, Open { about, among, asked, deadline: now, pieces: 0, prolonged: 0 });
         number
     }
 
@@ -115,7 +118,8 @@ impl<A> Questions<A> {
     /// Whoever was asked last has more time.
     pub(crate) fn postpone(&mut self, number: u32, deadline: Time) {
         if let Some(open) = self.remove(number) {
-            self.put(number, Open { deadline, ..open });
+            let prolonged = open.asked.len();
+            self.put(number, Open { deadline, prolonged, ..open });
         }
     }
 
@@ -167,6 +171,11 @@ impl<A> Questions<A> {
 }
 
 impl<A> Open<A> {
+    /// Whether whoever was asked last has been given more time: he gets it once.
+    pub(crate) fn is_prolonged(&self) -> bool {
+        self.prolonged == self.asked.len()
+    }
+
     /// Whether nobody more is to be asked.
     pub(crate) fn is_in_vain(&self) -> bool {
         self.asked.len() >= ATTEMPTS_MAX
@@ -225,6 +234,18 @@ mod tests {
         questions.retain(|about| *about == "kept");
         assert!(questions.get(gone).is_none() && questions.get(kept).is_some());
         assert_eq!(questions.next_deadline(), Some(at(2)));
+    }
+
+    #[test]
+    fn each_who_is_asked_gets_more_time_once() {
+        let mut questions = questions();
+        let number = questions.open("who", Part::ALL, at(1));
+        for asked in 1..3 {
+            questions.ask(number, node(asked), at(5));
+            assert!(!questions.get(number).unwrap().is_prolonged());
+            questions.postpone(number, at(9));
+            assert!(questions.get(number).unwrap().is_prolonged());
+        }
     }
 
     #[test]

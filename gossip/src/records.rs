@@ -136,11 +136,26 @@ impl Records {
         round: u64,
     ) -> bool {
         let key = RecordKey { object, key, publisher: self.me.node };
-        if !self.has_room(&key) {
+        self.write_above(key, value, round, None)
+    }
+
+    /// The same, if a record is to be overruled. What others say in this node's name raises the
+    /// version of that alone: so high as they say nobody else might be believed of what it
+    /// publishes.
+    fn write_above(
+        &mut self,
+        key: RecordKey,
+        value: Option<Bytes>,
+        round: u64,
+        said: Option<Version>,
+    ) -> bool {
+        if !self.make_room(&key) {
             return false;
         }
         self.version = self.version.raised();
-        let (incarnation, version) = (self.me.incarnation, self.version);
+        let held = self.rows.get(&key).map(|held| held.version);
+        let above = held.max(said).map_or(self.version, Version::raised);
+        let (incarnation, version) = (self.me.incarnation, self.version.max(above));
         self.put(Record { key: key.clone(), incarnation, version, value }, true, round);
         if self.rows[&key].is_kept {
             self.queue.add(key);
@@ -228,7 +243,8 @@ impl Records {
         if record.value.is_none() && held.is_none() && hearing.source != Source::News {
             return Merged::Known;
         }
-        if !self.has_room(&key) {
+        let is_shown = hearing.is_up && record.value.is_some();
+        if !(if is_shown { self.make_room(&key) } else { self.has_room(&key) }) {
             return Merged::Refused;
         }
         self.put(record, hearing.is_up, hearing.round);
@@ -381,8 +397,7 @@ impl Records {
         if !is_held && said.incarnation != self.me.incarnation {
             return Merged::Known;
         }
-        self.version = self.version.max(said.version);
-        if self.write(said.key.object, said.key.key, value, round) {
+        if self.write_above(said.key, value, round, Some(said.version)) {
             Merged::Overruled
         } else {
             Merged::Refused
@@ -400,9 +415,32 @@ impl Records {
     }
 
     fn has_room(&self, key: &RecordKey) -> bool {
-        let of_publisher = self.publishers.get(&key.publisher).map_or(0, BTreeSet::len);
+        let of_publisher = self.count_of(key.publisher);
         self.rows.contains_key(key)
             || self.rows.len() < Self::MAX && of_publisher < Self::PUBLISHER_MAX
+    }
+
+    /// Sees that there is room for what is shown: some of what is not gives way, of the publisher
+    /// if he has too much, the oldest first. What was withdrawn and comes back is withdrawn again.
+    fn make_room(&mut self, key: &RecordKey) -> bool {
+        if self.has_room(key) {
+            return true;
+        }
+        let is_full = self.rows.len() >= Self::MAX;
+        let all = self.rows.keys().filter(|_| is_full);
+        let his = self.keys_of(key.publisher).filter(|_| !is_full);
+        let spare = all.chain(his).filter(|key| !self.rows[*key].is_published());
+        let mut spare: Vec<(u64, RecordKey)> =
+            spare.map(|key| (self.rows[key].since, key.clone())).collect();
+        spare.sort_unstable();
+        spare.truncate(spare.len().div_ceil(SPARED_PART));
+        spare.iter().for_each(|(_, key)| self.remove(key));
+        self.has_room(key)
+    }
+
+    /// How many records of a publisher are held, those included that were withdrawn.
+    pub(crate) fn count_of(&self, publisher: NodeId) -> usize {
+        self.publishers.get(&publisher).map_or(0, BTreeSet::len)
     }
 
     pub(crate) fn record(&self, key: &RecordKey) -> Option<Record> {
@@ -486,6 +524,9 @@ fn first_of(object: ObjectId, key: &[u8]) -> RecordKey {
 /// So many records are told as news; of more, which each node would tell some ten times, others
 /// hear sooner and cheaper when tables are compared.
 pub(crate) const NEWS_MAX: usize = 64;
+
+/// One part in so many of what is not shown gives way at once: to look for it takes a while.
+const SPARED_PART: usize = 16;
 
 /// For how many rounds a withdrawn record is remembered.
 const WITHDRAWN_ROUNDS: u64 = 300;

@@ -12,7 +12,9 @@
 //! it does not tell either. If in some rounds nobody says it, all are new, and its own is as good.
 //!
 //! Who is far ahead of half goes back. (A wrong round does no harm but to him: what is stamped too
-//! far ahead nobody takes.)
+//! far ahead nobody takes, and what he has of it himself does not outlast his mistake.) Who is gone
+//! has no voice any more. After the last round comes the first again, so that a clock that somebody
+//! led to the end does not stand still there.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -38,7 +40,7 @@ impl Rounds {
     /// The round that it is now.
     pub(crate) fn at(&self, now: Time) -> Round {
         let whole = now.since(self.since).as_nanos() / self.period.as_nanos();
-        self.round.shifted(i64::try_from(whole).unwrap_or(i64::MAX))
+        self.round.after(u64::try_from(whole).unwrap_or(u64::MAX))
     }
 
     /// The round that it is now, for others; [`Round::UNKNOWN`] if this node does not know.
@@ -69,6 +71,11 @@ impl Rounds {
             (self.round, self.since) = (mine.shifted(by), now);
             self.heard.iter_mut().for_each(|(_, ahead)| *ahead -= by);
         }
+    }
+
+    /// A member is gone: what it said counts no more.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        self.heard.retain(|(of, _)| *of != node);
     }
 }
 
@@ -132,11 +139,31 @@ mod tests {
     fn who_was_led_astray_comes_back() {
         let mut rounds = Rounds::new(PERIOD, Time::ZERO);
         rounds.hear(Time::ZERO, node(9), Round::MAX);
-        assert_eq!(rounds.at(Time::MAX), Round::MAX);
         rounds.hear(Time::ZERO, node(1), round(7));
         assert_eq!(rounds.at(Time::ZERO), Round::MAX, "one word against the other");
         rounds.hear(Time::ZERO, node(2), round(7));
         assert_eq!(rounds.at(Time::ZERO), round(7));
+    }
+
+    /// Where there are but two others, and one of them lied.
+    #[test]
+    fn who_is_gone_has_no_voice() {
+        let mut rounds = Rounds::new(PERIOD, Time::ZERO);
+        rounds.hear(Time::ZERO, node(9), round(432_000));
+        (0..9).for_each(|_| rounds.hear(Time::ZERO, node(1), round(7)));
+        assert_eq!(rounds.at(Time::ZERO), round(432_000));
+        rounds.forget(node(9));
+        rounds.hear(Time::ZERO, node(1), round(7));
+        assert_eq!(rounds.at(Time::ZERO), round(7));
+    }
+
+    #[test]
+    fn a_clock_that_was_led_to_the_end_begins_anew() {
+        let mut rounds = Rounds::new(PERIOD, Time::ZERO);
+        rounds.hear(Time::ZERO, node(9), Round::MAX);
+        let at = |periods: u32| Time::ZERO + PERIOD * periods;
+        assert_eq!([0, 1, 8].map(|it| rounds.at(at(it))), [Round::MAX, round(0), round(7)]);
+        assert!(rounds.at(Time::MAX) <= Round::MAX);
     }
 
     /// Four nodes that hear each other all the time, with packets on the way for a tenth.

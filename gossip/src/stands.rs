@@ -112,10 +112,13 @@ impl Stands {
         self.known.clear();
     }
 
-    /// What is older than so many rounds is forgotten. Tells whether anything was.
+    /// What is older than so many rounds is forgotten, and what is ahead of this one. Tells whether
+    /// anything was.
     pub(crate) fn expire(&mut self, round: Round, rounds_max: u64) -> bool {
         let before = self.known.len();
-        self.known.retain(|_, known| round.since(known.stand.stamp.into()) <= rounds_max);
+        self.known.retain(|_, Known { stand, .. }| {
+            round.since(stand.stamp.into()) <= rounds_max && !stand.stamp.is_ahead_of(round)
+        });
         self.known.len() < before
     }
 

@@ -18,8 +18,11 @@
 //! All add up the same halves, so all come to the same sum, to the last bit; and the same sketch.
 //! That takes its time, so what levels come to is kept until a deeper one says something else.
 //!
+//! A node whose clock was ahead for a while took what was stamped ahead, and said so of its own
+//! share. Neither outlasts that: the one is forgotten, the other is stamped anew.
+//!
 //! Invariant: what is held of a sibling zone came from a member of it, is within the limits, and is
-//! not older than [`WINDOW`] rounds on average.
+//! neither ahead of the last round nor older than [`WINDOW`] rounds on average.
 
 pub(crate) mod body;
 pub(crate) mod filter;
@@ -162,11 +165,13 @@ impl Table {
         }
     }
 
-    /// Forgets what is too old.
+    /// Forgets what is too old, or of rounds that are yet to come.
     pub(crate) fn forget(&mut self, round: Round) {
-        let is_old = |held: &mut Held| held.row.mark.age(round) >= 16 * WINDOW as i64;
+        let is_void = |held: &mut Held| {
+            held.row.mark.age(round) >= 16 * WINDOW as i64 || held.row.is_ahead(round)
+        };
         for level in 0..self.siblings.len() {
-            if self.siblings[level].take_if(is_old).is_some() {
+            if self.siblings[level].take_if(is_void).is_some() {
                 self.on_change(level);
             }
         }
@@ -248,14 +253,16 @@ impl Table {
     }
 
     fn leaf(&self, round: Round) -> Row {
-        Row::leaf(self.share.clone(), round.max(self.set_in))
+        Row::leaf(self.share.clone(), round.max(self.set_in.min(round.next())))
     }
 }
 
 /// How many leaves a row may have at most where so many members are known: others may know of
-/// newcomers first.
+/// newcomers first, and what they tell then is taken a little later. So nobody can speak of many
+/// more than there are.
 fn crowd(known: u32) -> u32 {
-    known.saturating_mul(2).saturating_add(CROWD)
+    known.saturating_add(known / CROWD_PART).saturating_add(CROWD)
 }
 
-const CROWD: u32 = 64;
+const CROWD_PART: u32 = 4;
+const CROWD: u32 = 16;

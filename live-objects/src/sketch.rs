@@ -98,6 +98,18 @@ impl Sketch {
         }
     }
 
+    /// Whether all that is in it belongs into the part of this number. What does not was written by
+    /// nobody who keeps to the rules, and merged with what does it might be none that can be read.
+    pub fn is_of_part(&self, part: u8) -> bool {
+        match self {
+            Self::Quantiles(it) => it.is_of_part(part),
+            Self::TopK(it) => it.is_of_part(part),
+            Self::Groups(it) => it.is_of_part(part),
+            Self::Distinct(_) => part < Distinct::PARTS,
+            Self::Highest(_) | Self::Histogram(_) => part == 0,
+        }
+    }
+
     /// Whether both can be in one: histograms can if their ranges are the same, groups if they are
     /// of the same query.
     pub fn mixes_with(&self, other: &Self) -> bool {

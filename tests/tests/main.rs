@@ -5,6 +5,7 @@ mod disks;
 mod engines;
 mod founding;
 mod groups;
+mod hostile;
 mod loopback;
 mod membership;
 mod nearest;

@@ -43,8 +43,11 @@
 //!
 //! All members take part in every aggregate they hear of, so that anybody can be a partner; those
 //! who do not hold it relay. It is heard of from those who know of a share in it, and who does not
-//! hold it forgets it when there has been none for a while.
+//! hold it forgets it when there has been none for a while. Of those that nobody claims to have
+//! open (`claims`) a node relays few, so that what somebody makes up, as many as that are, leaves
+//! room for the others, and goes with him.
 
+mod entitled;
 mod telling;
 pub(super) mod terms;
 
@@ -58,8 +61,10 @@ use live_objects::sketch::Sketch;
 use live_objects::{Estimate, Io, NodeId, Time};
 use tracing::trace;
 
+pub(super) use self::entitled::STRAYS_MAX;
 use self::telling::{Asked, Naming};
 use super::Agent;
+use super::claims::Claims;
 use super::queries::Queries;
 use crate::knowledge::Draft;
 use crate::members::Change;
@@ -84,7 +89,7 @@ pub(super) struct Aggregates {
     terms: Option<Branch>,
     /// Up to which one had its turn, by level.
     told: BTreeMap<usize, Subject>,
-    /// How many rows of sketches were told.
+    /// How many rows of sketches were told, and of what there is no more.
     turn: usize,
     /// Those whose estimates may be others since it was asked last.
     changed: BTreeSet<Subject>,
@@ -94,6 +99,8 @@ pub(super) struct Aggregates {
     moves_until: Round,
     /// For how many rounds it has lacked rows.
     lacking_rounds: u32,
+    /// How many of them are strays.
+    strays: usize,
 }
 
 /// This node's part in one aggregate.
@@ -141,6 +148,7 @@ impl Aggregates {
             hurries_until: Round::FIRST,
             moves_until: Round::FIRST,
             lacking_rounds: 0,
+            strays: 0,
         }
     }
 
@@ -181,6 +189,11 @@ impl Aggregates {
     /// Which aggregates may have other estimates than when this was asked last.
     pub(super) fn take_changed(&mut self) -> BTreeSet<Subject> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// In how many it takes part, each part of one counted.
+    pub(super) fn len(&self) -> usize {
+        self.branches.len()
     }
 
     /// Whether there is nothing to tell of any aggregate.
@@ -273,6 +286,12 @@ impl Aggregates {
         Some(Levels { first, urgent, empty })
     }
 
+    /// Whether the exchange of this round is with whoever's turn it is among all: where rows lack
+    /// members for long, who is at other levels would not be probed.
+    pub(super) const fn is_turn_of_all(&self) -> bool {
+        self.lacking_rounds > LACKING_ROUNDS_MAX / 4 && self.lacking_rounds.is_multiple_of(4)
+    }
+
     /// At which levels nothing is known, though members are there.
     pub(super) fn empty(&self, round: Round, partners: &Partners) -> Vec<usize> {
         self.wanted(round, partners).empty
@@ -307,6 +326,9 @@ impl Aggregates {
     }
 
     fn forget(&mut self, round: Round) {
+        // A clock that was ahead, and is not any more, leaves nobody in a hurry until then.
+        self.hurries_until = self.hurries_until.min(round.shifted(HURRIED_ROUNDS));
+        self.moves_until = self.moves_until.min(round.shifted(MOVED_ROUNDS));
         let is_over = |branch: &Branch| {
             let is_empty = !branch.has_shares && branch.is_over(round);
             is_empty && !branch.is_held
@@ -380,6 +402,7 @@ impl Aggregates {
         title: Title,
         round: Round,
         queries: &Queries,
+        claims: &Claims,
     ) -> Result<Subject, &'static str> {
         match title {
             Title::Handle(handle, summary) => {
@@ -388,9 +411,14 @@ impl Aggregates {
             }
             Title::Full(subject) if !queries.is_asked(subject) => Err("gossip.row_unasked"),
             Title::Full(subject) => {
-                if self.branches.len() >= RELAYED_MAX && !self.branches.contains_key(&subject) {
+                if self.branches.contains_key(&subject) {
+                    return Ok(subject);
+                }
+                let is_stray = !claims.is_claimed(subject.object);
+                if self.branches.len() >= RELAYED_MAX || is_stray && self.strays >= STRAYS_MAX {
                     return Err("gossip.aggregates_full");
                 }
+                self.strays += usize::from(is_stray);
                 self.insert(subject, round);
                 Ok(subject)
             }
@@ -453,6 +481,7 @@ impl Branch {
         if self.has_shares != had_shares {
             self.empty_since = round;
         }
+        self.empty_since = self.empty_since.min(round);
         self.has_shares != had_shares
     }
 
@@ -490,15 +519,16 @@ impl Agent {
         self.hear_terms(now, from, packet, io);
         let (members, Some(rows)) = (self.knowledge.members(), &packet.rows) else { return };
         let round = self.clock.at(now);
-        let level = level(members.me(), from);
+        let (me, level) = (members.me(), level(members.me(), from));
         let known = self.partners.count(level);
         for (title, row) in &rows.told {
             let told = Told { row: row.clone(), teller: from, level, known };
-            let refused = match self.aggregates.named(*title, round, &self.queries) {
+            let refused = match self.aggregates.named(*title, round, &self.queries, &self.claims) {
                 Ok(subject) if !self.queries.fits(subject, &told.row.body) => {
                     Some("gossip.row_unfit")
                 }
-                Ok(subject) => self.aggregates.take(subject, told, round),
+                Ok(subject) => entitled::fault(subject, &told, me)
+                    .or_else(|| self.aggregates.take(subject, told, round)),
                 Err(why) => Some(why),
             };
             if let Some(why) = refused {
@@ -555,7 +585,7 @@ impl Agent {
         let left = ROUND_BYTES_MAX.saturating_sub(said);
         let is_turn_of_sketches = self.rounds % 4 == 1 && self.aggregates.has_sketches();
         if self.aggregates.are_many() && !is_turn_of_sketches {
-            left.saturating_sub(self.heard_pushes()).max(WANTED_LEN_MIN)
+            left.saturating_sub(HEARD_LATE + self.heard_pushes()).max(WANTED_LEN_MIN)
         } else {
             left
         }
@@ -584,6 +614,9 @@ impl Agent {
 /// What a node may say in a round goes to rows that are asked for once all else is said, in bytes:
 /// two of the longest datagrams.
 pub(super) const ROUND_BYTES_MAX: usize = 2_400;
+
+/// What is left of that for what comes later in the round where numbers are many, in bytes.
+const HEARD_LATE: usize = 250;
 
 /// How much of a packet is for such rows all the same where they are many, in bytes.
 const WANTED_LEN_MIN: usize = 150;

@@ -18,7 +18,7 @@
 //! Invariant: nothing is told to an object after it was refused or closed.
 
 use core::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(super) struct Claims {
     doubts: BTreeMap<ObjectId, Doubt>,
     /// Objects that are closed, whose applications had no room to hear it.
     closures: BTreeMap<ObjectId, ObjectType>,
+    /// What those who are up claim.
+    claimed: BTreeSet<ObjectId>,
 }
 
 /// A weak object of this node, whose name others claim for another type: since when, and when that
@@ -72,7 +74,13 @@ impl Claims {
             unsaid: BTreeMap::new(),
             doubts: BTreeMap::new(),
             closures: BTreeMap::new(),
+            claimed: BTreeSet::new(),
         }
+    }
+
+    /// Whether somebody who is up says that he has an object open.
+    pub(super) fn is_claimed(&self, object: ObjectId) -> bool {
+        self.own.contains_key(&object) || self.claimed.contains(&object)
     }
 
     /// Whether some name is in doubt.
@@ -207,6 +215,15 @@ impl Agent {
         let name = std::str::from_utf8(&key.key).ok().and_then(|text| text.parse().ok());
         if let Some(object) = name.map(|name: Name| name.id()) {
             self.cut_to_witnesses(object, &key.key);
+            let records = &self.shelves.claims.records;
+            let is_modest = |node| records.count_of(node) <= CLAIMS_OF_ONE_MAX;
+            let is_claimed =
+                records.at(key.object, &key.key).any(|claim| is_modest(claim.publisher.node));
+            if is_claimed {
+                self.claims.claimed.insert(object);
+            } else {
+                self.claims.claimed.remove(&object);
+            }
             self.doubt_of(object);
             self.wait_for_witnesses(object);
         }
@@ -215,6 +232,8 @@ impl Agent {
     /// Settles what was in doubt for long enough.
     pub(super) fn on_round_of_claims(&mut self, now: Time, io: &mut Io<'_>) {
         self.say_claims(io);
+        self.aggregates.drop_strays(|object| self.claims.is_claimed(object));
+        self.nearest.drop_strays(|object| self.claims.is_claimed(object));
         let round = self.rounds;
         let is_due = |doubt: &Doubt| {
             round >= doubt.changed + SETTLE_ROUNDS || round >= doubt.since + SETTLE_ROUNDS_MAX
@@ -321,6 +340,10 @@ pub(super) fn hash(ty: &ObjectType) -> u64 {
 fn claims_name() -> Name {
     Gossip::CLAIMS.parse().expect("it is a name")
 }
+
+/// Of whoever claims more, what he claims beyond that is taken for claimed by nobody, where only so
+/// much of what others claim is kept.
+const CLAIMS_OF_ONE_MAX: usize = 512;
 
 /// How long claims that met have to settle, in rounds after the last change.
 const SETTLE_ROUNDS: u64 = 5;

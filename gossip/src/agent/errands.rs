@@ -5,7 +5,8 @@
 //! what comes is told as it comes. What is published is brought to one member, who pushes it on to
 //! others of the group, and brought to another if it is not told in time that the first has it.
 //! After that the group looks after it by itself; its publisher asks every minute or so whether the
-//! sum of what it published is what they keep, and brings it all again if not.
+//! sum of what it published is what they keep, and brings it all again if not; if they keep more,
+//! they tell what, and it withdraws what others wrote in its name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,6 +17,7 @@ use super::directory::Asked;
 use super::searches::Zone;
 use super::{Agent, len_max, send};
 use crate::control::Control;
+use crate::knowledge::Source;
 use crate::question::{Answer, Clue, QUESTIONS_MAX, Question, Questions, Verdict};
 use crate::records::affinity::{Depth, Part};
 use crate::records::{Collection, Record, RecordKey, Sought, place};
@@ -194,8 +196,12 @@ impl Agent {
             let Some(place) = depth.places().nth((round % every) as usize) else { continue };
             let part = depth.part(place);
             let me = self.knowledge.members().me();
-            let (count, _) = self.shelves.entries.records.sum_of(me, part);
-            if count == 0 || part.has(me) || self.errands.questions.is_full() {
+            let records = &self.shelves.entries.records;
+            let (count, _) = records.sum_of(me, part);
+            // What others publish there in its name it looks for more seldom.
+            let is_turn = records.len() > 0 && (round / every).is_multiple_of(SELDOM);
+            let is_due = count > 0 || is_turn;
+            if !is_due || part.has(me) || self.errands.questions.is_full() {
                 continue;
             }
             let about = About::Check(part);
@@ -314,7 +320,7 @@ impl Agent {
         question: &Question,
         io: &mut Io<'_>,
     ) {
-        if !self.may_answer(Collection::Entries, io) {
+        if !self.may_answer(from, Collection::Entries, io) {
             return;
         }
         let (verdict, records) = self.answer(from, question, false);
@@ -339,19 +345,22 @@ impl Agent {
             Question::Find { object, sought } => {
                 let found = records.sought(*object, sought);
                 let kept = found.filter(|record| records.keeps(record.key.place()));
-                let mut bytes = 0;
-                let fits = |record: &Record| {
-                    bytes += record.encoded_len();
-                    bytes <= ANSWER_BYTES_MAX
-                };
-                (Verdict::Whole, kept.take_while(fits).collect())
+                (Verdict::Whole, kept.take_while(fits()).collect())
             }
             Question::Keep => (if are_kept { Verdict::Whole } else { Verdict::Not }, Vec::new()),
             Question::Check { depth, count, sum } => {
-                let me = self.knowledge.members().me();
-                let is_same = self.shelves.depth.code() == *depth
-                    && records.sum_of(from, self.shelves.depth.part(me)) == (*count, *sum);
-                (if is_same { Verdict::Whole } else { Verdict::Not }, Vec::new())
+                let part = self.shelves.depth.part(self.knowledge.members().me());
+                let (kept, kept_sum) = records.sum_of(from, part);
+                let is_same =
+                    self.shelves.depth.code() == *depth && (kept, kept_sum) == (*count, *sum);
+                if is_same {
+                    return (Verdict::Whole, Vec::new());
+                }
+                // Where more is kept than he published somebody else wrote in his name: he sees
+                // what.
+                let his = records.keys_of(from).filter(|key| part.has(key.place()));
+                let his = his.filter(|_| kept >= *count).filter_map(|key| records.record(key));
+                (Verdict::Not, his.take_while(fits()).collect())
             }
             // What is known of it stands beside.
             Question::Search { .. } => (Verdict::Whole, Vec::new()),
@@ -380,7 +389,7 @@ impl Agent {
         }
         if answer.verdict == Verdict::Long {
             let Some(open) = self.errands.questions.get(number) else { return };
-            if open.asked.last() != Some(&from) {
+            if open.asked.last() != Some(&from) || open.is_prolonged() {
                 return;
             }
             let question = self.question(&open.about);
@@ -425,8 +434,16 @@ impl Agent {
         let Some(about) = self.errands.questions.answered(number, from, until) else {
             return io.count("gossip.unsolicited");
         };
-        if let About::Find { asked, .. } = &about {
-            self.tell_found(*asked, records, io);
+        match &about {
+            About::Find { asked, .. } => self.tell_found(*asked, records, io),
+            About::Check(_) => {
+                // What is not its own, it withdraws.
+                let me = self.knowledge.members().me();
+                let own: Vec<Record> =
+                    records.into_iter().filter(|it| it.key.publisher == me).collect();
+                self.hear_records(from, &own, Source::News, io);
+            }
+            About::Keep(_) | About::Search { .. } => {}
         }
         if last {
             self.errands.questions.remove(number);
@@ -493,6 +510,15 @@ impl Agent {
     }
 }
 
+/// Whether one record more fits into an answer.
+fn fits() -> impl FnMut(&Record) -> bool {
+    let mut bytes = 0;
+    move |record| {
+        bytes += record.encoded_len();
+        bytes <= ANSWER_BYTES_MAX
+    }
+}
+
 /// How many groups are asked at one time for one command.
 const UNDER_WAY_MAX: usize = 32;
 
@@ -508,8 +534,10 @@ const BESIDE_MAX: usize = 64;
 /// After how many rounds an entry that nobody said to keep is brought again.
 const AGAIN_ROUNDS: u64 = 5;
 
-/// How often a group is asked whether it keeps what it should.
+/// How often a group is asked whether it keeps what it should; and one that should keep nothing, in
+/// one of so many turns.
 const CHECK_ROUNDS: u64 = 300;
+const SELDOM: u64 = 10;
 
 /// How long an answer over a link may take, in periods.
 const LONG_PERIODS: u32 = 10;

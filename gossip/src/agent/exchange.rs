@@ -61,22 +61,30 @@ impl Agent {
     }
 
     pub(super) fn on_packet(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
+        // What an ack says is compared with what is known here only if it was waited for: whoever
+        // says what nobody asked him could make others believe that all know their news.
+        let is_awaited = match packet.leg {
+            Leg::Ack { number } => self.probes.awaits(number, from),
+            _ => true,
+        };
         let is_table = matches!(packet.leg, Leg::Rest { .. }) || self.pulls.is_newcomer();
         let source = if is_table { self.table() } else { Source::News };
         let mut objects = false;
         for entry in &packet.entries {
-            objects |= self.hear(now, entry.clone(), source, io);
+            objects |= self.hear(now, entry.clone(), (from, source), io);
         }
         // An answer's records are for whoever asked, not to be kept.
         let is_answer = matches!(packet.leg, Leg::Answer { .. });
         let records = if is_answer { &[] } else { packet.news.records.as_slice() };
-        let are_kept = self.hear_records(records, Source::News, io);
+        let are_kept = self.hear_records(from, records, Source::News, io);
         if !packet.news.messages.is_empty() {
             self.heard_pushes[0] += packet.encoded_len() + HEAD_LEN;
         }
         self.hear_messages(&packet.news.messages, io);
         self.answer_haves(from, packet, io);
-        self.compare_records(from, packet, io);
+        if is_awaited {
+            self.compare_records(from, packet, io);
+        }
         if matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. })
             && self.knowledge.members().is_up(from)
         {
@@ -101,9 +109,11 @@ impl Agent {
             }
             Leg::Ack { .. } => {
                 self.on_ack(now, from, packet, io);
-                packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
-                self.compare_all(now, from, packet);
-                self.say_rest(now, from, packet, io);
+                if is_awaited {
+                    packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
+                    self.compare_all(now, from, packet);
+                    self.say_rest(now, from, packet, io);
+                }
             }
             Leg::Rest { .. } => self.say_rest(now, from, packet, io),
             Leg::Push => {}
@@ -175,8 +185,9 @@ impl Agent {
             None
         };
         let levels_of = levels.as_ref();
+        let by_level = levels_of.filter(|_| !self.aggregates.is_turn_of_all());
         let first =
-            of_group.or_else(|| levels_of.and_then(|it| self.partners.next_at(it.first, members)));
+            of_group.or_else(|| by_level.and_then(|it| self.partners.next_at(it.first, members)));
         let turn = if self.pace.is_resting() {
             Turn::Long(round, self.config.stretch)
         } else {

@@ -77,7 +77,7 @@ impl Agent {
         match message {
             Control::Pull { entry, known } if entry.member.node == from => {
                 let source = if self.pulls.is_newcomer() { Source::Newcomer } else { Source::News };
-                self.hear(now, entry, source, io);
+                self.hear(now, entry, (from, source), io);
                 self.on_pull(from, known, io);
             }
             Control::Pull { .. } => io.count("gossip.malformed"),
@@ -94,7 +94,7 @@ impl Agent {
                 let source = self.table();
                 let known = self.knowledge.members().len();
                 for entry in entries {
-                    self.hear(now, entry, source, io);
+                    self.hear(now, entry, (from, source), io);
                 }
                 if last && source == Source::Newcomer {
                     self.ask_for_rows(now, io);
@@ -109,13 +109,13 @@ impl Agent {
             Control::Busy { entries } => {
                 let source = self.table();
                 for entry in entries {
-                    self.hear(now, entry, source, io);
+                    self.hear(now, entry, (from, source), io);
                 }
                 self.pulls.on_busy(from);
             }
             Control::Inventory(of, theirs) => self.on_inventory(from, of, &theirs, io),
             Control::Want(of, hashes) => self.on_want(from, of, &hashes, io),
-            Control::Records { records } => self.on_records(&records, io),
+            Control::Records { records } => self.on_records(from, &records, io),
             Control::Sums(of, theirs) => self.on_sums(from, of, &theirs, io),
             Control::Ask { number, question } => self.on_long_ask(from, number, &question, io),
             Control::Answer { number, answer, records, last } => {

@@ -20,6 +20,7 @@ use live_objects::{Command, Event, Io, Load, Member, Near, NodeId, ObjectId, Rng
 use tracing::trace;
 
 use super::Agent;
+use super::claims::Claims;
 use crate::coordinate::{Coordinate, Place};
 use crate::digest::{halves, mix};
 use crate::knowledge::Draft;
@@ -138,6 +139,11 @@ impl Nearest {
         }
     }
 
+    /// Of how many objects it knows.
+    pub(super) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Whether there is something to find out, or to spread.
     pub(super) fn is_moving(&self) -> bool {
         !self.objects.is_empty() && self.round <= self.hurries_until
@@ -208,7 +214,12 @@ impl Nearest {
     }
 
     /// Takes an offer in. Gives what to count, if it cannot be taken.
-    fn take(&mut self, object: ObjectId, offer: Offer, members: &Members) -> Option<&'static str> {
+    fn take(
+        &mut self,
+        object: ObjectId,
+        offer: Offer,
+        (members, claims): (&Members, &Claims),
+    ) -> Option<&'static str> {
         if offer.owner == self.me.node || self.is_old(offer.stamp) {
             return None;
         }
@@ -216,8 +227,12 @@ impl Nearest {
         if owner.is_none_or(|owner| life(owner.member) != offer.life) {
             return Some("gossip.offer_of_nobody");
         }
-        if self.objects.len() >= OBJECTS_MAX && !self.objects.contains_key(&object) {
-            return Some("gossip.nearest_full");
+        if !self.objects.contains_key(&object) {
+            let is_claimed = |object: ObjectId| claims.is_claimed(object);
+            let has_room = is_claimed(object) || self.strays(is_claimed).count() < STRAYS_MAX;
+            if self.objects.len() >= OBJECTS_MAX || !has_room {
+                return Some("gossip.nearest_full");
+            }
         }
         let ours = self.place.coordinate();
         let measured = |owner: NodeId| self.trips.of(owner).map(|measured| measured.round_trip);
@@ -233,6 +248,20 @@ impl Nearest {
             self.hurry(NEWS_ROUNDS);
         }
         None
+    }
+
+    /// A round of claims begins. Of what nobody claims little is kept: somebody made it up, or is
+    /// gone.
+    pub(super) fn drop_strays(&mut self, is_claimed: impl Fn(ObjectId) -> bool) {
+        let beyond: Vec<ObjectId> = self.strays(is_claimed).skip(STRAYS_MAX).collect();
+        beyond.iter().for_each(|object| drop(self.objects.remove(object)));
+    }
+
+    /// Those that this node has no part in, and that nobody claims.
+    fn strays(&self, is_claimed: impl Fn(ObjectId) -> bool) -> impl Iterator<Item = ObjectId> {
+        let is_none = |branch: &Branch| branch.holder.is_none() && branch.own == Own::Nothing;
+        let others = self.objects.iter().filter(move |(_, branch)| is_none(branch));
+        others.map(|(object, _)| *object).filter(move |object| !is_claimed(*object))
     }
 
     fn is_old(&self, stamp: Round) -> bool {
@@ -267,12 +296,15 @@ impl Nearest {
 
     fn forget(&mut self) {
         let (round, expiry_rounds) = (self.round, self.expiry_rounds);
+        // A clock that was ahead, and is not any more, leaves nobody in a hurry until then.
+        self.hurries_until = self.hurries_until.min(round.shifted(SETTLING_ROUNDS));
         self.objects.retain(|_, branch| {
             branch.offers.expire(round, expiry_rounds);
-            if let Own::Withdrawn(since) = branch.own
-                && round.since(since.into()) > expiry_rounds
-            {
-                branch.own = Own::Nothing;
+            if let Own::Withdrawn(since) = &mut branch.own {
+                *since = round.next().min(*since);
+                if round.since((*since).into()) > expiry_rounds {
+                    branch.own = Own::Nothing;
+                }
             }
             branch.holder.is_some() || branch.own != Own::Nothing || !branch.offers.is_empty()
         });
@@ -395,13 +427,14 @@ impl Agent {
     /// Takes in what a packet says of offers.
     pub(super) fn hear_offers(&mut self, packet: &Packet, io: &mut Io<'_>) {
         let Some(section) = &packet.offers else { return };
-        if section.round() > self.nearest.round.shifted(Round::AHEAD_MAX as i64) {
+        if section.round().is_ahead_of(self.nearest.round) {
             io.count("gossip.offers_ahead");
             return;
         }
         for (object, offers) in &section.told {
             for offer in offers {
-                let refused = self.nearest.take(*object, *offer, self.knowledge.members());
+                let known = (self.knowledge.members(), &self.claims);
+                let refused = self.nearest.take(*object, *offer, known);
                 if let Some(why) = refused {
                     trace!(?offer, why, "an offer was not taken");
                     io.count(why);
@@ -485,6 +518,9 @@ const EXPIRY_ROUNDS: u64 = 96;
 
 /// A node that knows of so many objects takes part in no more of them for others' sake.
 pub(super) const OBJECTS_MAX: usize = 256;
+
+/// And of so many that nobody claims. A claim may be heard later than an offer.
+pub(super) const STRAYS_MAX: usize = 32;
 
 /// What a probe says of offers, in bytes: three, or one at rest.
 const ASKING_BYTES_MAX: [usize; 2] = [125, 55];

@@ -213,6 +213,9 @@ impl Overlays {
             if part.stands.expire(round, expiry_rounds) {
                 self.due.insert(*object);
             }
+            // A clock that was ahead, and is not any more, leaves nobody in a hurry until then.
+            part.hurries_until = part.hurries_until.min(round.shifted(SETTLING_ROUNDS));
+            part.withdrawn = part.withdrawn.map(|since| since.min(round.next()));
             if part.withdrawn.is_some() && !part.is_moving(round) {
                 part.stands.forget_all();
             }
@@ -360,7 +363,7 @@ impl Agent {
     /// Takes in what a packet says of overlays.
     pub(super) fn hear_stands(&mut self, packet: &Packet, io: &mut Io<'_>) {
         let Some(section) = &packet.stands else { return };
-        if section.round() > self.overlays.round.shifted(Round::AHEAD_MAX as i64) {
+        if section.round().is_ahead_of(self.overlays.round) {
             io.count("gossip.stands_ahead");
             return;
         }

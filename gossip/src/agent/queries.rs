@@ -10,8 +10,9 @@
 //! installed one has to take it away again.)
 //!
 //! Who can make a claim can make all nodes work, so only some queries are *run*, the same ones at
-//! all nodes: those first in the order of their names, which are hashes. A claim is only taken for
-//! what its own hash says, so that nobody gives another query to those who ask.
+//! all nodes: those first in the order of their names, which are hashes, but no more of one who
+//! claims them than [`RUN_OF_ONE_MAX`], so that nobody takes the place of all others'. A claim is
+//! only taken for what its own hash says, so that nobody gives another query to those who ask.
 //!
 //! Invariant: no more than [`RUN_MAX`] are run, and rows are held of these alone.
 
@@ -19,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use live_objects::{Event, Io, Kind, ObjectId, ObjectType, Query, Share, Spec, Summary, Tally};
+use live_objects::{
+    Event, Io, Kind, NodeId, ObjectId, ObjectType, Query, Share, Spec, Summary, Tally,
+};
 use tracing::trace;
 
 use super::Agent;
@@ -172,10 +175,16 @@ impl Agent {
 fn asked(records: &Records, claims: ObjectId, io: &mut Io<'_>) -> BTreeMap<ObjectId, Query> {
     let mut asked = BTreeMap::new();
     let mut before = Bytes::new();
+    let mut run_of: BTreeMap<NodeId, usize> = BTreeMap::new();
     let prefix = Sought::Prefix(Bytes::from_static(Query::PREFIX.as_bytes()));
     for claim in records.sought(claims, &prefix) {
         // Of one that many ask there are many claims, one after the other.
         let Some(value) = claim.value.filter(|value| *value != before) else { continue };
+        let run_of_one = run_of.entry(claim.key.publisher).or_default();
+        if *run_of_one == RUN_OF_ONE_MAX {
+            io.count("gossip.queries_full");
+            continue;
+        }
         before = value;
         // A later version may claim types that this one cannot read.
         let ty = postcard::from_bytes::<ObjectType>(&before);
@@ -192,6 +201,7 @@ fn asked(records: &Records, claims: ObjectId, io: &mut Io<'_>) -> BTreeMap<Objec
             io.count("gossip.queries_full");
             break;
         }
+        *run_of_one += 1;
         asked.insert(query.name().id(), query);
     }
     asked
@@ -204,3 +214,6 @@ fn subject(object: ObjectId) -> Subject {
 
 /// How many queries a node runs.
 pub(super) const RUN_MAX: usize = 64;
+
+/// And how many for the sake of one who claims them.
+pub(super) const RUN_OF_ONE_MAX: usize = 16;

@@ -75,8 +75,8 @@ struct Mending {
     last: Option<u64>,
     /// The round since which it has waited for news to mend a difference.
     waits_since: Option<u64>,
-    /// How many questions it answered in this round.
-    answers: u32,
+    /// Whose questions it answered in this round.
+    answers: Vec<NodeId>,
     has_table: bool,
 }
 
@@ -112,7 +112,7 @@ impl Agent {
         let members = self.knowledge.members();
         let (me, rounds) = (members.me(), self.rounds);
         for Shelf { records, mending } in self.shelves.all() {
-            mending.answers = 0;
+            mending.answers.clear();
             mending.has_table |= rounds >= NEWCOMER_ROUNDS;
             if is_due {
                 records.expire(rounds, |publisher| {
@@ -123,6 +123,9 @@ impl Agent {
         let Shelves { claims, entries, depth, .. } = &mut self.shelves;
         io.gauge("gossip.claims", claims.records.len());
         io.gauge("gossip.entries", entries.records.len());
+        io.gauge("gossip.members", members.up_count());
+        io.gauge("gossip.aggregates", self.aggregates.len());
+        io.gauge("gossip.nearest", self.nearest.len());
         let among = depth.among(members.up_count());
         if std::mem::replace(depth, among) != among {
             entries.records.set_part(among.part(me));
@@ -189,6 +192,7 @@ impl Agent {
     /// Takes in records, from whomever they came. Tells whether all are kept here.
     pub(super) fn hear_records(
         &mut self,
+        from: NodeId,
         records: &[Record],
         source: Source,
         io: &mut Io<'_>,
@@ -200,7 +204,13 @@ impl Agent {
                 .is_some_and(|held| held.standing.is_up() && held.member == record.member());
             let hearing = Hearing { round: self.rounds, is_up, source };
             let collection = self.collection(record.key.object);
-            match self.shelves.of(collection).records.merge(record.clone(), hearing) {
+            let kept = &mut self.shelves.of(collection).records;
+            if record.is_forged(from, kept.record(&record.key).map(|held| held.version)) {
+                are_kept = false;
+                io.count("gossip.record_forged");
+                continue;
+            }
+            match kept.merge(record.clone(), hearing) {
                 Merged::Known => {}
                 Merged::Changed if collection == Collection::Claims => self.doubt(&record.key),
                 Merged::Changed if source == Source::News => {
@@ -211,7 +221,12 @@ impl Agent {
                     are_kept = false;
                     io.count("gossip.records_full");
                 }
-                Merged::Overruled => io.count("gossip.record_overruled"),
+                Merged::Overruled => {
+                    io.count("gossip.record_overruled");
+                    if collection == Collection::Entries {
+                        self.on_written(record.key.clone());
+                    }
+                }
                 Merged::Elsewhere => {
                     are_kept = false;
                     io.count("gossip.record_elsewhere");
@@ -319,7 +334,7 @@ impl Agent {
         theirs: &Hashes,
         io: &mut Io<'_>,
     ) {
-        if let Some(records) = self.answering(collection, io) {
+        if let Some(records) = self.answering(from, collection, io) {
             let pieces = records.inventory_beside(theirs);
             tell(from, inventory(collection, pieces), io);
         }
@@ -333,7 +348,7 @@ impl Agent {
         theirs: &Inventory,
         io: &mut Io<'_>,
     ) {
-        if let Some(records) = self.answering(collection, io) {
+        if let Some(records) = self.answering(from, collection, io) {
             let mut answers = Control::records(records.beyond(theirs));
             let lacking = records.lacking(theirs);
             if !lacking.0.is_empty() {
@@ -351,13 +366,13 @@ impl Agent {
         hashes: &Hashes,
         io: &mut Io<'_>,
     ) {
-        if let Some(records) = self.answering(collection, io) {
+        if let Some(records) = self.answering(from, collection, io) {
             tell(from, Control::records(records.of_hashes(hashes)), io);
         }
     }
 
     /// Records that were sent because this node lacked them.
-    pub(super) fn on_records(&mut self, records: &[Record], io: &mut Io<'_>) {
+    pub(super) fn on_records(&mut self, from: NodeId, records: &[Record], io: &mut Io<'_>) {
         for record in records {
             let collection = self.collection(record.key.object);
             // Of many at once others hear as this node did.
@@ -366,7 +381,7 @@ impl Agent {
             } else {
                 self.shelves.of(collection).mending.source()
             };
-            self.hear_records(std::slice::from_ref(record), source, io);
+            self.hear_records(from, std::slice::from_ref(record), source, io);
         }
     }
 
@@ -376,18 +391,29 @@ impl Agent {
     }
 
     /// The records by which another is answered, unless this round's answers were many.
-    fn answering(&mut self, collection: Collection, io: &mut Io<'_>) -> Option<&Records> {
-        self.may_answer(collection, io).then(|| &self.shelves.of(collection).records)
+    fn answering(
+        &mut self,
+        from: NodeId,
+        collection: Collection,
+        io: &mut Io<'_>,
+    ) -> Option<&Records> {
+        self.may_answer(from, collection, io).then(|| &self.shelves.of(collection).records)
     }
 
     /// Whether another is answered over a link; counts it.
-    pub(super) fn may_answer(&mut self, collection: Collection, io: &mut Io<'_>) -> bool {
+    pub(super) fn may_answer(
+        &mut self,
+        from: NodeId,
+        collection: Collection,
+        io: &mut Io<'_>,
+    ) -> bool {
         let answers = &mut self.shelves.of(collection).mending.answers;
-        if *answers == ANSWERS_MAX {
+        let his = answers.iter().filter(|to| **to == from).count();
+        if answers.len() == ANSWERS_MAX || his == ANSWERS_TO_ONE_MAX {
             io.count("gossip.mending_full");
             return false;
         }
-        *answers += 1;
+        answers.push(from);
         true
     }
 }
@@ -421,8 +447,10 @@ const MEND_ROUNDS: u64 = 5;
 /// How long it waits for news to mend the difference.
 const PATIENCE_ROUNDS: u64 = 25;
 
-/// How many sums, pieces of inventories and requests a node answers in a round.
-const ANSWERS_MAX: u32 = 16;
+/// How many sums, pieces of inventories and requests a node answers in a round, and how many of
+/// one: some are left for others, however much he asks.
+const ANSWERS_MAX: usize = 16;
+const ANSWERS_TO_ONE_MAX: usize = 12;
 
 /// Until when at most a node is a newcomer, whose lacks are no news to others.
 const NEWCOMER_ROUNDS: u64 = 50;

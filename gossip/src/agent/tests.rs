@@ -2,6 +2,7 @@
 //! the simulator's scenarios.
 
 mod aggregates;
+mod hostile;
 mod nearest;
 mod news;
 mod overlays;

@@ -142,10 +142,7 @@ impl Agent {
         self.topics.take_left = TAKE_BYTES_MAX;
         self.topics.push_left = PUSH_BYTES_MAX;
         if self.is_time(FORGET_ROUNDS) {
-            let members = self.knowledge.members();
-            let is_here =
-                |origin: Member| members.of(origin.node).is_some_and(|held| held.member == origin);
-            self.topics.news.forget(self.rounds, is_here);
+            self.topics.news.forget(self.rounds);
         }
         self.take_sends(io);
     }
@@ -160,7 +157,11 @@ impl Agent {
             };
             let message = &pushed.message_of(origin);
             let was_asked = self.topics.news.wants.came(message.id.short());
-            match self.topics.news.hear(message.id, self.rounds) {
+            if self.is_in_own_name(message.id) {
+                io.count("gossip.message_forged");
+                continue;
+            }
+            match self.hear_message(message.id) {
                 Novelty::New => {
                     if was_asked {
                         io.count("gossip.message_repaired");
@@ -179,6 +180,32 @@ impl Agent {
     pub(super) fn heard_pushes(&self) -> usize {
         let [now, before] = self.heard_pushes;
         now.max(before)
+    }
+
+    /// Whether somebody else said it in this node's name. What this node says next has a higher
+    /// number, so that it is new to those who heard the other.
+    fn is_in_own_name(&mut self, id: MessageId) -> bool {
+        let next = &mut self.topics.next_number;
+        let is_own = id.origin == self.knowledge.members().own().member;
+        let is_forged = is_own && id.number >= *next;
+        if is_forged && id.number < NUMBERS_MAX {
+            *next = id.number + 1;
+        }
+        is_forged
+    }
+
+    /// Heard of this message. Those who are here come before those whom nobody knows.
+    fn hear_message(&mut self, id: MessageId) -> Novelty {
+        let members = self.knowledge.members();
+        let is_here =
+            |origin: Member| members.of(origin.node).is_some_and(|held| held.member == origin);
+        let news = &mut self.topics.news;
+        let novelty = news.hear(id, self.rounds);
+        if novelty == Novelty::Refused && is_here(id.origin) {
+            news.make_room(is_here);
+            return news.hear(id, self.rounds);
+        }
+        novelty
     }
 
     /// Adds to a probe or its answer what this node has, and wants of what the other has.
@@ -201,7 +228,11 @@ impl Agent {
         news.on_answer(from);
         let is_answered = matches!(packet.leg, Leg::Probe { .. });
         let haves = if is_answered { &[][..] } else { &packet.news.haves };
-        let (wants, wanted) = (news.wants(from, haves), news.wanted(&packet.news.wants));
+        let (wants, mut wanted) = (news.wants(from, haves), news.wanted(&packet.news.wants));
+        // Whoever wants much, or says so, leaves half of what a period has room for to what is new.
+        if self.topics.push_left < PUSH_BYTES_MAX / 2 {
+            wanted.drain(..).for_each(|_| io.count("gossip.push_full"));
+        }
         self.push_to(from, wants, &wanted, io);
     }
 
@@ -366,6 +397,10 @@ const NEW_ROUNDS: u64 = 50;
 
 /// What waits to be pushed waits no longer if it is so long, in bytes: about a packet.
 const FULL_BYTES: usize = 900;
+
+/// No node that counts its messages comes to this number: nor does one go beyond it by what others
+/// say in its name.
+const NUMBERS_MAX: u64 = 1 << 62;
 
 /// Among how many members one is sought that is not suspected.
 const ANOTHER_OF: usize = 4;

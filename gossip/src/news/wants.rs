@@ -39,7 +39,8 @@ impl Wants {
             want.from = from;
             return false;
         }
-        let is_room = self.asked.len() < ASKED_MAX;
+        let his = self.asked.values().filter(|want| want.from == from).count();
+        let is_room = self.asked.len() < ASKED_MAX && his < ASKED_OF_ONE_MAX;
         if is_room {
             self.wait(have, Want { from, attempts: 1, deadline: now + self.patience });
         }
@@ -87,6 +88,10 @@ impl Wants {
 /// The most that is asked for and did not come yet.
 pub(crate) const ASKED_MAX: usize = 1_024;
 
+/// The most that one is asked for: who says that he has what there is not must leave some to
+/// others.
+const ASKED_OF_ONE_MAX: usize = 256;
+
 /// How often it is asked for. Should somebody say again that he has it, it is asked for anew.
 const ATTEMPTS_MAX: u32 = 4;
 
@@ -131,8 +136,11 @@ mod tests {
     #[test]
     fn so_much_is_asked_for() {
         let mut wants = Wants::new(PATIENCE);
-        assert!((0..ASKED_MAX as u32).all(|have| wants.ask(have, node(1), at(0))));
-        assert!(!wants.ask(u32::MAX, node(1), at(0)));
-        assert_eq!(wants.due(at(1))[&node(1)].len(), ASKED_MAX);
+        let by = |have: usize| node((have / ASKED_OF_ONE_MAX) as u8);
+        assert!((0..ASKED_OF_ONE_MAX).all(|have| wants.ask(have as u32, by(have), at(0))));
+        assert!(!wants.ask(u32::MAX, node(0), at(0)), "one has not all of it");
+        assert!((ASKED_OF_ONE_MAX..ASKED_MAX).all(|have| wants.ask(have as u32, by(have), at(0))));
+        assert!(!wants.ask(u32::MAX, node(99), at(0)));
+        assert_eq!(wants.due(at(1))[&node(1)].len(), ASKED_OF_ONE_MAX);
     }
 }

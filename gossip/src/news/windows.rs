@@ -6,7 +6,11 @@
 //! Where too many are remembered above a gap the gap is given up: what was missing in it counts as
 //! heard, and is dropped should it still come.
 //!
-//! Invariant: a message is new once.
+//! A window in which nothing was new for long is forgotten, since no copy of what it remembers is
+//! under way any more: so if somebody spoke in an origin's name, of numbers far above its own, it
+//! is heard again soon after that ends.
+//!
+//! Invariant: a message is new once, as long as copies of it are under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,8 +26,8 @@ pub(crate) struct Windows(BTreeMap<Member, Window>);
 struct Window {
     floor: u64,
     above: BTreeSet<u64>,
-    /// The round in which it was last asked.
-    asked: u64,
+    /// The round in which a message was last new.
+    heard: u64,
 }
 
 /// What a message is to a node.
@@ -46,10 +50,10 @@ impl Windows {
             return Novelty::Refused;
         }
         let window = self.0.entry(id.origin).or_default();
-        window.asked = round;
         if id.number < window.floor || !window.above.insert(id.number) {
             return Novelty::Known;
         }
+        window.heard = round;
         if window.above.len() > NUMBERS_MAX {
             window.floor = *window.above.first().expect("just seen to hold more than none");
         }
@@ -59,11 +63,14 @@ impl Windows {
         Novelty::New
     }
 
-    /// Forgets the origins that are gone, once nothing of theirs was heard for so long that no copy
-    /// can be under way.
-    pub(crate) fn forget(&mut self, round: u64, is_here: impl Fn(Member) -> bool) {
-        let is_late = |window: &Window| round < window.asked + IDLE_ROUNDS;
-        self.0.retain(|origin, window| is_late(window) || is_here(*origin));
+    /// Forgets the origins of whom nothing new was heard for so long that no copy can be under way.
+    pub(crate) fn forget(&mut self, round: u64) {
+        self.0.retain(|_, window| round < window.heard + IDLE_ROUNDS);
+    }
+
+    /// Forgets the origins that are not here, for the sake of one who is.
+    pub(crate) fn make_room(&mut self, is_here: impl Fn(Member) -> bool) {
+        self.0.retain(|origin, _| is_here(*origin));
     }
 }
 
@@ -73,7 +80,7 @@ const ORIGINS_MAX: usize = 2_048;
 /// The most numbers that are remembered above a gap.
 const NUMBERS_MAX: usize = 2_048;
 
-/// For how many rounds an origin that is gone is remembered after its last message.
+/// For how many rounds an origin is remembered after its last message.
 const IDLE_ROUNDS: u64 = 200;
 
 #[cfg(test)]
@@ -135,17 +142,32 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_so_many_and_the_departed_are_forgotten() {
+    fn origins_are_so_many_and_the_silent_are_forgotten() {
         let mut windows = Windows::default();
         for origin in 0..ORIGINS_MAX as u64 {
             assert_eq!(windows.hear(id(origin, 0), 5), Novelty::New);
         }
         assert_eq!(windows.hear(id(9_999, 0), 5), Novelty::Refused);
         assert_eq!(windows.hear(id(7, 1), 6), Novelty::New);
-        windows.forget(5 + IDLE_ROUNDS - 1, |_| false);
+        windows.forget(5 + IDLE_ROUNDS - 1);
         assert_eq!(windows.0.len(), ORIGINS_MAX);
-        windows.forget(5 + IDLE_ROUNDS, |origin| origin == id(9, 0).origin);
-        assert_eq!(windows.0.len(), 2, "one is here, of one a message came later");
+        windows.make_room(|origin| origin != id(9, 0).origin);
+        assert_eq!(windows.0.len(), ORIGINS_MAX - 1, "one is not here");
         assert_eq!(windows.hear(id(9_999, 0), 5), Novelty::New);
+        windows.forget(5 + IDLE_ROUNDS);
+        assert_eq!(windows.0.len(), 1, "of one a message came later");
+    }
+
+    /// Whoever speaks in another's name cannot keep him from being heard for good.
+    #[test]
+    fn a_window_that_was_raised_comes_down_again() {
+        let mut windows = Windows::default();
+        (0..3).for_each(|number| assert_eq!(windows.hear(id(1, number), 5), Novelty::New));
+        for number in 0..=NUMBERS_MAX as u64 {
+            windows.hear(id(1, (1 << 60) + number), 6);
+        }
+        assert_eq!(windows.hear(id(1, 3), 7), Novelty::Known);
+        windows.forget(6 + IDLE_ROUNDS);
+        assert_eq!(windows.hear(id(1, 4), 6 + IDLE_ROUNDS), Novelty::New);
     }
 }

@@ -82,12 +82,23 @@ impl Record {
     }
 
     /// By which two nodes find out whether both have it. All must compute the same: it is the hash
-    /// of `digest.rs` over object, publisher, incarnation, version and key.
+    /// of `digest.rs` over object, publisher, incarnation, version, key and value. (A publisher
+    /// gives a version one value; somebody who gave it another would never be found out.)
     pub(crate) fn hash(&self) -> u64 {
         let RecordKey { object, key, publisher } = &self.key;
         let ids = [object.as_bytes(), publisher.as_bytes(), self.incarnation.as_bytes()];
         let words = ids.into_iter().flat_map(halves).chain([self.version.0, key.len() as u64]);
-        words.chain(words_of(key)).fold(0, |hash, word| mix(hash ^ word))
+        let value_len = self.value.as_ref().map_or(u64::MAX, |value| value.len() as u64);
+        let words = words.chain(words_of(key)).chain([value_len]);
+        let value = words_of(self.value.as_deref().unwrap_or_default());
+        words.chain(value).fold(0, |hash, word| mix(hash ^ word))
+    }
+
+    /// Whether it says in another's name what only he is believed, where this version is held.
+    pub(crate) fn is_forged(&self, from: NodeId, held: Option<Version>) -> bool {
+        from != self.key.publisher
+            && self.version > Version::HEARSAY_MAX
+            && held.is_none_or(|held| held < self.version)
     }
 }
 
@@ -100,10 +111,13 @@ pub(crate) struct Version(u64);
 impl Version {
     /// The highest that is accepted: one that cannot be raised would lock its publisher out.
     pub(crate) const MAX: Self = Self(1 << 62);
+    /// The highest that is taken from others than the publisher: whatever they make up he can
+    /// override. The same goes for generations.
+    pub(crate) const HEARSAY_MAX: Self = Self(Self::MAX.0 / 2);
 
     /// Below all that a life which begins now writes.
     pub(crate) fn at_start(unix_ms: u64) -> Self {
-        Self(unix_ms.min(Self::MAX.0 / 2))
+        Self(unix_ms.min(Self::HEARSAY_MAX.0))
     }
 
     /// One higher than this one, unless this is the highest.
@@ -204,7 +218,7 @@ pub(crate) mod tests {
     /// Two builds that hash differently would exchange their records for ever.
     #[test]
     fn golden_hash() {
-        assert_eq!(record(1, b"a key of some length", 7).hash(), 0x73ab_16a0_2dbd_5f3e);
+        assert_eq!(record(1, b"a key of some length", 7).hash(), 0x74f8_18be_0ecf_92eb);
     }
 
     /// Two builds that place differently would look for things where they are not.
@@ -220,7 +234,11 @@ pub(crate) mod tests {
     #[test]
     fn what_is_another_record_has_another_hash() {
         let hash = record(1, b"key", 7).hash();
+        let with = |value| Record { value, ..record(1, b"key", 7) };
         let others = [record(2, b"key", 7), record(1, b"kez", 7), record(1, b"key", 8)];
+        let values = [None, Some(""), Some("\0"), Some("another")];
+        let others: Vec<Record> =
+            others.into_iter().chain(values.map(|value| with(value.map(Bytes::from)))).collect();
         assert!(others.iter().all(|other| other.hash() != hash));
         assert_ne!(record(1, b"", 7).hash(), record(1, b"\0", 7).hash());
     }

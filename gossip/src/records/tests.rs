@@ -294,3 +294,77 @@ fn what_is_kept_back_is_nothing_to_others() {
     assert!(table.write(object(), "key".into(), Some("value".into()), 0));
     assert_ne!(table.digest(1), digest);
 }
+
+/// What is shown finds room among what is not, however much of that somebody told of.
+#[test]
+fn what_is_not_shown_gives_way_to_what_is() {
+    let mut records = table(9);
+    let nobody = Hearing { is_up: false, ..news() };
+    let numbered = |publisher: u32, key: u32| {
+        let mut numbered = of(1, b"", 5);
+        numbered.key.key = Bytes::copy_from_slice(&key.to_be_bytes());
+        numbered.key.publisher = NodeId::from_public_key(&publisher.to_be_bytes());
+        numbered
+    };
+    for number in 0..Records::MAX as u32 {
+        assert_eq!(records.merge(numbered(number % 99, number), nobody), Merged::Changed);
+    }
+    assert_eq!(records.merge(numbered(100, 0), nobody), Merged::Refused);
+    assert_eq!(records.merge(of(1, b"shown", 5), news()), Merged::Changed);
+    assert!(records.write(object(), "own".into(), Some("value".into()), 0));
+    assert!(records.len() <= Records::MAX && !find(&records, b"shown").is_empty());
+}
+
+/// And so do the oldest of a publisher that were withdrawn, if he has too many.
+#[test]
+fn what_was_withdrawn_gives_way_to_what_is_published() {
+    let mut records = table(9);
+    let key = |number: u32| Bytes::from(number.to_be_bytes().to_vec());
+    for number in 0..2 * Records::PUBLISHER_MAX as u32 {
+        let round = number.into();
+        assert!(records.write(object(), key(number), Some("value".into()), round));
+        assert!(records.withdraw(object(), key(number), round));
+    }
+    assert!(records.count_of(records.me.node) <= Records::PUBLISHER_MAX);
+    let last = RecordKey {
+        object: object(),
+        key: key(2 * Records::PUBLISHER_MAX as u32 - 1),
+        publisher: records.me.node,
+    };
+    assert!(records.record(&last).is_some(), "the oldest go first");
+    let shown = Records::PUBLISHER_MAX as u32;
+    (0..shown).for_each(|it| assert!(records.write(object(), key(it), Some("v".into()), 9_999)));
+    assert!(!records.write(object(), "more".into(), Some("v".into()), 9_999));
+}
+
+/// However high the version that others make up, what the publisher says of other keys is not
+/// beyond what all believe of him.
+#[test]
+fn what_is_overruled_raises_its_own_version_alone() {
+    let mut records = table(1);
+    let me = records.me;
+    let said = |version: Version| Record {
+        incarnation: me.incarnation,
+        version,
+        value: Some("zzz".into()),
+        key: RecordKey { object: object(), key: "k".into(), publisher: me.node },
+    };
+    assert!(!said(Version::HEARSAY_MAX).is_forged(entry(2, 1).member.node, None));
+    assert_eq!(records.merge(said(Version::HEARSAY_MAX), news()), Merged::Overruled);
+    let overruling = records.record(&said(Version::MAX).key).unwrap();
+    assert_eq!(
+        (overruling.version, overruling.value.as_ref()),
+        (Version::HEARSAY_MAX.raised(), None)
+    );
+    assert!(overruling.is_forged(entry(2, 1).member.node, Some(Version::HEARSAY_MAX)));
+    assert!(
+        !overruling.is_forged(entry(2, 1).member.node, Some(overruling.version)),
+        "it is known"
+    );
+    assert!(!overruling.is_forged(me.node, None), "he says it himself");
+    assert!(records.write(object(), "other".into(), Some("v".into()), 0));
+    let other = RecordKey { key: "other".into(), ..overruling.key.clone() };
+    assert!(records.record(&other).unwrap().version < Version::HEARSAY_MAX);
+    assert!(records.write(object(), "k".into(), Some("v".into()), 0));
+    assert!(records.record(&overruling.key).unwrap().version > overruling.version);
+}

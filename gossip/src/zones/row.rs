@@ -76,6 +76,19 @@ impl Round {
         Self(self.0.saturating_add_signed(by)).min(Self::MAX)
     }
 
+    /// So many rounds after this; the first comes after the last.
+    pub(crate) fn after(self, rounds: u64) -> Self {
+        let number = u128::from(self.0) + u128::from(rounds);
+        let turn = u128::from(Self::MAX.0 - Self::FIRST.0) + 1;
+        let beyond = number.checked_sub(Self::FIRST.0.into());
+        Self(beyond.map_or(number as u64, |beyond| Self::FIRST.0 + (beyond % turn) as u64))
+    }
+
+    /// Whether it is further ahead of this round than anybody's can be.
+    pub(crate) fn is_ahead_of(self, round: Self) -> bool {
+        self.0 > round.0 + Self::AHEAD_MAX
+    }
+
     /// How many rounds after that stamp it is.
     pub(crate) const fn since(self, stamp: u64) -> u64 {
         self.0.saturating_sub(stamp)
@@ -383,6 +396,10 @@ pub(crate) mod tests {
         assert_eq!(Round::try_from(u64::MAX), Err(Absurd::Round(u64::MAX)));
         assert_eq!(Round::MAX.shifted(9), Round::MAX);
         assert_eq!(Round::FIRST.shifted(i64::MIN).since(0), 0);
+        assert_eq!([0, 1].map(|it| Round::MAX.after(it)), [Round::MAX, Round::FIRST]);
+        assert_eq!(round(5).after(2), round(7));
+        assert!(Round::FIRST.after(u64::MAX) <= Round::MAX);
+        assert!(round(9).is_ahead_of(round(6)) && !round(9).is_ahead_of(round(7)));
         let mark = Mark { stamps: Row::STAMPS_MAX, leaves: Row::LEAVES_MAX };
         let most = Row { mark, ..Row::default() };
         assert_eq!(most.clone().merged(most, Summary::Sum).mark, mark);

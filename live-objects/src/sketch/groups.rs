@@ -106,10 +106,13 @@ impl Groups {
             .map(|it| it.1)
     }
 
+    pub(super) fn is_of_part(&self, part: u8) -> bool {
+        self.groups.keys().all(|(hash, _)| is_in(*hash, part))
+    }
+
     pub(super) fn parts(&self) -> Vec<Self> {
-        const PARTS: u64 = Groups::PARTS as u64;
         let of = |part: u8| {
-            let is_in = |(at, _): &(&(u64, Key), &Entry)| at.0 % PARTS == u64::from(part);
+            let is_in = |(at, _): &(&(u64, Key), &Entry)| is_in(at.0, part);
             let groups = self.groups.iter().filter(is_in);
             let groups = groups.map(|(at, entry)| (at.clone(), entry.clone())).collect();
             Self { layout: self.layout.clone(), groups, others: None }.shrunk()
@@ -210,6 +213,8 @@ impl Groups {
         let layout = Layout::take(bytes)?;
         let others = match bytes.try_get_u8()? {
             0 => None,
+            // Without a key there is one group, for which all the room is.
+            1 if layout.keys == 0 => return Err(SketchError::Unsound("others of no key")),
             1 => Some((bytes.try_get_u64()?, layout.take_entry(bytes)?)),
             _ => return Err(SketchError::Unsound("a flag that is none")),
         };
@@ -231,6 +236,11 @@ impl Groups {
         }
         Ok(shrunk)
     }
+}
+
+/// Whether a group of this hash is in a part.
+fn is_in(hash: u64, part: u8) -> bool {
+    hash % u64::from(Groups::PARTS) == u64::from(part)
 }
 
 impl Layout {

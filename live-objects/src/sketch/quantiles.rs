@@ -97,9 +97,13 @@ impl Quantiles {
         whole
     }
 
+    pub(super) fn is_of_part(&self, part: u8) -> bool {
+        self.buckets.iter().all(|(key, _)| is_in(*key, part))
+    }
+
     pub(super) fn parts(&self) -> Vec<Self> {
         let of = |part: u8| {
-            let is_in = |(key, _): &&(i32, u64)| key.rem_euclid(STEP) == i32::from(part);
+            let is_in = |(key, _): &&(i32, u64)| is_in(*key, part);
             let buckets = self.buckets.iter().filter(is_in).copied().collect();
             Self { buckets, is_collapsed: self.is_collapsed }.shrunk()
         };
@@ -216,6 +220,11 @@ impl Quantiles {
         }
         Ok(Self { buckets, is_collapsed })
     }
+}
+
+/// Whether a bucket is in a part.
+fn is_in(key: i32, part: u8) -> bool {
+    key.rem_euclid(STEP) == i32::from(part)
 }
 
 /// What a bucket takes after the one before it.

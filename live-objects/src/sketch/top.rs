@@ -111,11 +111,13 @@ impl TopK {
         self.missed
     }
 
+    pub(super) fn is_of_part(&self, part: u8) -> bool {
+        self.counters.iter().all(|counter| counter.key.is_in(part))
+    }
+
     pub(super) fn parts(&self) -> Vec<Self> {
         let of = |part: u8| {
-            let is_in = |counter: &&Counter| {
-                hash(counter.key.as_bytes()) % u64::from(Self::PARTS) == u64::from(part)
-            };
+            let is_in = |counter: &&Counter| counter.key.is_in(part);
             let counters: Vec<Counter> = self.counters.iter().filter(is_in).copied().collect();
             // What was lost is anywhere.
             let total = counters.iter().fold(0, |sum: u64, it| sum.saturating_add(it.weight));
@@ -232,6 +234,11 @@ impl Key {
         let place = bytes.get_mut(..key.len()).ok_or(LongKey(key.len()))?;
         place.copy_from_slice(key);
         Ok(Self { bytes, len: key.len() as u8 })
+    }
+
+    /// Whether it is in a part.
+    fn is_in(&self, part: u8) -> bool {
+        hash(self.as_bytes()) % u64::from(TopK::PARTS) == u64::from(part)
     }
 
     fn as_bytes(&self) -> &[u8] {

@@ -3,7 +3,7 @@
 //! A row of a number takes some 15 bytes, so that a packet has room for a few tens of them. One of a
 //! sketch takes a third of a packet, and so do many numbers; they would go by the other when they
 //! are not needed. So nobody tells of these unasked: each side says which rows it *wants*, and the
-//! other gives as many of them as there is room for, first those that know most.
+//! other gives as many of them as there is room for, of sketches first those that know most.
 //!
 //! ```text
 //!  probe  a few numbers, wants         ▶
@@ -11,8 +11,8 @@
 //!  rest   wanted rows                  ▶
 //! ```
 //!
-//! What a node has said in a round bounds what it tells so; who got none asks again. For
-//! the same reason rows that lack members are mostly not told: they would be again when they do
+//! What a node has said in a round bounds what it tells so; who got none asks again. For the same
+//! reason rows of sketches that lack members are mostly not told: they would be again when they do
 //! not.
 //!
 //! Wanted are rows that lack members; if none at any level does, the eighth that is oldest, so that
@@ -99,26 +99,45 @@ impl Aggregates {
         let first = *asked_for.first().or(ended.first())?;
         let mark = self.branch(first).table.own_mark(level, round);
         let mut rows = Rows::new(round, self.subjects, mark);
-        let mut wanted: Vec<(usize, Title, Row)> = Vec::new();
+        // Numbers go on behind the last one that was told at this level.
+        let last = self.told.get(&level).copied();
+        let begin = last.map_or(0, |last| asked_for.partition_point(|subject| *subject <= last));
+        let mut wanted: Vec<(usize, Subject, Title, Row)> = Vec::new();
         for (place, subject) in asked_for.iter().enumerate() {
             let mark = self.branch(*subject).table.own_mark(level, round);
             let is_wanted = asked.wants & bit(place) != 0;
-            if is_wanted && is_worth_its_room(mark, asked.members, round) {
+            let is_long = subject.summary.has_sketches();
+            if is_wanted && (!is_long || is_worth_its_room(mark, asked.members, round)) {
                 let row = self.branch(*subject).table.own(level, round);
                 // Several may be asked for the same at once: they should not all say the same.
-                let turn = (place + self.turn) % asked_for.len();
-                wanted.extend(self.title(*subject, asked.naming).map(|title| (turn, title, row)));
+                let turn =
+                    if is_long { place + self.turn } else { place + asked_for.len() - begin };
+                let turn = turn % asked_for.len();
+                let title = self.title(*subject, asked.naming);
+                wanted.extend(title.map(|title| (turn, *subject, title, row)));
             }
         }
-        wanted.sort_by_key(|(turn, _, row)| (Reverse(row.mark.leaves), *turn));
-        for (_, title, row) in wanted {
+        // Sketches come first, and of these the ones that know most; numbers, which fit where no
+        // sketch does, in turn.
+        wanted.sort_by_key(|(turn, subject, _, row)| {
+            let is_long = subject.summary.has_sketches();
+            (Reverse(if is_long { row.mark.leaves } else { 0 }), *turn)
+        });
+        for (_, subject, title, row) in wanted {
             // Where a long one finds no room a shorter one may.
-            self.turn = self.turn.wrapping_add(rows.add(title, row, len_max).into());
+            let is_told = rows.add(title, row, len_max);
+            self.turn = self.turn.wrapping_add(is_told.into());
+            if is_told && !subject.summary.has_sketches() {
+                self.told.insert(level, subject);
+            }
         }
         // Nobody wants what is gone. It is told to whoever has not heard that it is.
-        for subject in ended.into_iter().filter(|_| asked.naming == Naming::InFull) {
+        let from = self.turn % ended.len().max(1);
+        let ended = ended[from..].iter().chain(&ended[..from]).copied();
+        for subject in ended.filter(|_| asked.naming == Naming::InFull) {
             let row = self.branch(subject).table.own(level, round);
-            rows.add(Title::Handle(subject.handle(), subject.summary), row, len_max);
+            let title = Title::Handle(subject.handle(), subject.summary);
+            self.turn = self.turn.wrapping_add(rows.add(title, row, len_max).into());
         }
         Some(rows)
     }
@@ -191,7 +210,7 @@ impl Aggregates {
     }
 }
 
-/// A row that lacks members will have to be told again. It waits, but not for ever: somebody may
+/// A row of a sketch that lacks members will have to be told again. It waits, but not for ever: somebody may
 /// never take part, and where members come and go some are always lacking.
 pub(super) fn is_worth_its_room(mark: Mark, members: u32, round: Round) -> bool {
     let lacking = members.saturating_sub(mark.leaves);

@@ -12,7 +12,7 @@ use proptest::prelude::{ProptestConfig, prop, proptest};
 use super::seconds;
 use super::world::{World, id};
 use crate::Gossip;
-use crate::agent::aggregates::{EMPTY_ROUNDS_MAX, RELAYED_MAX};
+use crate::agent::aggregates::{EMPTY_ROUNDS_MAX, STRAYS_MAX};
 use crate::wire::rows::tests::rows as rows_of;
 use crate::wire::rows::{Rows, Title};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
@@ -133,16 +133,16 @@ fn each_is_told(of_each: usize) {
     assert!(world.wire.datagram_longest <= PACKET_LEN_MAX + 4);
 }
 
-fn subject(number: usize) -> Subject {
+pub(super) fn subject(number: usize) -> Subject {
     let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
     Subject::new(object, Summary::Sum)
 }
 
-fn named(number: usize, row: Row) -> (Title, Row) {
+pub(super) fn named(number: usize, row: Row) -> (Title, Row) {
     (Title::Full(subject(number)), row)
 }
 
-fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
+pub(super) fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
     let mut rows = Rows::new(round, 0, Row::leaf(None, round).mark);
     told.into_iter().for_each(|(title, row)| assert!(rows.add(title, row, PACKET_LEN_MAX)));
     let mut packet = Packet::new(Leg::Rest { number: 1 });
@@ -152,10 +152,10 @@ fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
 }
 
 #[test]
-fn a_node_relays_only_so_many() {
+fn a_node_relays_only_so_many_that_nobody_claims() {
     let mut world = World::settled(2);
     let row = Row::leaf(Some(Body::Number(1.0)), Round::FIRST);
-    for number in 0..=RELAYED_MAX {
+    for number in 0..=STRAYS_MAX {
         world.inject(id(1), 0, &rows(Round::FIRST, [named(number, row.clone())]).encode());
     }
     assert_eq!(world.count(0, "gossip.aggregates_full"), 1);

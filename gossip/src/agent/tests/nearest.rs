@@ -10,7 +10,7 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use super::seconds;
 use super::world::{World, id};
 use crate::Gossip;
-use crate::agent::nearest::{OBJECTS_MAX, RANKED_MAX};
+use crate::agent::nearest::{RANKED_MAX, STRAYS_MAX};
 use crate::coordinate::{Coordinate, DIMENSIONS};
 use crate::digest::{halves, mix};
 use crate::offers::{OFFERS_MAX, Offer};
@@ -143,7 +143,7 @@ fn where_nobody_offers_any_more_it_costs_nothing() {
     assert!(world.wire.datagram_longest <= 1_200 - 28);
 }
 
-fn section(round: Round, objects: usize, owner: Member) -> Packet {
+pub(super) fn section(round: Round, objects: usize, owner: Member) -> Packet {
     let [high, low] = halves(owner.incarnation.as_bytes());
     let coordinate = Coordinate { axes: [0; DIMENSIONS], height: 9, error: 9 };
     let life = mix(high ^ mix(low)) as u16;
@@ -160,7 +160,7 @@ fn section(round: Round, objects: usize, owner: Member) -> Packet {
 }
 
 /// About the round that it is.
-fn round_of(world: &World) -> Round {
+pub(super) fn round_of(world: &World) -> Round {
     let periods = world.now.as_nanos() / Duration::from_millis(200).as_nanos() as u64;
     Round::FIRST.shifted(periods as i64)
 }
@@ -179,7 +179,7 @@ fn what_cannot_be_is_counted_and_tables_are_bounded() {
         world.inject(id(1), 0, &section(round, 1, nobody).encode());
     }
     assert_eq!(world.count(0, "gossip.offer_of_nobody"), 2);
-    world.inject(id(1), 0, &section(round, OBJECTS_MAX + 3, owner).encode());
+    world.inject(id(1), 0, &section(round, STRAYS_MAX + 3, owner).encode());
     assert_eq!(world.count(0, "gossip.nearest_full"), 3);
     // What an application opens has its place all the same.
     let port = open(&mut world, 0);

@@ -12,7 +12,7 @@ use super::seconds;
 use super::world::{World, id};
 use crate::Gossip;
 use crate::agent::aggregates::EMPTY_ROUNDS_MAX;
-use crate::agent::queries::RUN_MAX;
+use crate::agent::queries::{RUN_MAX, RUN_OF_ONE_MAX};
 use crate::records::{Record, RecordKey, Version};
 use crate::wire::rows::{Rows, Title};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
@@ -181,13 +181,21 @@ fn a_claim_of_what_is_no_query_does_nothing() {
 
 #[test]
 fn only_so_many_are_run() {
-    let mut world = World::settled(2);
+    let nodes = RUN_MAX / RUN_OF_ONE_MAX + 2;
+    let mut world = World::settled(nodes);
     let _said = describe(&mut world, 1, "/dc/ams", "db", 1.0);
-    let roles: Vec<String> = (0..=RUN_MAX).map(|at| format!("role-{at}")).collect();
-    let asked: Vec<Port> = roles.iter().map(|role| ask(&mut world, 0, &query(role))).collect();
-    assert!(world.count(0, "gossip.queries_full") > 0);
+    let mut asked = Vec::new();
+    for node in 0..nodes {
+        let roles = (0..=RUN_OF_ONE_MAX).map(|at| format!("role-{node}-{at}"));
+        asked.extend(roles.map(|role| ask(&mut world, node, &query(&role))).collect::<Vec<_>>());
+        let of_one = [RUN_OF_ONE_MAX as u64, RUN_MAX as u64][usize::from(node > 0)];
+        assert!(world.count(node, "gossip.queries") <= of_one);
+        assert!(world.count(node, "gossip.queries_full") > 0);
+    }
     world.run(seconds(3));
-    assert!(world.count(1, "gossip.queries_full") > 0);
+    for node in 0..nodes {
+        assert_eq!(world.count(node, "gossip.queries"), RUN_MAX as u64);
+    }
     drop(asked);
 }
 

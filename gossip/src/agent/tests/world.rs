@@ -2,7 +2,7 @@
 //! enough to try the agent; networks that behave badly are the business of `live-objects-sim`.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -56,6 +56,10 @@ pub(super) struct Wire {
     pub(super) datagram_longest: usize,
     /// Who asked whom, by datagram, and under which number.
     pub(super) asked: Vec<(usize, usize, u32)>,
+    /// Whether some are told of members what is not so.
+    pub(super) is_lied_to: bool,
+    /// What was said, over datagrams and links, the last of it.
+    pub(super) tapes: [VecDeque<Bytes>; 2],
 }
 
 struct Hands<'a> {
@@ -63,6 +67,9 @@ struct Hands<'a> {
     from: usize,
     wire: &'a mut Wire,
 }
+
+/// So much of what was said is kept.
+const TAPE_MAX: usize = 1_024;
 
 const LATENCY: Duration = Duration::from_millis(5);
 
@@ -96,6 +103,8 @@ impl World {
             datagram_bytes: 0,
             datagram_longest: 0,
             asked: Vec::new(),
+            is_lied_to: false,
+            tapes: Default::default(),
         };
         Self { now: Time::ZERO, nodes: Vec::new(), wakes: BTreeSet::new(), wire }
     }
@@ -180,15 +189,18 @@ impl World {
         self.step(to, vec![Arrival::Message { from, bytes: enveloped(body) }]);
     }
 
-    /// Gives these nodes all the tombstones that a table holds, each 51 bytes long in a message.
+    /// Gives these nodes all the tombstones that a table holds, each 51 bytes long in a message: of
+    /// members that came and went.
     pub(super) fn bury_many(&mut self, nodes: &[usize]) {
-        let mut packet = Packet::new(Leg::Rest { number: 1 });
         for number in 0..TOMBSTONES_MAX as u64 {
-            let mut buried = entry(1, 1).as_standing(Standing::Faulty);
-            buried.member.node = NodeId::from_public_key(&number.to_le_bytes());
-            packet.entries.push(buried);
+            let mut packet = Packet::new(Leg::Rest { number: 1 });
+            for standing in [Standing::Alive, Standing::Left] {
+                let mut buried = entry(1, 1).as_standing(standing);
+                buried.member.node = NodeId::from_public_key(&number.to_le_bytes());
+                packet.entries.push(buried);
+            }
+            nodes.iter().for_each(|node| self.inject(id(9_999), *node, &packet.encode()));
         }
-        nodes.iter().for_each(|node| self.inject(id(9_999), *node, &packet.encode()));
     }
 
     pub(super) fn run(&mut self, span: Duration) {
@@ -301,6 +313,11 @@ impl Driver for Hands<'_> {
         body: Bytes,
     ) -> Result<(), Full> {
         let bytes = Bytes::from([&envelope.to_bytes()[..], &body].concat());
+        let tape = &mut self.wire.tapes[usize::from(via != Via::Datagram)];
+        tape.push_back(body.clone());
+        if tape.len() > TAPE_MAX {
+            tape.pop_front();
+        }
         let from = id(self.from);
         for node in to.nodes() {
             // Those who were only ever heard of are nowhere.
@@ -309,7 +326,8 @@ impl Driver for Hands<'_> {
             if via == Via::Datagram {
                 self.wire.datagram_bytes += bytes.len() as u64 + 28;
                 self.wire.datagram_longest = self.wire.datagram_longest.max(bytes.len());
-                if let Ok(Packet { leg: Leg::Ask { number }, .. }) = Packet::decode(&body) {
+                let packet = Packet::decode(&body).expect("others can read what a node says");
+                if let Leg::Ask { number } = packet.leg {
                     self.wire.asked.push((self.from, to, number));
                 }
                 let is_lost = self.wire.rng.random_range(0..100) < self.wire.loss_percent;
@@ -332,7 +350,8 @@ impl Driver for Hands<'_> {
     }
 
     fn room(&mut self, to: NodeId) -> usize {
-        let pair = (self.from, self.wire.nodes[&to]);
+        let Some(other) = self.wire.nodes.get(&to) else { return 0 };
+        let pair = (self.from, *other);
         let room = *self.wire.rooms.entry(pair).or_insert(self.wire.room);
         if room == 0 {
             self.bulk(pair.1, 1).expect_err("there is no room");
@@ -345,6 +364,9 @@ impl Driver for Hands<'_> {
     }
 
     fn introduce(&mut self, member: Member, addresses: &[SocketAddr], shown: &Bytes) {
+        if self.wire.is_lied_to {
+            return;
+        }
         if let Some(&known) = self.wire.nodes.get(&member.node) {
             assert_eq!(addresses, [address(known)]);
             assert_eq!(*shown, credential(known));

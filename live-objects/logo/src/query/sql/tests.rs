@@ -155,6 +155,12 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("SELECT mean(load) FROM '/dc/*'", "unknown function `mean`: did you mean `avg`?", "mean"),
     ("SELECT p100(load) FROM '/dc/*'", "`p100` is no percentile: there are p1 to p99", "p100"),
+    ("SELECT p0(load) FROM '/dc/*'", "`p0` is no percentile: there are p1 to p99", "p0"),
+    (
+        "SELECT p99999999999999999999(load) FROM '/dc/*'",
+        "`p99999999999999999999` is no percentile: there are p1 to p99",
+        "p99999999999999999999",
+    ),
     (
         "SELECT role FROM '/dc/*'",
         "a query sums up, and lists no rows: ask for a function, as in SELECT count(*), or \
@@ -356,6 +362,37 @@ const BAD: &[(&str, &str, &str)] = &[
         "1e999",
     ),
     (
+        "SELECT count(*) FROM '/a' WHERE load > -1e999",
+        "-inf cannot be the value of an attribute: set a finite number",
+        "1e999",
+    ),
+    (
+        "SELECT count(*) FROM '/a' WHERE load BETWEEN 1e999 AND 2",
+        "inf cannot be the value of an attribute: set a finite number",
+        "1e999",
+    ),
+    (
+        "SELECT count(*) FROM '/a' WHERE load > NaN",
+        "attributes are compared with values: a text stands in single quotes, 'NaN'",
+        "NaN",
+    ),
+    (
+        "SELECT count(*) FROM '/a' WHERE load % 2",
+        "`%` is not known here: compare with = <> < <= > >=",
+        "load % 2",
+    ),
+    (
+        "SELECT count(*) FROM '/a' WHERE max(load)",
+        "WHERE is asked of each row by itself, where there is nothing to sum up: compare an \
+         attribute with a value",
+        "max(load",
+    ),
+    (
+        "SELECT count(*) FROM '/a' WHERE 5 IS NULL",
+        "IS NULL is asked of an attribute: write its name",
+        "5",
+    ),
+    (
         "SELECT count(*) FROM '/a' WHERE load > TRUE",
         "a value is a number, or a text in single quotes",
         "TRUE",
@@ -401,6 +438,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "SELECT count(*) AS n FROM '/a' LIMIT x",
         "LIMIT takes a whole number, and nothing else, as in LIMIT 10",
         "x",
+    ),
+    (
+        "SELECT count(*) AS n FROM '/a' LIMIT 99999999999999999999",
+        "LIMIT takes a whole number, and nothing else, as in LIMIT 10",
+        "99999999999999999999",
     ),
     (
         "SELECT count(*) AS n FROM '/a' LIMIT 3 OFFSET 2",
