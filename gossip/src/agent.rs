@@ -7,6 +7,7 @@
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
 //! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
 //! say of themselves, `searches` how they are found by it, and `queries` who asks for that of all.
+//! `soft` is how states spread that all merge.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
@@ -26,6 +27,7 @@ mod queries;
 mod recent;
 mod searches;
 mod shelves;
+mod soft;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -33,6 +35,7 @@ mod topics;
 use core::time::Duration;
 use std::sync::Arc;
 
+use live_objects::soft::Store;
 use live_objects::{
     Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId, ObjectType,
     Port, Properties, Refusal, Rng, Signal, Spec, Start, Summary, Target, Time, Via,
@@ -52,6 +55,7 @@ use self::overlays::Overlays;
 use self::queries::Queries;
 use self::searches::Searches;
 use self::shelves::Shelves;
+use self::soft::SoftStates;
 use self::topics::Topics;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
@@ -106,6 +110,7 @@ struct Agent {
     searches: Searches,
     overlays: Overlays,
     queries: Queries,
+    soft: SoftStates,
     /// What all nodes have in common of time.
     clock: Rounds,
     born_at: Time,
@@ -217,7 +222,11 @@ impl Module for Gossip {
             // What a node says of itself stays with it.
             Kind::Catalog => Cost { copies: 1, overhead_bytes: ROW_BYTES },
             Kind::Overlay(_) => Cost { copies, overhead_bytes: wire::stands::STAND_LEN_MAX as u32 },
-            Kind::Custom(_) | Kind::Replicated => return Err(Lack::Kind(ty.kind.clone())),
+            Kind::Replicated => {
+                let cost = Cost { copies: 1, overhead_bytes: wire::MESSAGE_HEAD_LEN_MAX as u32 };
+                return Lack::of(ty, Properties::epidemic()).map(|()| cost);
+            }
+            Kind::Custom(_) => return Err(Lack::Kind(ty.kind.clone())),
         };
         Lack::of(ty, keeps).map(|()| cost)
     }
@@ -226,6 +235,7 @@ impl Module for Gossip {
         match ty.kind {
             Kind::Topic => MESSAGE_BYTES_MAX,
             Kind::Directory => RECORD_BYTES_MAX,
+            Kind::Replicated => Store::DELTA_BYTES_MAX,
             _ => Port::COMMAND_BYTES_MAX,
         }
     }
@@ -283,6 +293,7 @@ impl Module for Gossip {
             agent.pull(io);
             agent.push_entries(io);
             agent.push_records(io);
+            agent.say_deltas(io);
             agent.push(now, io);
             agent.on_answers(now, io);
             agent.on_searches_ended(now, io);
@@ -343,6 +354,7 @@ impl Agent {
             searches: Searches::default(),
             overlays: Overlays::new(start.me, config.stretch),
             queries: Queries::default(),
+            soft: SoftStates::new(rng.fork("soft")),
             clock: Rounds::new(config.period, now),
             born_at: now,
             born_unix_ms: start.unix_ms,
@@ -483,6 +495,7 @@ impl Agent {
             Kind::Catalog => self.catalogs.open(object, Arc::clone(&spec)),
             Kind::Overlay(_) => self.overlays.open(object, Arc::clone(&spec)),
             Kind::Query(_) => self.queries.open(object, Arc::clone(&spec)),
+            Kind::Replicated => self.soft.open(object, Arc::clone(&spec)),
             _ => return,
         }
         self.claim(object, spec, io);
@@ -496,6 +509,7 @@ impl Agent {
         self.close_catalog(now, object);
         self.overlays.close(object);
         self.queries.close(object);
+        self.soft.close(object);
         self.unclaim(object);
     }
 
@@ -510,6 +524,8 @@ impl Agent {
             self.on_catalog_commands(now, object, io);
         } else if self.overlays.has(object) {
             self.overlays.on_commands(object, io);
+        } else if self.soft.has(object) {
+            self.on_updates(object, io);
         } else if !self.holders.on_commands(now, object, io) {
             refuse_commands(object, io);
         }
@@ -523,6 +539,7 @@ impl Agent {
         self.nearest.drained(object);
         self.overlays.drained(object);
         self.queries.drained(object);
+        self.soft.drained(object, io);
         self.on_closed_drained(object, io);
     }
 
@@ -548,7 +565,8 @@ impl Agent {
         let is_said = self.claims.is_any_in_doubt() || self.topics.is_busy();
         let is_moving = self.aggregates.is_moving(self.clock.at(now))
             || self.nearest.is_moving()
-            || self.overlays.is_moving();
+            || self.overlays.is_moving()
+            || self.soft.is_moving();
         if are_others || is_said || is_moving {
             self.pace.on_news(now);
         }

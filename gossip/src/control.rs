@@ -1,11 +1,13 @@
 //! The messages of the streams: how a newcomer gets a whole table at once.
 //!
 //! These are few and not counted byte by byte, so they are written by serde and postcard. A message
-//! is at most [`MESSAGE_LEN_MAX`] long, which bounds what reading it can allocate. The variants are
+//! is at most [`READ_LEN_MAX`] long, which bounds what reading it can allocate; those that can be
+//! made in pieces are at most [`MESSAGE_LEN_MAX`]. The variants are
 //! numbered by position on the wire: new ones go last.
 
 use bytes::Bytes;
-use live_objects::NodeId;
+use live_objects::soft::{Difference, Store, Summary};
+use live_objects::{NodeId, ObjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Entry;
@@ -14,6 +16,10 @@ use crate::records::{Collection, Hashes, Inventory, Record};
 
 /// The longest message: a piece of a table that is written, sent and read in one go.
 pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
+
+/// The longest message that is read: what is lacking of a soft state is told in one, whatever it
+/// is, since pieces of it say something else than the whole.
+pub(crate) const READ_LEN_MAX: usize = 2 * Store::MERGED_BYTES_MAX;
 
 /// By how many hashes a peer is told what is known, in one message.
 pub(crate) const HASHES_MAX: usize = 12_000;
@@ -42,6 +48,10 @@ pub(crate) enum Control {
     Ask { number: u32, question: Question },
     /// A piece of its answer, and whether it is the last.
     Answer { number: u32, answer: Answer, records: Vec<Record>, last: bool },
+    /// What I have of a soft state, of the type of this hash, summed up; tell me what I lack.
+    Compare { object: ObjectId, ty: u64, summary: Summary },
+    /// What you lack of it; and, if you asked, what I have, so that you tell me what I lack.
+    Differ { object: ObjectId, ty: u64, difference: Difference, own: Option<Summary> },
 }
 
 /// The hashes of all entries of the nodes behind one, up to another.
@@ -105,7 +115,7 @@ impl Control {
 
     /// Reads one.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        if bytes.len() > MESSAGE_LEN_MAX {
+        if bytes.len() > READ_LEN_MAX {
             return Err(postcard::Error::SerializeBufferFull);
         }
         postcard::from_bytes(bytes)
@@ -140,6 +150,7 @@ mod tests {
     use crate::records::tests::{record, records};
     use crate::wire::questions::tests::questions;
     use live_objects::CREDENTIAL_BYTES_MAX;
+    use live_objects::soft::{Author, Holder, Set};
     use proptest::prelude::*;
 
     fn known(hashes: usize) -> Known {
@@ -224,6 +235,36 @@ mod tests {
         }
 
         #[test]
+        fn what_is_said_of_a_soft_state_is_read_as_written(
+            items in prop::collection::vec(any::<u32>(), 1..20),
+            ty: u64,
+            at: prop::sample::Index,
+            bits in 1..=255_u8,
+        ) {
+            let mut holder = Holder::<Set<u32>>::new(Author::new(7));
+            let empty = Summary::of(holder.store());
+            for item in &items {
+                let ((), delta) = holder.write(|set, writer| set.insert(writer, item)).unwrap();
+                holder.merge(&delta);
+            }
+            let object = ObjectId::from_bytes([3; 16]);
+            let summary = Summary::of(holder.store());
+            let difference = empty.answer(holder.store());
+            let own = Some(summary.clone());
+            for message in [
+                Control::Compare { object, ty, summary },
+                Control::Differ { object, ty, difference, own },
+            ] {
+                let mut bytes = message.encode().to_vec();
+                prop_assert_eq!(Control::decode(&bytes), Ok(message));
+                let at = at.index(bytes.len());
+                bytes[at] ^= bits;
+                let _ = Control::decode(&bytes);
+                let _ = Control::decode(&bytes[..at]);
+            }
+        }
+
+        #[test]
         fn messages_of_records_fit_and_join(lens in prop::collection::vec(0..1_000_usize, 0..300)) {
             let long = |len: usize| Record {
                 value: Some(vec![7; len].into()),
@@ -284,6 +325,13 @@ mod tests {
         assert_eq!(hex(&busy), format!("0701{written}"));
         let table = Control::Table { entries: vec![entry(1, 300)], last: true };
         assert_eq!(hex(&table), format!("0101{written}01"));
+        let (object, ty) = (ObjectId::from_bytes([3; 16]), 7);
+        let summary = Summary::of(&Store::default());
+        let difference = summary.answer(&Store::default());
+        let compare = Control::Compare { object, ty, summary };
+        assert_eq!(hex(&compare), format!("0a{}07000100", "03".repeat(16)));
+        let differ = Control::Differ { object, ty, difference, own: None };
+        assert_eq!(hex(&differ), format!("0b{}07000001000000", "03".repeat(16)));
         let inventory = Inventory { from: 1, to: 300, hashes: Hashes(vec![7]) };
         let piece = Control::Inventory(Collection::Claims, inventory);
         assert_eq!(hex(&piece), "020001ac02010000000000000007");
@@ -304,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_or_absurd_is_refused() {
-        assert!(Control::decode(&vec![0; MESSAGE_LEN_MAX + 1]).is_err());
+        assert!(Control::decode(&vec![0; READ_LEN_MAX + 1]).is_err());
         let endless = [1, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert!(Control::decode(&endless).is_err(), "four billion entries in no bytes");
         let mut absurd = Control::Pull { entry: entry(1, 1), known: known(0) }.encode().to_vec();

@@ -53,6 +53,14 @@
 //! more than 95 in a hundred are told first, after 60 periods, of one whose round trip is at most a
 //! tenth above the least there is. Where nobody offers himself, or looks, it costs nothing.
 //!
+//! A soft state, of conflict-free types, is the same at all holders that can reach each other some
+//! rounds after nobody updates it any more, however many packets are lost, and whoever of those who
+//! updated it is gone by then. An update is told along the broadcast tree at once, and what is lost
+//! of that is found by comparing digests with another holder, then sums over parts of the state.
+//! Both sides of a partition go on, and become one when they meet. Where the last holder goes, so
+//! does the state. At rest a holder has one more exchange in eight rounds, however many states it
+//! holds.
+//!
 //! Whoever describes itself in a catalog is found by what it says, some rounds after it said so,
 //! and not after it is known to be down. A search goes down the tree of zones, led by filters of
 //! which terms there are in them (Bloom, CACM 1970), and asks one member in each zone that may have
@@ -165,7 +173,8 @@
 //! `wire::terms`: which terms are where, and `agent::searches` who is asked then; `agent::queries`:
 //! what is asked of all who describe themselves. `coordinate`, `trips`, `offers`: the nearest;
 //! `wire::offers`: what travels of it. `stands`, `wire::stands`: overlays, and `agent::overlays`
-//! who is met. `agent` and the files below it: the machine that all these are parts of.
+//! who is met. `wire::soft`, `agent::soft` and the file below it: soft states, whose merging is in
+//! `live_objects::soft`. `agent` and the files below it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

@@ -21,6 +21,7 @@
 //!  tags 26, 27, 32: see `wire/questions.rs`
 //!  tag 28:         overlays, see `wire/stands.rs`
 //!  tag 30:         see `wire/terms.rs`
+//!  tag 40:         soft states, see `wire/soft.rs`
 //! ```
 //!
 //! A section of an unknown tag is passed over, so that later versions can put more into the same
@@ -31,6 +32,7 @@ mod news;
 pub(crate) mod offers;
 pub(crate) mod questions;
 pub(crate) mod rows;
+pub(crate) mod soft;
 pub(crate) mod stands;
 pub(crate) mod terms;
 
@@ -46,6 +48,7 @@ pub(crate) use self::news::{
 };
 use self::offers::{OffersSection, Standpoint};
 use self::rows::Rows;
+use self::soft::SoftSection;
 use self::stands::StandsSection;
 use self::terms::TermsSection;
 use crate::digest::BUCKETS;
@@ -114,6 +117,8 @@ pub(crate) struct Packet {
     pub(crate) offers: Option<OffersSection>,
     /// Who stands where in overlays.
     pub(crate) stands: Option<StandsSection>,
+    /// What the sender has of soft states.
+    pub(crate) soft: Option<SoftSection>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -164,6 +169,7 @@ impl Packet {
             standpoint: None,
             offers: None,
             stands: None,
+            soft: None,
         }
     }
 
@@ -188,7 +194,8 @@ impl Packet {
         let aggregates = rows + wants + terms;
         let asked = question + answer + clue;
         let stands = self.stands.as_ref().map_or(0, StandsSection::section_len);
-        let nearest = standpoint + offers + stands;
+        let soft = self.soft.as_ref().map_or(0, SoftSection::section_len);
+        let nearest = standpoint + offers + stands + soft;
         membership + self.news.encoded_len() + aggregates + asked + nearest
     }
 
@@ -234,6 +241,7 @@ impl Packet {
         self.standpoint.iter().for_each(|standpoint| standpoint.put(&mut out));
         self.offers.iter().for_each(|offers| offers.put(&mut out));
         self.stands.iter().for_each(|stands| stands.put(&mut out));
+        self.soft.iter().for_each(|soft| soft.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -271,6 +279,7 @@ impl Packet {
                 stands::TAG_STANDS => {
                     packet.stands = Some(StandsSection::take(&mut body, round)?);
                 }
+                soft::TAG_SOFT => packet.soft = Some(SoftSection::take(&mut body)?),
                 _ => continue,
             }
             if !body.is_empty() {
@@ -541,6 +550,7 @@ pub(crate) mod tests {
                     standpoint,
                     offers,
                     stands,
+                    soft: None,
                 }
             },
         )

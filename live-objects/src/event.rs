@@ -14,6 +14,7 @@ use crate::object::ObjectType;
 use crate::overlay::{Descriptor, Profile, Ranking};
 use crate::predicate::Predicate;
 use crate::query::Tally;
+use crate::soft::Author;
 use crate::view::{ClusterId, View};
 
 /// What an application asks of an object. Commands wait in the object's feed until its module takes
@@ -24,7 +25,7 @@ pub enum Command {
     Custom(Bytes),
     /// Sends a message to all members of a topic.
     Send(Bytes),
-    /// Updates a replicated state.
+    /// Updates a replicated state; a soft one by a delta, which its holder made and has merged.
     Update(Bytes),
     /// Sets this holder's share of an aggregate, in place of all that it was.
     Set(Share),
@@ -193,7 +194,9 @@ impl Event {
                 Self::Custom(bytes)
                 | Self::Topic(TopicEvent::Message { bytes, .. })
                 | Self::Replicated(
-                    ReplicatedEvent::Update { bytes, .. } | ReplicatedEvent::Restore { bytes, .. },
+                    ReplicatedEvent::Update { bytes, .. }
+                    | ReplicatedEvent::Restore { bytes, .. }
+                    | ReplicatedEvent::Merge { delta: bytes },
                 ) => bytes.len(),
                 Self::Directory(DirectoryEvent::Found { listings, .. }) => {
                     let len = |listing: &Listing| {
@@ -416,6 +419,16 @@ pub enum ReplicatedEvent {
     Stable {
         /// Which command.
         message: u64,
+    },
+    /// Of a soft state, first: as whom this holder writes, as long as it has the object open.
+    Joined {
+        /// The author of all that it writes.
+        author: Author,
+    },
+    /// Of a soft state: what is new in it, to be [merged](crate::soft::Store::merge).
+    Merge {
+        /// A [delta](crate::soft::Store), as it is written.
+        delta: Bytes,
     },
 }
 

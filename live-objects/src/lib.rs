@@ -28,11 +28,11 @@
 //! `feed`, `doorbell`, `budget`: where applications meet the node's loop. `poster`, `disk`: what a
 //! module has done beside it. `replica`, `replica/snapshot`, `replica/restore`,
 //! `replica/collections`: what an application's replicated state is, and how one member gets it
-//! from another. `aggregate`: shares summed up over all nodes; `sketch` and the files below it:
-//! what sums up many values in few bytes. `attributes`, `predicate`: what holders say of
-//! themselves, and what is asked for. `query`, `query/pattern`, `query/tally`: what is asked of all
-//! of them, and answered. `overlay`, `overlay/ranks`: who has whom for a neighbour. `envelope`:
-//! what goes over the wire.
+//! from another. `soft` and the files below it: states without an order, which all merge.
+//! `aggregate`: shares summed up over all nodes; `sketch` and the files below it: what sums up many
+//! values in few bytes. `attributes`, `predicate`: what holders say of themselves, and what is
+//! asked for. `query`, `query/pattern`, `query/tally`: what is asked of all of them, and answered.
+//! `overlay`, `overlay/ranks`: who has whom for a neighbour. `envelope`: what goes over the wire.
 
 mod aggregate;
 mod attributes;
@@ -59,6 +59,7 @@ mod rng;
 mod schema;
 mod signal;
 pub mod sketch;
+pub mod soft;
 mod stack;
 mod time;
 mod view;

@@ -24,7 +24,8 @@ pub enum Kind {
     Topic,
     /// A state that every holder has a copy of: commands are
     /// [`Command::Update`](crate::Command::Update), events
-    /// [`ReplicatedEvent`](crate::ReplicatedEvent), which a [`Replica`](crate::Replica) takes in.
+    /// [`ReplicatedEvent`](crate::ReplicatedEvent), which a [`Replica`](crate::Replica) takes in
+    /// or, of a soft state, a [`Holder`](crate::soft::Holder).
     Replicated,
     /// What sums up the shares of all holders: commands are [`Command::Set`](crate::Command::Set)
     /// and [`Command::Add`](crate::Command::Add), events [`Estimate`](crate::Estimate)s, of which
@@ -99,6 +100,12 @@ impl ObjectType {
     /// The type of a state whose updates all members apply in the same order.
     pub const fn replicated() -> Self {
         Self::new(Kind::Replicated, Properties::virtual_synchrony(Order::Total))
+    }
+
+    /// The type of a state that everybody updates at once, and all merge: see
+    /// [`soft`](crate::soft).
+    pub const fn soft_state() -> Self {
+        Self::new(Kind::Replicated, Properties::epidemic())
     }
 
     /// The type of what sums up the shares of all holders.
@@ -197,6 +204,7 @@ mod tests {
         golden(ObjectType::best_effort_topic(), &[2, 0, 0, 0, 0]);
         golden(ObjectType::topic(Order::Fifo), &[2, 1, 1, 1, 0]);
         golden(ObjectType::replicated(), &[3, 1, 1, 2, 0]);
+        golden(ObjectType::soft_state(), &[3, 0, 2, 0, 0]);
         golden(ObjectType::aggregate(Summary::Max), &[4, 4, 0, 0, 0, 0]);
         golden(ObjectType::aggregate(Summary::Rate), &[4, 11, 0, 0, 0, 0]);
         golden(ObjectType::nearest(), &[6, 0, 0, 0, 0]);

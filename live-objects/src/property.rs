@@ -5,6 +5,7 @@
 //! is a partial order: of two modules neither may be the stronger. (Live Distributed Objects,
 //! ECOOP 2008, calls these constraints of a type and checks them at bind time in the same way.)
 
+use core::cmp::Ordering;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ impl Properties {
     /// What an object promises that carries no messages of the application.
     pub const fn of_agreement(agreement: Agreement) -> Self {
         Self { agreement, delivery: Delivery::BestEffort, order: Order::Any }
+    }
+
+    /// What a state promises that all merge: everybody has the same in the end.
+    pub const fn epidemic() -> Self {
+        Self { delivery: Delivery::Epidemic, ..Self::of_agreement(Agreement::Eventual) }
     }
 
     /// What virtual synchrony promises (Birman and Joseph, SOSP 1987), in this order.
@@ -65,13 +71,40 @@ impl fmt::Display for Agreement {
 }
 
 /// Whether a message reaches all holders of the object.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+/// Variants are numbered by position on the wire, so that new ones go last; which of them is the
+/// stronger is another matter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Delivery {
     /// Most of them, most of the time.
     BestEffort,
     /// Members that are in a view and in the next deliver the same messages in it, each once; what
     /// a member that stays was told to send reaches everybody who stays.
     Reliable,
+    /// What any holder that stays has, reaches all that stay, once they can reach each other. More
+    /// than a best effort, and less than `Reliable`, which says when that is so.
+    Epidemic,
+}
+
+impl Delivery {
+    const fn strength(self) -> u8 {
+        match self {
+            Self::BestEffort => 0,
+            Self::Epidemic => 1,
+            Self::Reliable => 2,
+        }
+    }
+}
+
+impl PartialOrd for Delivery {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Delivery {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.strength().cmp(&other.strength())
+    }
 }
 
 impl fmt::Display for Delivery {
@@ -79,6 +112,7 @@ impl fmt::Display for Delivery {
         f.write_str(match self {
             Self::BestEffort => "best effort",
             Self::Reliable => "reliable",
+            Self::Epidemic => "epidemic",
         })
     }
 }
@@ -114,6 +148,15 @@ mod tests {
         let views = Properties::of_agreement(Agreement::Views);
         assert!(views.keep(&eventual) && views.keep(&views) && eventual.keep(&eventual));
         assert!(!eventual.keep(&views));
+    }
+
+    #[test]
+    fn what_spreads_is_between_a_best_effort_and_what_is_reliable() {
+        let (weak, epidemic) =
+            (Properties::of_agreement(Agreement::Eventual), Properties::epidemic());
+        assert!(epidemic.keep(&weak) && !weak.keep(&epidemic));
+        let strong = Properties::virtual_synchrony(Order::Any);
+        assert!(strong.keep(&epidemic) && !epidemic.keep(&strong));
     }
 
     #[test]

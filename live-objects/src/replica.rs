@@ -167,6 +167,8 @@ impl<S: State> Replica<S> {
             }
             ReplicatedEvent::Update { from, own, bytes } => self.on_update(*from, *own, bytes),
             ReplicatedEvent::Stable { message } => return self.on_stable(*message),
+            // Of states without an order.
+            ReplicatedEvent::Joined { .. } | ReplicatedEvent::Merge { .. } => {}
         }
         Vec::new()
     }

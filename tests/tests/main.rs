@@ -13,6 +13,7 @@ mod news;
 mod overlays;
 mod queries;
 mod searches;
+mod soft_state;
 mod tidy;
 mod views;
 

@@ -224,6 +224,8 @@ impl Agent {
             } else {
                 self.claims.claimed.remove(&object);
             }
+            // Whoever holds it now may know more of it.
+            self.soft.hurry(object);
             self.doubt_of(object);
             self.wait_for_witnesses(object);
         }

@@ -93,6 +93,7 @@ impl Agent {
         self.hear_aggregates(now, from, packet, io);
         self.hear_offers(packet, io);
         self.hear_stands(packet, io);
+        self.hear_soft(from, packet, io);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         // It is a newcomer, mostly, and will be told of, if it says anything else.
         let is_exchange =
@@ -222,6 +223,7 @@ impl Agent {
         }
         let beside = if said_bytes <= MEETINGS_BYTES_MAX { MEETINGS_MAX } else { 0 };
         lean.extend(self.on_round_of_overlays(beside));
+        lean.extend(self.on_round_of_soft());
         let members = self.knowledge.members();
         // Others count on a row of everything from the rounds before. Who has just come has none.
         if self.rounds < YOUNG_ROUNDS
@@ -390,6 +392,7 @@ impl Agent {
             packet.round = self.clock.said(now);
             self.tell_offers(draft, attempt, &mut packet, len_max);
             self.tell_stands(draft, attempt, &mut packet, len_max);
+            self.tell_soft(draft, &mut packet, len_max);
             let for_news = if self.overlays.is_moving() { NEWS_BESIDE } else { len_max };
             let for_news = packet.encoded_len() + for_news;
             self.add_news(&mut packet, draft, len_max.saturating_sub(for_rows).min(for_news));

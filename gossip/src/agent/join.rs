@@ -122,6 +122,12 @@ impl Agent {
                 let piece = Piece { number, answer, records, last };
                 self.on_piece_of_answer(now, from, piece, io);
             }
+            Control::Compare { object, ty, summary } => {
+                self.on_compare(from, (object, ty), &summary, io);
+            }
+            Control::Differ { object, ty, difference, own } => {
+                self.on_differ(from, (object, ty), (&difference, own.as_ref()), io);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod overlays;
 mod queries;
 mod searches;
 mod sketches;
+mod soft;
 mod world;
 
 use core::time::Duration;
@@ -38,6 +39,9 @@ fn it_offers_what_it_keeps() {
     assert!(gossip.offers(&ObjectType::members(Agreement::Eventual)).is_ok());
     let weaker = Lack::Properties(Properties::of_agreement(Agreement::Eventual));
     assert_eq!(gossip.offers(&ObjectType::members(Agreement::Views)), Err(weaker));
+    assert!(gossip.offers(&ObjectType::soft_state()).is_ok());
+    let epidemic = Lack::Properties(Properties::epidemic());
+    assert_eq!(gossip.offers(&ObjectType::replicated()), Err(epidemic));
     let custom = ObjectType::custom("thing", Agreement::Eventual);
     assert!(matches!(custom.kind, Kind::Custom(_)) && gossip.offers(&custom).is_err());
 }

@@ -166,7 +166,10 @@ impl Agent {
                     if was_asked {
                         io.count("gossip.message_repaired");
                     }
-                    self.topics.deliver(message, None, io);
+                    match self.soft.of_topic(message.topic) {
+                        Some(object) => self.hear_delta(object, message, io),
+                        None => self.topics.deliver(message, None, io),
+                    }
                     let naming = pushed.origin.naming();
                     self.topics.keep(message.clone(), pushed.reach, naming, io);
                 }
@@ -362,23 +365,46 @@ impl Agent {
     }
 
     fn say_message(&mut self, object: ObjectId, command: u64, bytes: Bytes, io: &mut Io<'_>) {
-        let members = self.knowledge.members();
-        let id = MessageId { origin: members.own().member, number: self.topics.next_number };
         let topic = self.topics.open.get(&object).expect("it has commands, so it is open").topic;
+        let message = self.message(topic, bytes);
+        self.topics.deliver(&message, Some(command), io);
+        self.tell_all(message, io);
+    }
+
+    /// Says what an object that is no topic has to say, if this period has room for that.
+    pub(super) fn say_delta(&mut self, topic: Topic, bytes: Bytes, io: &mut Io<'_>) -> bool {
+        let has_room = self.topics.take_left > 0;
+        if has_room {
+            let message = self.message(topic, bytes);
+            self.tell_all(message, io);
+        }
+        has_room
+    }
+
+    /// A message of this node, which counts from now on.
+    fn message(&mut self, topic: Topic, bytes: Bytes) -> Message {
+        let origin = self.knowledge.members().own().member;
+        let id = MessageId { origin, number: self.topics.next_number };
         let message = Message { id, topic, bytes };
-        let is_alone = members.up_count() < 2;
         self.topics.next_number += 1;
-        // Who has just come is not known to all by what it is called for short.
-        let naming = if self.rounds < NEW_ROUNDS { Naming::InFull } else { Naming::Short };
-        let len = Pushed::new(&message, Reach::ALL, naming).encoded_len();
+        let len = Pushed::new(&message, Reach::ALL, self.naming()).encoded_len();
         self.topics.take_left = self.topics.take_left.saturating_sub(len);
         self.topics.taken += len;
-        let novelty = self.topics.news.hear(id, self.rounds);
-        self.topics.deliver(&message, Some(command), io);
+        message
+    }
+
+    /// What this node is called: who has just come is not known to all by its name for short.
+    const fn naming(&self) -> Naming {
+        if self.rounds < NEW_ROUNDS { Naming::InFull } else { Naming::Short }
+    }
+
+    fn tell_all(&mut self, message: Message, io: &mut Io<'_>) {
+        let is_alone = self.knowledge.members().up_count() < 2;
+        let novelty = self.topics.news.hear(message.id, self.rounds);
         // Who comes later is not to hear what was said before. With too many origins to remember
         // this one is not, but it is new all the same.
         if !is_alone && novelty != Novelty::Known {
-            self.topics.keep(message, Reach::ALL, naming, io);
+            self.topics.keep(message, Reach::ALL, self.naming(), io);
         }
     }
 }

@@ -156,6 +156,10 @@ impl GetArgs {
                 is_stale = read.is_stale;
                 read.value
             }
+            Kind::Replicated => {
+                let why = format!("{name} is a {ty}: only a program with its code can read it");
+                return Err(Failure::new(why));
+            }
             _ => return Err(Failure::new(format!("{name} is a {ty}: watch it, do not get it"))),
         };
         if is_stale && (!self.json || value.is_null()) {

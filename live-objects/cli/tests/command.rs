@@ -106,7 +106,7 @@ fn a_table_is_set_and_got_and_explained() {
     let explained = told(runtime, &["explain", "/config", "--json"]);
     assert_eq!(explained[0]["carrier"], "groupcomm");
     let why = explained[0]["modules"]["gossip"].as_str().expect("gossip says why not");
-    assert!(why.contains("Replicated"), "{why}");
+    assert!(why.contains("delivery: epidemic"), "{why}");
     let directory = run(runtime, &["watch", "/.logo/schemas"]);
     let error = String::from_utf8_lossy(&directory.stderr).into_owned();
     assert_eq!(directory.status.code(), Some(1), "{error}");

@@ -1,5 +1,6 @@
 //! What can go wrong for an application, and whose fault it is.
 
+use live_objects::soft::WriteError;
 use live_objects::{Closure, Command, Name, NameError, Refusal, RestoreError, TrySendError};
 use live_objects_net::{FolderError, NodeError, StartError as NetError};
 use thiserror::Error;
@@ -107,6 +108,17 @@ pub enum SendError {
          try again when the node is back"
     )]
     NoPrimary,
+}
+
+/// Why a soft state was not updated. Nothing changed.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum UpdateError {
+    /// It cannot be made.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// It was not taken.
+    #[error(transparent)]
+    Send(#[from] SendError),
 }
 
 /// Why a replicated state was not read.

@@ -22,16 +22,17 @@
 //! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
 //!
 //! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
-//! `replicated`, `members`, `aggregate`, `directory`, `nearest`, `catalog`, `overlay`: the handles.
-//! `query` and the files below it, `sql` first: questions in SQL to all who describe themselves.
-//! `table`: a state for whoever has none. `names`, `dynamic`: which objects there are, and how to
-//! use them without a Rust type. `error`, `channel`: what all share.
+//! `replicated`, `epidemic`, `members`, `aggregate`, `directory`, `nearest`, `catalog`, `overlay`:
+//! the handles. `query` and the files below it, `sql` first: questions in SQL to all who describe
+//! themselves. `table`: a state for whoever has none. `names`, `dynamic`: which objects there are,
+//! and how to use them without a Rust type. `error`, `channel`: what all share.
 
 mod aggregate;
 mod catalog;
 mod channel;
 mod directory;
 mod dynamic;
+mod epidemic;
 mod error;
 mod members;
 mod names;
@@ -54,13 +55,15 @@ pub use aggregate::{
 pub use catalog::{Catalog, Search, SearchError};
 pub use directory::{Directory, FindError, Listing};
 pub use dynamic::{Dynamic, DynamicError};
-pub use error::{OpenError, ReadError, SendError, StartError, UnknownName};
+pub use epidemic::Epidemic;
+pub use error::{OpenError, ReadError, SendError, StartError, UnknownName, UpdateError};
 pub use gossip::Gossip;
 pub use groupcomm::{Founding, Groupcomm, MEMBERS_MAX};
 pub use live_objects;
 pub use live_objects::overlay::{
     Descriptor, KNearest, NoProfile, Profile, Random, Rank, Ring, Tree,
 };
+pub use live_objects::soft;
 pub use live_objects_net::{
     Authority, AuthorityError, Folder, FolderError, Identity, IdentityError, NodeError, RenewError,
 };
@@ -73,16 +76,16 @@ pub use object::Object;
 pub use overlay::{Overlay, StandError};
 pub use query::{Answer, AnswerError, NoCatalog, Query, QueryError, SqlError};
 pub use reference::Ref;
-pub use replicated::{Reading, Replicated, Watch};
+pub use replicated::{Reading, Replicated, Strength, Watch};
 pub use table::{Table, TableUpdate};
 pub use topic::{BestEffort, Fifo, Promise, Topic, TopicEvent, Total};
 
 /// What an application usually needs.
 pub mod prelude {
     pub use crate::{
-        Aggregate, Agreed, Average, BestEffort, Catalog, Count, Directory, Eventual, Fifo, Max,
-        Members, Min, Nearest, Node, Overlay, Ref, Replicated, Ring, Sum, Topic, TopicEvent, Total,
-        Tree,
+        Aggregate, Agreed, Average, BestEffort, Catalog, Count, Directory, Epidemic, Eventual,
+        Fifo, Max, Members, Min, Nearest, Node, Overlay, Ref, Replicated, Ring, Sum, Topic,
+        TopicEvent, Total, Tree,
     };
     pub use live_objects::{
         Attributes, Described, Estimate, Frozen, List, Live, Map, Member, Near, Predicate,

@@ -1,4 +1,5 @@
-//! Replicated states: every holder has a copy, and all copies go through the same updates.
+//! Replicated states: every holder has a copy, and all copies go through the same updates. (Those
+//! whose updates have no order are in `epidemic`.)
 //!
 //! A task of the runtime takes in the object's events and applies updates to the copy; handles read
 //! it under a lock. What an update is answered is told when the update is stable. A state whose own
@@ -7,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -23,13 +23,34 @@ use crate::error::{OpenError, ReadError, SendError};
 use crate::object::{Object, opened};
 use crate::topic::Total;
 
-/// A state of type `S` that all who have it open share, with updates in the order that `G`
-/// promises: [`Total`].
-pub struct Replicated<S: State, G = Total> {
+/// A state of type `S` that all who have it open share, with what `G` promises of updates:
+/// [`Total`], if `S` is a [`State`], or [`Epidemic`](crate::Epidemic), if it is
+/// [`Soft`](crate::soft::Soft).
+pub struct Replicated<S, G: Strength<S> = Total> {
+    pub(crate) held: G::Held,
+}
+
+/// What a replicated state promises, and of which states.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be promised of a state of type `{S}`",
+    note = "`Total` is for types that are `State`, `Epidemic` for those that are `Soft`"
+)]
+pub trait Strength<S>: Send + 'static {
+    /// What a handle on such a state has.
+    #[doc(hidden)]
+    type Held: Send + Sync;
+}
+
+impl<S: State> Strength<S> for Total {
+    type Held = Member<S>;
+}
+
+/// What a handle on a state with an order has.
+#[expect(unnameable_types, reason = "it is of no use to anybody but its handle")]
+pub struct Member<S: State> {
     channel: Channel,
     copy: Arc<Copy<S>>,
     applier: JoinHandle<()>,
-    is: PhantomData<fn(G)>,
 }
 
 /// This node's copy of the state, and who waits for it.
@@ -54,7 +75,7 @@ type Answer<S> = Option<<S as State>::Reply>;
 
 /// What a task that waits for a change is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Progress {
+pub(crate) enum Progress {
     Changed(u64),
     Closed(Option<Closure>),
 }
@@ -92,35 +113,35 @@ where
 
     /// Reads the state as it is here and now.
     pub fn read<R>(&self, read: impl FnOnce(&S) -> R) -> Result<Reading<R>, ReadError> {
-        self.copy.read(read)
+        self.held.copy.read(read)
     }
 
     /// The view in which updates are made; none while this node is in none.
     pub fn view(&self) -> Option<View> {
-        self.copy.lock().view.clone()
+        self.held.copy.lock().view.clone()
     }
 
     /// What all members that applied the same updates have the same of: a hash of the state. None
     /// while the state is stale. It takes as long as writing the whole state does.
     pub fn hash(&self) -> Option<u64> {
-        let held = self.copy.lock();
+        let held = self.held.copy.lock();
         if held.is_torn { None } else { held.replica.hash() }
     }
 
     /// A watch on the state's changes from now on.
     pub fn watch(&self) -> Watch {
-        Watch { progress: self.copy.progress.subscribe() }
+        Watch::new(&self.held.copy.progress)
     }
 
     async fn send(&self, bytes: Bytes) -> Result<oneshot::Receiver<Answer<S>>, SendError> {
         let mut command = Some(Command::Update(bytes));
         poll_fn(|context| {
             // The answer cannot come before it is known who waits for it.
-            let mut held = self.copy.lock();
-            if !held.reaches_others() && !self.channel.port().is_closed() {
+            let mut held = self.held.copy.lock();
+            if !held.reaches_others() && !self.held.channel.port().is_closed() {
                 return std::task::Poll::Ready(Err(SendError::NoPrimary));
             }
-            self.channel.port().poll_send(context, &mut command).map(|sent| {
+            self.held.channel.port().poll_send(context, &mut command).map(|sent| {
                 let (answer, answered) = oneshot::channel();
                 held.waiting.insert(sent?, answer);
                 Ok(answered)
@@ -130,7 +151,7 @@ where
     }
 }
 
-impl<S: State, G> Drop for Replicated<S, G> {
+impl<S: State> Drop for Member<S> {
     fn drop(&mut self) {
         self.applier.abort();
     }
@@ -255,11 +276,11 @@ where
         let copy = Arc::new(Copy { held: Mutex::new(held), progress });
         let applier = copy.clone();
         let applier = tokio::spawn(async move { applier.apply(port).await });
-        let it = Self { channel, copy, applier, is: PhantomData };
+        let it = Self { held: Member { channel, copy, applier } };
         let mut watch = it.watch();
         loop {
             {
-                let held = it.copy.lock();
+                let held = it.held.copy.lock();
                 if let Some(error) = held.replica.broken() {
                     let error = error.clone();
                     return Err(OpenError::Broken { name: name.to_string(), error });
@@ -272,7 +293,7 @@ where
                 let name = name.to_string();
                 return Err(match closure {
                     Some(closure) => OpenError::Closed { name, closure },
-                    None if it.copy.lock().is_torn => OpenError::Panicked(name),
+                    None if it.held.copy.lock().is_torn => OpenError::Panicked(name),
                     None => OpenError::Gone(name),
                 });
             }
@@ -287,6 +308,10 @@ pub struct Watch {
 }
 
 impl Watch {
+    pub(crate) fn new(progress: &watch::Sender<Progress>) -> Self {
+        Self { progress: progress.subscribe() }
+    }
+
     /// Waits until the state, its view or its staleness may have changed since the last call. An
     /// error, and why if that is known, when there are no changes to come.
     pub async fn changed(&mut self) -> Result<(), Option<Closure>> {

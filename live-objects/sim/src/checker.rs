@@ -6,6 +6,7 @@
 
 mod groups;
 mod members;
+mod soft;
 mod states;
 mod views;
 
@@ -15,6 +16,7 @@ use live_objects::{Member, Time};
 
 pub use self::groups::GroupsChecker;
 pub use self::members::MembersChecker;
+pub use self::soft::SoftChecker;
 pub use self::states::StatesChecker;
 pub use self::views::ViewsChecker;
 use crate::history::Record;

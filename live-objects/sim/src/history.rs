@@ -80,6 +80,9 @@ impl Record {
                 Event::Topic(TopicEvent::Message { from, own, bytes })
                 | Event::Replicated(ReplicatedEvent::Update { from, own, bytes }),
             ) => (object, Some(from), *own, bytes),
+            What::Event(object, Event::Replicated(ReplicatedEvent::Merge { delta })) => {
+                (object, None, None, delta)
+            }
             What::Event(
                 object,
                 Event::Replicated(ReplicatedEvent::Restore { offset, bytes, last }),

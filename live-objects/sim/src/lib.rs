@@ -124,7 +124,9 @@ mod trace;
 mod wire;
 mod world;
 
-pub use checker::{Checker, GroupsChecker, MembersChecker, StatesChecker, ViewsChecker, Violation};
+pub use checker::{
+    Checker, GroupsChecker, MembersChecker, SoftChecker, StatesChecker, ViewsChecker, Violation,
+};
 pub use cities::Cities;
 pub use fault::{Fault, Nemesis};
 pub use history::{Record, What};

@@ -53,7 +53,9 @@ impl Hosted {
             | ReplicatedEvent::Freeze { .. }
             | ReplicatedEvent::CutOff
             | ReplicatedEvent::Reached
-            | ReplicatedEvent::Stable { .. } => return None,
+            | ReplicatedEvent::Stable { .. }
+            | ReplicatedEvent::Joined { .. }
+            | ReplicatedEvent::Merge { .. } => return None,
         }
         Some((self.epoch?, self.updates, self.replica.hash()?))
     }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use live_objects::sketch;
+use live_objects::soft::{Counter, Map, Set, WriteError};
 use serde_json::json;
 
 use super::{Words, nodes, soon};
 use crate::prelude::{
-    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Fifo, Nearest, Overlay,
-    Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
+    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Epidemic, Fifo, Nearest,
+    Overlay, Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
 };
 use crate::{
     Descriptor, Distinct, Highest, Histogram, Node, OpenError, Profile, Quantiles, Rate, SendError,
-    TopK, UnknownName, Variance,
+    TopK, UnknownName, UpdateError, Variance,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,6 +176,65 @@ async fn dynamic(node: &Node, name: &str) -> crate::Dynamic {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_soft_state_is_updated_at_once_and_becomes_the_same() {
+    type Cart = Map<String, Counter>;
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = nodes(folder.path()).await;
+    let cd = "cd".to_owned();
+    let mut carts: Vec<Replicated<Cart, Epidemic>> = Vec::new();
+    for (node, amount) in [(&one, 2), (&other, 3)] {
+        let cart: Replicated<Cart, Epidemic> = soon(node.open("/cart")).await.unwrap();
+        let told = cart.update(|cart, writer| {
+            cart.at(&cd).add(writer, amount);
+            cart.at(&cd).value(writer.reader())
+        });
+        assert_eq!(told, Ok(amount), "nobody is waited for");
+        carts.push(cart);
+    }
+    for cart in &carts {
+        let mut watch = cart.watch();
+        while cart.read(|cart, reader| cart.at(&cd).value(reader)) != 5 {
+            soon(watch.changed()).await.unwrap();
+        }
+    }
+    assert_eq!(carts[0].hash(), carts[1].hash());
+    // Code that panics has changed nothing, and nothing is wrong after it.
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        carts[0].update(|cart, writer| {
+            cart.clear(writer);
+            panic!("as it was told to")
+        })
+    }));
+    assert!(panicked.is_err());
+    assert!(carts[0].read(|cart, reader| cart.contains(reader, &cd)));
+    let long = "x".repeat(2_000);
+    let refused = carts[0].update(|cart, writer| cart.at(&long).add(writer, 1));
+    let Err(UpdateError::Write(WriteError::LongKey(2_004))) = refused else {
+        panic!("{refused:?}")
+    };
+    // A name has one type, whatever is kept under it.
+    let Err(refused) = soon(other.open::<Topic<String, BestEffort>>("/cart")).await else {
+        panic!("it is a cart")
+    };
+    assert!(matches!(refused, OpenError::Node(_)), "{refused}");
+    let known = async {
+        while other.names("/cart").await.unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(known).await;
+    drop(carts.pop());
+    let Err(held) = soon(other.open::<Replicated<Set<String>, Epidemic>>("/cart")).await else {
+        panic!("the first node has it open")
+    };
+    let held = held.to_string();
+    assert!(held.contains("of Map version 1") && held.contains("epidemic"), "{held}");
+    one.stop().await;
+    let gone = carts[0].update(|cart, writer| cart.clear(writer));
+    assert_eq!(gone, Err(UpdateError::Send(SendError::Closed)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
