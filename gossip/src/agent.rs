@@ -5,6 +5,7 @@
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
+//! `inquiries` is what people ask about a member that was doubted.
 //! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
 //! say of themselves, `searches` how they are found by it, and `queries` who asks for that of all.
 //! `soft` is how states spread that all merge.
@@ -19,6 +20,7 @@ mod directory;
 mod errands;
 mod exchange;
 mod holders;
+mod inquiries;
 mod join;
 mod listeners;
 mod nearest;
@@ -49,6 +51,7 @@ use self::claims::Claims;
 use self::directory::Directories;
 use self::errands::Errands;
 use self::holders::Holders;
+use self::inquiries::Inquiries;
 use self::listeners::Listeners;
 use self::nearest::Nearest;
 use self::overlays::Overlays;
@@ -60,6 +63,7 @@ use self::topics::Topics;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
+use crate::evidence::Seen;
 use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
 use crate::news::MESSAGE_BYTES_MAX;
@@ -93,6 +97,8 @@ struct Agent {
     partners: Partners,
     probes: Probes,
     suspicions: Suspicions,
+    seen: Seen,
+    inquiries: Inquiries,
     seeds: Seeds,
     /// For when to knock, and at which tombstone.
     rng: Rng,
@@ -261,6 +267,9 @@ impl Module for Gossip {
                     agent.on_drained(now, object, io);
                 }
             }
+            (Input::Commands { object }, Life::Up(agent)) if self.listeners.has(object) => {
+                agent.on_inquiries(now, object, io);
+            }
             (Input::Commands { object }, Life::Up(agent)) => agent.on_commands(now, object, io),
             (Input::Commands { object }, _) => refuse_commands(object, io),
             (Input::Signal(Signal::Open(object, spec)), Life::Up(agent)) => {
@@ -297,6 +306,7 @@ impl Module for Gossip {
             agent.push(now, io);
             agent.on_answers(now, io);
             agent.on_searches_ended(now, io);
+            agent.on_inquiries_ended(now, io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
             let round = agent.clock.at(now);
@@ -328,6 +338,7 @@ impl Agent {
             standing: Standing::Alive,
             addresses: addresses.try_into().expect("no more than MAX are left"),
             credential: start.credential.clone().try_into().expect("a driver keeps to the bound"),
+            accuser: None,
         };
         // Nodes that start together should not all probe in the same moment.
         let offset = rng.fork("round").random_range(Duration::ZERO..config.period);
@@ -338,6 +349,8 @@ impl Agent {
             partners: Partners::new(start.me.node, rng.fork("partner")),
             probes: Probes::new(rng.fork("probe")),
             suspicions: Suspicions::default(),
+            seen: Seen::default(),
+            inquiries: Inquiries::default(),
             seeds: Seeds::new(&start.seeds, &start.addresses, rng.fork("seed")),
             rng: rng.fork("knock"),
             pulls: Pulls::default(),
@@ -409,7 +422,11 @@ impl Agent {
             io.count("gossip.entry_forged");
             return false;
         }
+        let accusation = entry.accusation();
         let heard = self.knowledge.hear(entry, source);
+        if let Some(accusation) = accusation {
+            self.on_accusation(now, accusation, &heard.merged);
+        }
         self.on_heard(now, heard, io)
     }
 
@@ -475,6 +492,7 @@ impl Agent {
         } else {
             self.suspicions.clear(member.node);
         }
+        self.note_change(now, &change);
         if !change.is_of_stranger() {
             self.on_urgent(now, member.node, change.telling());
         }
@@ -510,6 +528,7 @@ impl Agent {
         self.overlays.close(object);
         self.queries.close(object);
         self.soft.close(object);
+        self.close_inquiries(object);
         self.unclaim(object);
     }
 
@@ -540,6 +559,7 @@ impl Agent {
         self.overlays.drained(object);
         self.queries.drained(object);
         self.soft.drained(object, io);
+        self.on_inquiries_drained(now, object, io);
         self.on_closed_drained(object, io);
     }
 
@@ -604,7 +624,7 @@ fn len_max(to: NodeId, io: &mut Io<'_>) -> Option<usize> {
     Some(len_max)
 }
 
-/// Objects of kind `Members` have no commands, nor have those that are not carried any more.
+/// Nobody is there to do what an object is told.
 fn refuse_commands(object: ObjectId, io: &mut Io<'_>) {
     while let Some(taken) = io.take(object, usize::MAX) {
         io.count("gossip.unknown_command");

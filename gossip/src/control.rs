@@ -123,11 +123,12 @@ impl Control {
 }
 
 /// The most bytes that an entry takes: node, incarnation, a generation of 63 bits, standing, count,
-/// and for each address its family, itself, and a port; a credential and its length.
+/// and for each address its family, itself, and a port; a credential and its length; an accuser.
 fn entry_len_max(entry: &Entry) -> usize {
     let address_len = |v4: bool| if v4 { 1 + 4 + 3 } else { 1 + 16 + 3 };
     let addresses = entry.addresses.iter().map(|address| address_len(address.is_ipv4()));
-    16 + 16 + 9 + 1 + 1 + addresses.sum::<usize>() + 2 + entry.credential.bytes().len()
+    let shown = 2 + entry.credential.bytes().len();
+    16 + 16 + 9 + 1 + 1 + addresses.sum::<usize>() + shown + 1 + 5
 }
 
 /// What a table takes beside its entries: variant, count, last.
@@ -316,7 +317,7 @@ mod tests {
             message.encode().iter().map(|byte| format!("{byte:02x}")).collect()
         };
         let (node, life) = ("10".repeat(16), "01".repeat(16));
-        let written = format!("{node}{life}ac020001000a000001d83600");
+        let written = format!("{node}{life}ac020001000a000001d8360000");
         let pull = Control::Pull { entry: entry(1, 300), known: known(2) };
         let all = "ff".repeat(16);
         assert_eq!(hex(&pull), format!("00{written}00{all}020707"));
@@ -364,9 +365,9 @@ mod tests {
         many.extend([0; 99]);
         assert!(Control::decode(&many).is_err(), "five addresses");
         let long = Control::Table { entries: vec![entry(1, 1)], last: true }.encode();
-        let (head, tail) = long.split_at(long.len() - 2);
-        assert_eq!(tail, [0, 1], "no credential, and nothing more");
-        let shows = |len: u8| [head, &[len, 1], &vec![7; usize::from(len)], &[1]].concat();
+        let (head, tail) = long.split_at(long.len() - 3);
+        assert_eq!(tail, [0, 0, 1], "no credential, no accuser, and nothing more");
+        let shows = |len: u8| [head, &[len, 1], &vec![7; usize::from(len)], &[0, 1]].concat();
         assert!(Control::decode(&shows(0x80)).is_ok(), "a credential of 128 bytes");
         assert!(Control::decode(&shows(0x81)).is_err(), "a longer one");
     }

@@ -17,9 +17,10 @@
 //! same.
 
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use live_objects::{CREDENTIAL_BYTES_MAX, Incarnation, Member};
+use live_objects::{CREDENTIAL_BYTES_MAX, Incarnation, Member, NodeId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -32,6 +33,10 @@ pub(crate) struct Entry {
     pub(crate) addresses: Addresses,
     /// What the member shows of itself, of its driver's making: datagrams to it need it.
     pub(crate) credential: Credential,
+    /// Of a suspect, and of one that did not object: who suspected it first, as far as it is known
+    /// to whoever tells it. It does not count in what is said, and of two accusers each node keeps
+    /// the one that it heard of first.
+    pub(crate) accuser: Option<Accuser>,
 }
 
 impl Entry {
@@ -50,6 +55,12 @@ impl Entry {
     /// Whether it says the same of the same member as another, brief or not.
     pub(crate) fn says(&self, other: &Self) -> bool {
         self.member == other.member && self.precedence() == other.precedence()
+    }
+
+    /// What it says against the member, if it does.
+    pub(crate) fn accusation(&self) -> Option<Accusation> {
+        let Self { member, generation, accuser, .. } = *self;
+        self.standing.is_accused().then_some(Accusation { member, generation, accuser })
     }
 
     /// Of two entries about one node the greater holds.
@@ -91,6 +102,52 @@ impl Standing {
     /// Whether such a member counts as one.
     pub(crate) const fn is_up(self) -> bool {
         matches!(self, Self::Alive | Self::Suspect)
+    }
+
+    /// Whether somebody said so of the member.
+    pub(crate) const fn is_accused(self) -> bool {
+        matches!(self, Self::Suspect | Self::Faulty)
+    }
+}
+
+/// What an entry says against a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Accusation {
+    pub(crate) member: Member,
+    pub(crate) generation: Generation,
+    pub(crate) accuser: Option<Accuser>,
+}
+
+/// Who suspected a member first: the first four bytes of its id, since a crash makes thousands of
+/// entries travel. That tells it from all but one in four billion; it counts for nothing but what
+/// people are told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub(crate) struct Accuser(NonZeroU32);
+
+impl Accuser {
+    pub(crate) fn of(node: NodeId) -> Self {
+        let [a, b, c, d, ..] = *node.as_bytes();
+        Self(NonZeroU32::new(u32::from_be_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// The ids, first and last, of nodes of which it may be one.
+    pub(crate) fn ids(self) -> [NodeId; 2] {
+        let first = if self.0 == NonZeroU32::MIN { 0 } else { self.0.get() };
+        [(first, 0), (self.0.get(), 0xff)].map(|(head, fill)| {
+            let mut id = [fill; NodeId::LEN];
+            id[..4].copy_from_slice(&head.to_be_bytes());
+            NodeId::from_bytes(id)
+        })
+    }
+
+    /// As it is written: 0 is nobody.
+    pub(crate) fn number(accuser: Option<Self>) -> u32 {
+        accuser.map_or(0, |accuser| accuser.0.get())
+    }
+
+    /// As it was read.
+    pub(crate) fn numbered(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
     }
 }
 
@@ -265,6 +322,8 @@ pub(crate) enum Absurd {
     Level(u8, u8),
     #[error("attributes or a predicate that nobody can have given")]
     Attributes,
+    #[error("evidence that nobody can have seen")]
+    Evidence,
     #[error("a profile of no numbers, or too many, or one that is not finite")]
     Profile,
 }
@@ -272,7 +331,6 @@ pub(crate) enum Absurd {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use live_objects::NodeId;
     use proptest::prelude::*;
 
     /// An entry like most: alive, with one address. It shows nothing, of which others show more.
@@ -288,6 +346,7 @@ pub(crate) mod tests {
             standing: Standing::Alive,
             addresses: vec![address].try_into().unwrap(),
             credential: Credential::default(),
+            accuser: None,
         }
     }
 
@@ -309,9 +368,9 @@ pub(crate) mod tests {
         let v6 = any::<([u8; 16], u16)>().prop_map(SocketAddr::from);
         let addresses = prop::collection::vec(prop_oneof![v4, v6], 0..=Addresses::MAX);
         let credential = prop::collection::vec(any::<u8>(), 0..=CREDENTIAL_BYTES_MAX);
-        let said = (addresses, credential);
+        let said = (addresses, credential, any::<u32>());
         (any::<[[u8; 16]; 2]>(), 0..=Generation::MAX.0, standings(), said).prop_map(
-            |([node, incarnation], generation, standing, (addresses, credential))| Entry {
+            |([node, incarnation], generation, standing, (addresses, credential, by))| Entry {
                 member: Member {
                     node: NodeId::from_bytes(node),
                     incarnation: Incarnation::from_bytes(incarnation),
@@ -320,6 +379,7 @@ pub(crate) mod tests {
                 standing,
                 addresses: addresses.try_into().unwrap(),
                 credential: Bytes::from(credential).try_into().unwrap(),
+                accuser: Accuser::numbered(by).filter(|_| standing.is_accused()),
             },
         )
     }
@@ -348,6 +408,20 @@ pub(crate) mod tests {
         let former = Generation::of_former_life_max;
         assert!(former(1) > Generation::HEARSAY_MAX && former(2) > former(1));
         assert!(former(u64::MAX) < Generation::MAX);
+    }
+
+    #[test]
+    fn an_accuser_is_known_by_how_its_id_begins() {
+        for node in [0, 1, 0x2b] {
+            let node = entry(node, 1).member.node;
+            let [first, last] = Accuser::of(node).ids();
+            assert!((first..=last).contains(&node));
+            assert!(!(first..=last).contains(&entry(3, 1).member.node));
+        }
+        let accuser = Some(Accuser::of(entry(2, 1).member.node));
+        assert_eq!(Accuser::number(accuser), 0x2020_2020);
+        assert_eq!(Accuser::numbered(0x2020_2020), accuser);
+        assert_eq!((Accuser::number(None), Accuser::numbered(0)), (0, None));
     }
 
     #[test]

@@ -22,6 +22,11 @@
 //! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
 //! it panic, and every table has a limit.
 //!
+//! Who wants to know why a member was taken for dead is told by some who saw it, and by its
+//! accuser, which of its probes were not answered. Each node keeps that for the last 256 members
+//! that were doubted, eight things of each; what it names an accuser by is right but once in four
+//! billion times.
+//!
 //! A message of a best-effort topic goes along a tree that every source has at once: to a thousand
 //! members in two hops, one copy each. Who missed it finds out on exchanges, and gets it: where one
 //! packet in twenty is lost all have it within four periods at the most, and if half of all members
@@ -165,7 +170,8 @@
 //! **Reading order.** `pace`, `rounds`, `partners`: when a node says something, what time it is,
 //! and whom it meets. `entry`: what nodes say of each other, and whose word counts more. `members`,
 //! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
-//! packet. `probe`, `suspicion`: the failure detector's books. `seeds`, `transfer`: how newcomers
+//! packet. `probe`, `suspicion`: the failure detector's books, and `evidence`: what people may ask
+//! of it. `seeds`, `transfer`: how newcomers
 //! get in. `queue`: what travels beside the membership; `news` and the files below it: messages of
 //! topics, the tree along which they go, and what mends it; `records`: what is published, who keeps
 //! it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
@@ -185,6 +191,7 @@ mod control;
 mod coordinate;
 mod digest;
 mod entry;
+mod evidence;
 mod knowledge;
 mod members;
 mod news;

@@ -245,9 +245,9 @@ impl Members {
 
     fn put(&mut self, entry: Entry) {
         self.digest.toggle(&entry);
-        let Entry { member, generation, standing, addresses, .. } = entry;
+        let Entry { member, generation, standing, addresses, accuser, .. } = entry;
         let Member { node, incarnation } = member;
-        self.rows.put(Row { node, incarnation, generation, addresses, standing });
+        self.rows.put(Row { node, incarnation, generation, addresses, standing, accuser });
     }
 
     /// Keeps count of who is up and who is a tombstone.
@@ -291,6 +291,7 @@ impl Row {
             standing: self.standing,
             addresses: self.addresses.clone(),
             credential: Credential::default(),
+            accuser: self.accuser,
         }
     }
 }

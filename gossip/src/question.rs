@@ -31,6 +31,8 @@ pub(crate) enum Question {
     /// Does what you say of yourself in this catalog match, and where may others be who do, of
     /// those whose ids begin with so many bits as yours? A [`Clue`] answers.
     Search { object: ObjectId, bits: u8, matching: Predicate },
+    /// What did you see of this node? What did stands beside the answer.
+    Why(NodeId),
 }
 
 /// What whoever is asked in a search knows.

@@ -9,8 +9,9 @@
 //!    u8     u32       u32     only of a probe  u8    u16
 //!                             request
 //!
-//!  tag 1, entries: node [16], incarnation [16], generation u64, standing u8, count u8, addresses
-//!                  (4 [4] u16 | 6 [16] u16) …, length u8, credential; and so on
+//!  tag 1, entries: node [16], incarnation [16], generation u64, standing u8, of a suspect or one
+//!                  that is faulty accuser u32, count u8, addresses (4 [4] u16 | 6 [16] u16) …,
+//!                  length u8, credential; and so on
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
@@ -22,12 +23,14 @@
 //!  tag 28:         overlays, see `wire/stands.rs`
 //!  tag 30:         see `wire/terms.rs`
 //!  tag 40:         soft states, see `wire/soft.rs`
+//!  tag 41:         see `wire/evidence.rs`
 //! ```
 //!
 //! A section of an unknown tag is passed over, so that later versions can put more into the same
 //! exchange. Anything else that is not as drawn makes the whole packet void. What is decoded holds
 //! nothing of the buffer it came in.
 
+pub(crate) mod evidence;
 mod news;
 pub(crate) mod offers;
 pub(crate) mod questions;
@@ -40,7 +43,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::sketch::SketchError;
-use live_objects::{CREDENTIAL_BYTES_MAX, Envelope, Incarnation, Member, NodeId};
+use live_objects::{CREDENTIAL_BYTES_MAX, Envelope, Evidence, Incarnation, Member, NodeId};
 use thiserror::Error;
 
 pub(crate) use self::news::{
@@ -52,7 +55,7 @@ use self::soft::SoftSection;
 use self::stands::StandsSection;
 use self::terms::TermsSection;
 use crate::digest::BUCKETS;
-use crate::entry::{Absurd, Addresses, Credential, Entry, Generation, Standing};
+use crate::entry::{Absurd, Accuser, Addresses, Credential, Entry, Generation, Standing};
 use crate::question::{Answer, Clue, Question};
 use crate::records::AbsurdRecord;
 use crate::zones::row::Round;
@@ -74,7 +77,8 @@ pub(crate) const PACKET_LEN_MIN: usize =
 pub(crate) const ENTRY_LEN_MIN: usize = NodeId::LEN + Incarnation::LEN + 8 + 1 + 1 + 1;
 
 /// The longest entry.
-pub(crate) const ENTRY_LEN_MAX: usize = ENTRY_LEN_MIN + Addresses::MAX * 19 + CREDENTIAL_BYTES_MAX;
+pub(crate) const ENTRY_LEN_MAX: usize =
+    ENTRY_LEN_MIN + ACCUSER_LEN + Addresses::MAX * 19 + CREDENTIAL_BYTES_MAX;
 
 /// What the buckets take.
 pub(crate) const BUCKETS_SECTION_LEN: usize = SECTION_LEN + BUCKETS * HASH_LEN;
@@ -111,6 +115,8 @@ pub(crate) struct Packet {
     pub(crate) answer: Option<Answer>,
     /// What an answer says of a search.
     pub(crate) clue: Option<Clue>,
+    /// What whoever answers saw of a node.
+    pub(crate) evidence: Option<Vec<Evidence>>,
     /// Where the sender stands.
     pub(crate) standpoint: Option<Standpoint>,
     /// Who offers itself.
@@ -166,6 +172,7 @@ impl Packet {
             question: None,
             answer: None,
             clue: None,
+            evidence: None,
             standpoint: None,
             offers: None,
             stands: None,
@@ -188,11 +195,12 @@ impl Packet {
         let question = self.question.as_ref().map_or(0, questions::question_section_len);
         let answer = self.answer.map_or(0, |_| questions::ANSWER_SECTION_LEN);
         let clue = self.clue.as_ref().map_or(0, questions::clue_section_len);
+        let evidence = self.evidence.as_deref().map_or(0, evidence::section_len);
         let standpoint = self.standpoint.map_or(0, |_| offers::PLACE_SECTION_LEN);
         let offers = self.offers.as_ref().map_or(0, OffersSection::section_len);
         let membership = LEG_LEN + target + digest + buckets + inventory + entries;
         let aggregates = rows + wants + terms;
-        let asked = question + answer + clue;
+        let asked = question + answer + clue + evidence;
         let stands = self.stands.as_ref().map_or(0, StandsSection::section_len);
         let soft = self.soft.as_ref().map_or(0, SoftSection::section_len);
         let nearest = standpoint + offers + stands + soft;
@@ -238,6 +246,7 @@ impl Packet {
         self.question.iter().for_each(|question| questions::put_question(&mut out, question));
         self.answer.iter().for_each(|answer| questions::put_answer(&mut out, *answer));
         self.clue.iter().for_each(|clue| questions::put_clue(&mut out, clue));
+        self.evidence.iter().for_each(|seen| evidence::put(&mut out, seen));
         self.standpoint.iter().for_each(|standpoint| standpoint.put(&mut out));
         self.offers.iter().for_each(|offers| offers.put(&mut out));
         self.stands.iter().for_each(|stands| stands.put(&mut out));
@@ -269,6 +278,7 @@ impl Packet {
                     packet.question = Some(questions::take_question(&mut body)?);
                 }
                 questions::TAG_ANSWER => packet.answer = Some(questions::take_answer(&mut body)?),
+                evidence::TAG_EVIDENCE => packet.evidence = Some(evidence::take(&mut body)?),
                 questions::TAG_CLUE => packet.clue = Some(questions::take_clue(&mut body)?),
                 terms::TAG_TERMS => packet.terms = Some(TermsSection::take(&mut body, round)?),
                 rows::TAG_ROWS => packet.rows = Some(Rows::take(&mut body, round)?),
@@ -317,7 +327,8 @@ impl Packet {
 pub(crate) fn entry_len(entry: &Entry) -> usize {
     let address_len = |address: SocketAddr| if address.is_ipv4() { 1 + 4 + 2 } else { 1 + 16 + 2 };
     let addresses = entry.addresses.iter().map(address_len).sum::<usize>();
-    ENTRY_LEN_MIN + addresses + entry.credential.bytes().len()
+    let accuser = if entry.standing.is_accused() { ACCUSER_LEN } else { 0 };
+    ENTRY_LEN_MIN + accuser + addresses + entry.credential.bytes().len()
 }
 
 /// How long it will be, if it is whole and what its member shows is yet to be added, of so many
@@ -371,6 +382,9 @@ fn put_entry(out: &mut BytesMut, entry: &Entry) {
     out.put_slice(entry.member.incarnation.as_bytes());
     out.put_u64(entry.generation.into());
     out.put_u8(entry.standing as u8);
+    if entry.standing.is_accused() {
+        out.put_u32(Accuser::number(entry.accuser));
+    }
     out.put_u8(entry.addresses.iter().count() as u8);
     for address in entry.addresses.iter() {
         match address.ip() {
@@ -438,6 +452,8 @@ fn take_entry(bytes: &mut &[u8]) -> Result<Entry, PacketError> {
         3 => Standing::Left,
         unknown => return Err(PacketError::UnknownStanding(unknown)),
     };
+    let accuser = if standing.is_accused() { bytes.try_get_u32()? } else { 0 };
+    let accuser = Accuser::numbered(accuser);
     let count = usize::from(bytes.try_get_u8()?);
     if count > Addresses::MAX {
         return Err(Absurd::Addresses(count).into());
@@ -448,7 +464,7 @@ fn take_entry(bytes: &mut &[u8]) -> Result<Entry, PacketError> {
     let credential = bytes.split_off(..length).ok_or(PacketError::Truncated)?;
     let credential = Credential::try_from(Bytes::copy_from_slice(credential))?;
     let member = Member { node, incarnation };
-    Ok(Entry { member, generation, standing, addresses, credential })
+    Ok(Entry { member, generation, standing, addresses, credential, accuser })
 }
 
 fn take_address(bytes: &mut &[u8]) -> Result<SocketAddr, PacketError> {
@@ -479,6 +495,7 @@ const TAG_BUCKETS: u8 = 3;
 const TAG_INVENTORY: u8 = 4;
 const TAG_WANTS: u8 = 9;
 
+const ACCUSER_LEN: usize = 4;
 const DIGEST_LEN: usize = 8;
 const WANTS_LEN: usize = 8;
 
@@ -522,6 +539,7 @@ pub(crate) mod tests {
             prop::option::of(questions()),
             prop::option::of(answers()),
             prop::option::of(clues()),
+            prop::option::of(evidence::tests::evidence()),
             prop::option::of(terms::tests::sections()),
         );
         let nearest = rows.prop_flat_map(|rows| {
@@ -546,7 +564,8 @@ pub(crate) mod tests {
                     question: asked.0,
                     answer: asked.1,
                     clue: asked.2,
-                    terms: asked.3,
+                    evidence: asked.3,
+                    terms: asked.4,
                     standpoint,
                     offers,
                     stands,
@@ -654,11 +673,13 @@ pub(crate) mod tests {
         let addresses = addresses.try_into().unwrap();
         let credential = Bytes::from_static(b"me").try_into().unwrap();
         let suspect = entry(1, 9).as_standing(Standing::Suspect);
-        rest.entries = vec![Entry { addresses, credential, ..suspect }];
+        let accuser = Some(Accuser::of(entry(2, 1).member.node));
+        rest.entries = vec![Entry { addresses, credential, accuser, ..suspect }];
         let (node, life) = ("10".repeat(16), "01".repeat(16));
+        let by = "0120202020";
         let places = "040a0000011b58 0620010db80000000000000000000000011b59".replace(' ', "");
         let golden =
-            format!("040102030400100000010047{node}{life}00000000000000090102{places}026d65");
+            format!("04010203040010000001004b{node}{life}0000000000000009{by}02{places}026d65");
         assert_eq!(hex(&rest.encode()), golden);
     }
 

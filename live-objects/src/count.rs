@@ -13,6 +13,11 @@ impl Counts {
         *self.0.entry(name).or_default() += 1;
     }
 
+    /// Adds so many to the counter `name`.
+    pub fn add_many(&mut self, name: &'static str, count: u64) {
+        *self.0.entry(name).or_default() += count;
+    }
+
     /// Sets the counter `name`, of something that may be less again.
     pub fn set(&mut self, name: &'static str, count: u64) {
         self.0.insert(name, count);

@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use crate::aggregate::{Estimate, Share};
 use crate::attributes::Attributes;
+use crate::evidence::{Answered, Testimony};
 use crate::nearest::{Load, Near};
-use crate::node::{Member, NodeId};
+use crate::node::{IdPrefix, Member, NodeId};
 use crate::object::ObjectType;
 use crate::overlay::{Descriptor, Profile, Ranking};
 use crate::predicate::Predicate;
@@ -74,6 +75,12 @@ pub enum Command {
         /// By what rank: the one that the overlay's type names.
         ranking: Ranking,
     },
+    /// Asks members what they saw of the node whose id begins so: [`MembersEvent::Evidence`]
+    /// answers, or [`MembersEvent::Unclear`].
+    Why(IdPrefix),
+    /// Asks when members last answered this node, and how fast: [`MembersEvent::Heard`] answers at
+    /// once.
+    Heard,
 }
 
 impl Command {
@@ -112,12 +119,14 @@ impl Command {
             Self::Retract => Self::Retract,
             Self::Rank => Self::Rank,
             Self::Describe(_) | Self::Search { .. } | Self::Stand { .. } => self.clone(),
+            Self::Why(prefix) => Self::Why(*prefix),
+            Self::Heard => Self::Heard,
         };
         (slice, last)
     }
 
     /// What the command holds: a message, an update, a value, or the key that it is about. Of a
-    /// share, an offer, attributes, a search or a profile, nothing.
+    /// share, an offer, attributes, a search, a profile or how an id begins, nothing.
     pub const fn payload(&self) -> &Bytes {
         match self {
             Self::Custom(bytes)
@@ -134,7 +143,9 @@ impl Command {
             | Self::Rank
             | Self::Describe(_)
             | Self::Search { .. }
-            | Self::Stand { .. } => &NOTHING,
+            | Self::Stand { .. }
+            | Self::Why(_)
+            | Self::Heard => &NOTHING,
         }
     }
 }
@@ -186,6 +197,15 @@ impl Event {
         OVERHEAD_BYTES
             + match self {
                 Self::Members(MembersEvent::Roster(members)) => size_of_val(members.as_slice()),
+                Self::Members(MembersEvent::Evidence { testimonies, .. }) => {
+                    testimonies.iter().map(Testimony::size).sum()
+                }
+                Self::Members(MembersEvent::Heard { answers, .. }) => {
+                    size_of_val(answers.as_slice())
+                }
+                Self::Members(MembersEvent::Unclear { candidates, .. }) => {
+                    size_of_val(candidates.as_slice())
+                }
                 Self::Members(MembersEvent::View(view))
                 | Self::Topic(TopicEvent::View(view))
                 | Self::Replicated(ReplicatedEvent::View(view)) => {
@@ -455,6 +475,50 @@ pub enum MembersEvent {
     /// Of an object that agrees on views: this node is in a cluster that was founded apart from
     /// the one that this application is in. They stay apart until one of them is stopped.
     ForeignCluster(ClusterId, NodeId),
+    /// What members saw of a node: the answer to a [`Command::Why`], or a part of it, as it comes.
+    Evidence {
+        /// To which command, counted from 0.
+        command: u64,
+        /// Of which node.
+        about: NodeId,
+        /// What they tell, those who saw nothing included. In all parts together each is once.
+        testimonies: Vec<Testimony>,
+        /// How much of the answer has been told with this.
+        told: Told,
+    },
+    /// No node that this node knows of begins as a [`Command::Why`] says, or more than one does.
+    Unclear {
+        /// Which command, counted from 0.
+        command: u64,
+        /// Some of those that do; if none does, some of those that begin most like that.
+        candidates: Vec<NodeId>,
+    },
+    /// When members last answered probes of this node: the answer to a [`Command::Heard`].
+    Heard {
+        /// To which command, counted from 0.
+        command: u64,
+        /// Whoever answered lately and is up, by id.
+        answers: Vec<(NodeId, Answered)>,
+    },
+}
+
+impl MembersEvent {
+    /// To which command it is an answer, counted from 0; none if it tells of a change.
+    pub const fn answers(&self) -> Option<u64> {
+        match self {
+            Self::Evidence { command, .. }
+            | Self::Unclear { command, .. }
+            | Self::Heard { command, .. } => Some(*command),
+            Self::Roster(_)
+            | Self::Up(_)
+            | Self::Suspect(_)
+            | Self::Cleared(_)
+            | Self::Down(..)
+            | Self::View(_)
+            | Self::Outside
+            | Self::ForeignCluster(..) => None,
+        }
+    }
 }
 
 /// How a member went.

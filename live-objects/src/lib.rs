@@ -42,6 +42,7 @@ mod disk;
 mod doorbell;
 mod envelope;
 mod event;
+mod evidence;
 mod feed;
 mod module;
 mod name;
@@ -74,13 +75,14 @@ pub use event::{
     CatalogEvent, Closure, Command, Departure, Described, DirectoryEvent, Event, Listing,
     MembersEvent, Refusal, ReplicatedEvent, Told, TopicEvent,
 };
+pub use evidence::{Answered, Evidence, Finding, Silence, Testimony};
 pub use feed::Taken;
 pub use module::{
     CREDENTIAL_BYTES_MAX, Cost, Down, Full, Input, Lack, Link, Module, Start, Target, Via,
 };
 pub use name::{Name, NameError, ObjectId};
 pub use nearest::{Load, Near, NoLoad};
-pub use node::{Incarnation, Member, NodeId};
+pub use node::{IdPrefix, IdPrefixError, Incarnation, Member, NodeId};
 pub use object::{Kind, ObjectType, Spec};
 pub use port::{EventsFull, Port, TrySendError};
 pub use poster::{PostError, Poster};

@@ -2,6 +2,7 @@
 //! wrong.
 
 mod broken;
+mod why;
 
 use std::time::Duration;
 
@@ -221,7 +222,7 @@ fn a_future_version_is_counted() {
     assert_eq!(world.counts(0).expect("it runs").get("stack.future_version"), 1);
 }
 
-/// Objects of kind `Members` take no commands; whoever sends one loses nothing but the command.
+/// Objects of kind `Members` take no such commands; who sends one loses nothing but the command.
 #[test]
 fn a_command_that_a_kind_does_not_have_is_counted() {
     let mut world = cluster(11, 2);

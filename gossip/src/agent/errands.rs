@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use live_objects::{Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
+use live_objects::{Evidence, Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
 use tracing::trace;
 
 use super::directory::Asked;
@@ -42,6 +42,8 @@ pub(super) enum About {
     Keep(Vec<RecordKey>),
     /// Whether this part is kept.
     Check(Part),
+    /// For a command: what a witness saw of a node.
+    Why { asked: Asked, node: NodeId },
 }
 
 /// A piece of an answer, and whether it is the last.
@@ -94,7 +96,9 @@ impl About {
     /// For which command, if it is for one.
     fn asked(&self) -> Option<Asked> {
         match self {
-            Self::Find { asked, .. } | Self::Search { asked, .. } => Some(*asked),
+            Self::Find { asked, .. } | Self::Search { asked, .. } | Self::Why { asked, .. } => {
+                Some(*asked)
+            }
             Self::Keep(_) | Self::Check(_) => None,
         }
     }
@@ -223,6 +227,19 @@ impl Agent {
         self.put_question(now, number, io);
     }
 
+    /// Asks a witness what it saw of a node.
+    pub(super) fn put_why(
+        &mut self,
+        now: Time,
+        (asked, node): (Asked, NodeId),
+        witness: NodeId,
+        io: &mut Io<'_>,
+    ) {
+        let witness = Part { first: witness, last: witness };
+        let number = self.errands.questions.open(About::Why { asked, node }, witness, now);
+        self.put_question(now, number, io);
+    }
+
     /// Puts a question to somebody who was not asked yet, or gives it up. Gives how many bytes that
     /// took.
     fn put_question(&mut self, now: Time, number: u32, io: &mut Io<'_>) -> usize {
@@ -279,6 +296,7 @@ impl Agent {
                 let (count, sum) = self.shelves.entries.records.sum_of(me, *part);
                 Question::Check { depth: self.shelves.depth.code(), count, sum }
             }
+            About::Why { node, .. } => Question::Why(*node),
         }
     }
 
@@ -363,7 +381,7 @@ impl Agent {
                 (Verdict::Not, his.take_while(fits()).collect())
             }
             // What is known of it stands beside.
-            Question::Search { .. } => (Verdict::Whole, Vec::new()),
+            Question::Search { .. } | Question::Why(_) => (Verdict::Whole, Vec::new()),
         }
     }
 
@@ -399,6 +417,9 @@ impl Agent {
             }
             return;
         }
+        if let Some(About::Why { .. }) = about {
+            return self.on_answer_to_why(now, from, (number, packet.evidence.as_deref()), io);
+        }
         let records = packet.news.records.clone();
         self.on_piece_of_answer(now, from, Piece { number, answer, records, last: true }, io);
     }
@@ -419,6 +440,23 @@ impl Agent {
         }
     }
 
+    fn on_answer_to_why(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        (number, evidence): (u32, Option<&[Evidence]>),
+        io: &mut Io<'_>,
+    ) {
+        let Some(evidence) = evidence else { return io.count("gossip.evidence_amiss") };
+        match self.errands.questions.answered(number, from, now) {
+            Some(About::Why { asked, .. }) => {
+                self.errands.questions.remove(number);
+                self.on_testimony(now, asked, (from, evidence), io);
+            }
+            _ => io.count("gossip.unsolicited"),
+        }
+    }
+
     pub(super) fn on_piece_of_answer(
         &mut self,
         now: Time,
@@ -428,7 +466,7 @@ impl Agent {
     ) {
         let until = now + LONG_PERIODS * self.config.period;
         let about = self.errands.questions.get(number).map(|open| &open.about);
-        if let Some(About::Search { .. }) = about {
+        if let Some(About::Search { .. } | About::Why { .. }) = about {
             return io.count("gossip.clue_amiss");
         }
         let Some(about) = self.errands.questions.answered(number, from, until) else {
@@ -443,7 +481,7 @@ impl Agent {
                     records.into_iter().filter(|it| it.key.publisher == me).collect();
                 self.hear_records(from, &own, Source::News, io);
             }
-            About::Keep(_) | About::Search { .. } => {}
+            About::Keep(_) | About::Search { .. } | About::Why { .. } => {}
         }
         if last {
             self.errands.questions.remove(number);
@@ -505,6 +543,7 @@ impl Agent {
                 self.errands.due.extend(lacking.map(|key| (round, key.clone())));
             }
             About::Search { asked, .. } => self.on_no_clue(asked),
+            About::Why { asked, .. } => self.on_no_testimony(asked, io),
             About::Keep(_) | About::Check(_) => {}
         }
     }

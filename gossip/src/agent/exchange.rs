@@ -22,10 +22,11 @@ use tracing::trace;
 
 use super::aggregates::ROUND_BYTES_MAX;
 use super::{Agent, len_max, send, shown};
-use crate::entry::{Entry, Generation, Standing, Telling};
+use crate::entry::{Accuser, Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
+use crate::question::Question;
 use crate::wire::rows::Rows;
 use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MIN, Packet};
 
@@ -119,6 +120,7 @@ impl Agent {
             Leg::Rest { .. } => self.say_rest(now, from, packet, io),
             Leg::Push => {}
             Leg::Ask { number } => match &packet.question {
+                Some(Question::Why(node)) => self.on_why(now, from, (number, *node), io),
                 Some(question) => self.on_ask(from, (number, question), are_kept, io),
                 None => io.count("gossip.malformed"),
             },
@@ -246,7 +248,7 @@ impl Agent {
         };
         let attempts = sent.len();
         if attempts == ATTEMPTS {
-            return self.suspect(now, target, generation, io);
+            return self.suspect(now, (target, generation), (&sent, helpers), io);
         }
         sent.push(now);
         let probe = Draft { is_lean, ..Draft::new(Leg::Probe { number }, target) };
@@ -268,14 +270,22 @@ impl Agent {
         self.probes.wait(number, Probe { target, stage }, now + self.config.period / 2);
     }
 
-    /// A member of this generation did not answer.
-    fn suspect(&mut self, now: Time, target: NodeId, generation: Generation, io: &mut Io<'_>) {
+    /// A member of this generation did not answer, nor did any helper in its name.
+    fn suspect(
+        &mut self,
+        now: Time,
+        (target, generation): (NodeId, Generation),
+        (sent, helpers): (&[Time], Vec<NodeId>),
+        io: &mut Io<'_>,
+    ) {
         let held = self.knowledge.members().of(target);
-        let is_still =
-            |held: &Entry| held.generation == generation && held.standing == Standing::Alive;
-        if let Some(silent) = held.filter(is_still) {
-            trace!(member = ?silent.member, "does not answer");
-            self.conclude(now, Entry { standing: Standing::Suspect, ..silent }, io);
+        let is_still = |held: &Entry| held.generation == generation && held.standing.is_up();
+        let Some(silent) = held.filter(is_still) else { return };
+        trace!(member = ?silent.member, "does not answer");
+        self.on_silent(now, &silent, sent, helpers);
+        if silent.standing == Standing::Alive {
+            let accuser = Some(Accuser::of(self.knowledge.members().me()));
+            self.conclude(now, Entry { standing: Standing::Suspect, accuser, ..silent }, io);
         }
     }
 
@@ -296,6 +306,7 @@ impl Agent {
                 self.say(now, Draft { about: Some(target), ..relayed }, io);
             }
             Some(probe) => {
+                self.on_answered_probe(now, from, &probe);
                 self.on_answer(now, from, &probe, packet.standpoint);
                 self.on_met(now, from, io);
             }

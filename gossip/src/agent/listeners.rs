@@ -35,6 +35,10 @@ impl Listeners {
         self.due.push(object);
     }
 
+    pub(super) fn has(&self, object: ObjectId) -> bool {
+        self.objects.contains_key(&object)
+    }
+
     pub(super) fn close(&mut self, object: ObjectId) {
         self.objects.remove(&object);
         self.due.retain(|due| *due != object);

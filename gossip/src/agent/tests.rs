@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod hostile;
+mod inquiries;
 mod nearest;
 mod news;
 mod overlays;

@@ -12,7 +12,7 @@
 
 use live_objects::{Incarnation, NodeId};
 
-use crate::entry::{Addresses, Generation, Standing};
+use crate::entry::{Accuser, Addresses, Generation, Standing};
 
 /// An entry without what it shows, which the driver keeps: a table of thousands should be small.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Row {
     pub(super) generation: Generation,
     pub(super) addresses: Addresses,
     pub(super) standing: Standing,
+    pub(super) accuser: Option<Accuser>,
 }
 
 /// All rows.
@@ -170,6 +171,7 @@ mod tests {
             generation: like.generation,
             addresses: like.addresses,
             standing,
+            accuser: None,
         }
     }
 

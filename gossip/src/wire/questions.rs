@@ -8,13 +8,14 @@
 //!                    2 keep:  nothing
 //!                    3 check: depth u8, count u32, sum u64
 //!                    4 search: object [16], bits u8, predicate in postcard's form …
+//!                    5 why:   node [16]
 //!  tag 27, answer:   verdict u8 (0 whole, 1 long, 2 not), depth u8
 //!  tag 32, clue:     count u8, levels u8 …, and if whoever answers matches:
 //!                    attributes in postcard's form …
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use live_objects::{Attributes, ObjectId, Predicate};
+use live_objects::{Attributes, NodeId, ObjectId, Predicate};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +35,7 @@ fn question_len(question: &Question) -> usize {
         Question::Keep => 0,
         Question::Check { .. } => 1 + 4 + 8,
         Question::Search { matching, .. } => ObjectId::LEN + 1 + written(matching).len(),
+        Question::Why(_) => NodeId::LEN,
     }
 }
 
@@ -57,6 +59,10 @@ pub(super) fn put_question(out: &mut BytesMut, question: &Question) {
             out.put_slice(object.as_bytes());
             out.put_u8(*bits);
             out.put_slice(&written(matching));
+        }
+        Question::Why(node) => {
+            out.put_u8(WHY);
+            out.put_slice(node.as_bytes());
         }
     }
 }
@@ -83,6 +89,7 @@ pub(super) fn take_question(body: &mut &[u8]) -> Result<Question, PacketError> {
             }
             Question::Search { object, bits, matching: take_written::<Predicate>(body)? }
         }
+        WHY => Question::Why(NodeId::from_bytes(take_array(body)?)),
         unknown => return Err(PacketError::UnknownQuestion(unknown)),
     })
 }
@@ -149,6 +156,7 @@ const LIST: u8 = 1;
 const KEEP: u8 = 2;
 const CHECK: u8 = 3;
 const SEARCH: u8 = 4;
+const WHY: u8 = 5;
 
 pub(super) const TAG_QUESTION: u8 = 26;
 pub(super) const TAG_ANSWER: u8 = 27;
@@ -181,7 +189,8 @@ pub(crate) mod tests {
             let object = ObjectId::from_bytes(object);
             Question::Search { object, bits: bits % 129, matching }
         });
-        prop_oneof![find, Just(Question::Keep), check, search]
+        let why = any::<[u8; 16]>().prop_map(|node| Question::Why(NodeId::from_bytes(node)));
+        prop_oneof![find, Just(Question::Keep), check, search, why]
     }
 
     /// Any clue at all.
@@ -214,6 +223,8 @@ pub(crate) mod tests {
         assert_eq!(find(Sought::Key("k".into())), format!("{head}1a001200{three}6b"));
         assert_eq!(find(Sought::Prefix("".into())), format!("{head}1a001101{three}"));
         assert_eq!(asked(Question::Keep), format!("{head}1a000102"));
+        let why = Question::Why(NodeId::from_bytes([3; NodeId::LEN]));
+        assert_eq!(asked(why), format!("{head}1a001105{three}"));
         let check = Question::Check { depth: 4, count: 2, sum: 9 };
         assert_eq!(asked(check), format!("{head}1a000e0304000000020000000000000009"));
         let matching = Predicate::equal("role", "db").unwrap();
@@ -243,8 +254,9 @@ pub(crate) mod tests {
         };
         let asked =
             Packet { question: Some(Question::Keep), ..Packet::new(Leg::Ask { number: 7 }) };
-        assert_eq!(decode(&asked, 5), PacketError::UnknownQuestion(5));
+        assert_eq!(decode(&asked, 6), PacketError::UnknownQuestion(6));
         assert_eq!(decode(&asked, CHECK), PacketError::Truncated);
+        assert_eq!(decode(&asked, WHY), PacketError::Truncated);
         let answer = Some(Answer { verdict: Verdict::Not, depth: 4 });
         let answered = Packet { answer, ..Packet::new(Leg::Answer { number: 7 }) };
         assert_eq!(decode(&answered, 3), PacketError::UnknownVerdict(3));

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use logo::Folder;
 use serde::Serialize;
 
 use self::conductor::{Play, Script};
@@ -91,7 +92,13 @@ impl Demo {
             Ok(script) => script,
             Err(why) => return fail(&why, 2),
         };
-        let folder = std::env::temp_dir().join(format!("logo-demo-{}", std::process::id()));
+        // A cluster of this user's like others, so that it can be looked at while it plays.
+        let cluster = format!("demo-{}", std::process::id());
+        let folder = match Folder::of_user(&cluster) {
+            Ok(folder) => folder.path().to_owned(),
+            Err(error) => return fail(&error.to_string(), 1),
+        };
+        join::complain(&format!("look at it meanwhile: logo top --cluster {cluster}"));
         let mut play = Play::new(script, &folder, Screen::new());
         let ended = runtime.block_on(play.run());
         // Whatever it was, the folder was of this demo alone.

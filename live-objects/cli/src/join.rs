@@ -167,6 +167,7 @@ macro_rules! failures {
 
 failures!(
     logo::OpenError,
+    logo::WhyError,
     logo::SendError,
     logo::SetError,
     logo::NodeError,

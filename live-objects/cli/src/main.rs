@@ -18,6 +18,8 @@ mod query;
 mod renewal;
 mod sim;
 mod standing;
+mod top;
+mod why;
 
 use std::process::ExitCode;
 
@@ -100,6 +102,26 @@ enum Command {
     ///
     /// Example: logo members --watch
     Members(node::MembersArgs),
+    /// Tell who suspected a node, when, on what evidence, and what came of it.
+    ///
+    /// NODE is how its id begins, as `logo members` tells it; it may be gone. Some members are
+    /// asked by lot, the node itself if it is up, and whoever is named as its accuser. Each tells
+    /// what it saw itself, and keeps that for a while: of the last 256 nodes that were doubted.
+    ///
+    /// Example: logo why 3fa9
+    Why(why::WhyArgs),
+    /// Show members, zones, aggregates and objects as they change, until q or ^C.
+    ///
+    /// What is shown is what a node knows that has just come and holds nothing: members, for how
+    /// long each has been as it is, and how long its last answer to this node took; the zones of
+    /// the first levels of the tree; aggregates that others have open; objects by kind; and what
+    /// this node itself sends and receives, in bytes that UDP carries. Nodes that are gone are
+    /// shown for a minute.
+    ///
+    /// Where there is no terminal it tells a page each second.
+    ///
+    /// Example: logo top --once
+    Top(top::TopArgs),
     /// Make the authority of a cluster across machines, and identities for its nodes; change its
     /// key; revoke nodes.
     #[command(subcommand)]
@@ -125,6 +147,8 @@ fn main() -> ExitCode {
         Command::Query(query) => query.run(),
         Command::Describe(describe) => describe.run(),
         Command::Members(members) => members.run(),
+        Command::Why(why) => why.run(),
+        Command::Top(top) => top.run(),
         Command::Cert(cert) => cert.run(),
         Command::Sim(scenario) => scenario.run(),
     }

@@ -216,6 +216,10 @@ fn tell(json: bool, event: &MembersEvent) -> io::Result<()> {
             let text = format!("{node} is in another cluster, {cluster:?}, founded apart");
             (json!({ "foreign": node }), text)
         }
+        // Answers to what nobody asks here.
+        MembersEvent::Evidence { .. }
+        | MembersEvent::Unclear { .. }
+        | MembersEvent::Heard { .. } => return Ok(()),
     };
     say(json, &value, &text)
 }

@@ -53,7 +53,11 @@ impl Standing {
             }
             MembersEvent::View(view) => self.view = Some(view.clone()),
             MembersEvent::Outside => self.view = None,
-            MembersEvent::Suspect(_) | MembersEvent::ForeignCluster(..) => {}
+            MembersEvent::Suspect(_)
+            | MembersEvent::ForeignCluster(..)
+            | MembersEvent::Evidence { .. }
+            | MembersEvent::Unclear { .. }
+            | MembersEvent::Heard { .. } => {}
         }
         match &self.view {
             Some(view) => self.gone.retain(|member| view.has(*member)),

@@ -168,6 +168,70 @@ fn what_cannot_be_done_is_said_before_anything_starts() {
     says(&["demo", "--nodes", "2"], 2, "3..=32");
 }
 
+/// A node that said good-bye and one that was killed: those who stay can tell of both.
+#[test]
+fn who_is_gone_is_told_of_with_why() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let start = || {
+        let node = Running::start(runtime, &["node", "--json"]);
+        let started = node.says(|told| told["node"].is_string());
+        (node, started["node"].as_str().expect("an id").to_owned())
+    };
+    let (stays, _) = start();
+    let ((mut leaves, left), (killed, failed)) = (start(), start());
+    for other in [&left, &failed] {
+        stays.says(|told| told["up"] == **other);
+    }
+    leaves.signal("-TERM");
+    assert_eq!(leaves.code(), Some(0));
+    stays.says(|told| told["left"] == *left);
+    killed.signal("-KILL");
+    stays.says(|told| told["failed"] == *failed);
+    for (node, what) in [(&left, "left"), (&failed, "faulty")] {
+        let told = told(runtime, &["why", &node[..12], "--json"]);
+        assert_eq!((&told[0]["node"], &told[0]["up"]), (&Value::from(&**node), &false.into()));
+        let testimonies = told[0]["testimonies"].as_array().expect("some");
+        let evidence: Vec<&Value> = testimonies
+            .iter()
+            .flat_map(|testimony| testimony["evidence"].as_array().expect("all that it saw"))
+            .collect();
+        assert!(evidence.iter().any(|seen| seen["what"] == what), "{told:?}");
+        let accused = evidence.iter().any(|seen| seen["silence"]["attempts"] == 5);
+        assert_eq!(accused, what == "faulty", "{told:?}");
+    }
+    let is_other = |digit: &char| !left.starts_with(*digit) && !failed.starts_with(*digit);
+    let nobody: String = "0123".chars().filter(is_other).take(1).collect::<String>() + "fffffff";
+    let unknown = run(runtime, &["why", &nobody]);
+    let error = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(unknown.status.code(), Some(1), "{error}");
+    assert!(error.contains("is one of these meant?"), "{error}");
+    assert_eq!(run(runtime, &["why", "nobody"]).status.code(), Some(2), "no hex digits");
+}
+
+#[test]
+fn top_shows_who_is_there_and_what_is_open() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let _nodes = [Running::node(runtime), Running::node(runtime)];
+    let told = told(runtime, &["top", "--once", "--json"]);
+    let states: Vec<&Value> = told[0]["members"]
+        .as_array()
+        .expect("members")
+        .iter()
+        .map(|member| &member["state"])
+        .collect();
+    assert_eq!(states, ["here", "up", "up"]);
+    let sent = told[0]["traffic"]["bytes_out_s"].as_f64();
+    assert!(sent.is_some_and(|sent| sent > 10.0), "{told:?}");
+    let kinds = told[0]["kinds"].as_array().expect("kinds");
+    let table = kinds.iter().find(|row| row["kind"] == "Replicated").expect("the table");
+    assert_eq!((&table["objects"], &table["holders"]), (&1.into(), &2.into()));
+    let page = run(runtime, &["top", "--once"]);
+    let page = String::from_utf8(page.stdout).expect("text");
+    assert!(page.starts_with("3 members up; this node sends "), "{page}");
+}
+
 #[test]
 fn an_identity_lets_a_node_in_from_afar() {
     let runtime = tempfile::tempdir().expect("a folder");

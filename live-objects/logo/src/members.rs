@@ -1,22 +1,32 @@
 //! Who is in the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 
 use live_objects::{
-    Agreement, Event, Incarnation, Member, MembersEvent, Name, NodeId, ObjectType, Port, View,
+    Agreement, Answered, Command, Event, IdPrefix, Incarnation, Member, MembersEvent, Name, NodeId,
+    ObjectType, Port, Testimony, Told, View,
 };
+use thiserror::Error;
 
 use crate::channel::Channel;
-use crate::error::OpenError;
+use crate::error::{OpenError, SendError};
 use crate::object::{Object, opened};
 
 /// Who is in the cluster, with as much agreement as `A` says: [`Eventual`] or [`Agreed`].
 pub struct Members<A = Eventual> {
     channel: Channel,
+    known: Known,
+    is: PhantomData<fn(A)>,
+}
+
+/// What was told so far.
+#[derive(Default)]
+struct Known {
     up: BTreeMap<NodeId, Incarnation>,
     view: Option<View>,
-    is: PhantomData<fn(A)>,
+    /// Changes that came while an answer was waited for.
+    unread: VecDeque<MembersEvent>,
 }
 
 /// How far those who ask agree.
@@ -46,9 +56,12 @@ impl<A: Agree> Members<A> {
     /// The next change; none when there are none to come.
     pub async fn next(&mut self) -> Option<MembersEvent> {
         loop {
-            if let Event::Members(event) = self.channel.next().await? {
-                self.note(&event);
-                return Some(event);
+            let event = match self.known.unread.pop_front() {
+                Some(event) => Event::Members(event),
+                None => self.channel.next().await?,
+            };
+            if let Some(change) = self.change(event) {
+                return Some(change);
             }
         }
     }
@@ -56,9 +69,12 @@ impl<A: Agree> Members<A> {
     /// The next change, if one is there.
     pub fn try_next(&mut self) -> Option<MembersEvent> {
         loop {
-            if let Event::Members(event) = self.channel.try_next()? {
-                self.note(&event);
-                return Some(event);
+            let event = match self.known.unread.pop_front() {
+                Some(event) => Event::Members(event),
+                None => self.channel.try_next()?,
+            };
+            if let Some(change) = self.change(event) {
+                return Some(change);
             }
         }
     }
@@ -66,8 +82,7 @@ impl<A: Agree> Members<A> {
     /// Who is up, by all changes that were told so far; those that wait are taken in.
     pub fn now(&mut self) -> Vec<Member> {
         while self.try_next().is_some() {}
-        let member = |(&node, &incarnation)| Member { node, incarnation };
-        self.up.iter().map(member).collect()
+        self.known.up()
     }
 
     /// Waits until so many members are up. False if there is nothing to wait for.
@@ -78,6 +93,33 @@ impl<A: Agree> Members<A> {
             }
         }
         true
+    }
+
+    /// Takes in a change, if it is one and not an answer that nobody waits for any more.
+    fn change(&mut self, event: Event) -> Option<MembersEvent> {
+        let Event::Members(event) = event else { return None };
+        event.answers().is_none().then(|| {
+            self.known.note(&event);
+            event
+        })
+    }
+}
+
+impl Known {
+    fn up(&self) -> Vec<Member> {
+        let member = |(&node, &incarnation)| Member { node, incarnation };
+        self.up.iter().map(member).collect()
+    }
+
+    /// Keeps a change for whoever reads changes; of too many, what they come to.
+    fn keep(&mut self, event: MembersEvent) {
+        self.unread.push_back(event);
+        if self.unread.len() > UNREAD_MAX {
+            for event in std::mem::take(&mut self.unread) {
+                self.note(&event);
+            }
+            self.unread.push_back(MembersEvent::Roster(self.up()));
+        }
     }
 
     fn note(&mut self, event: &MembersEvent) {
@@ -99,16 +141,106 @@ impl<A: Agree> Members<A> {
                 self.view = Some(view.clone());
             }
             MembersEvent::Outside => self.view = None,
-            MembersEvent::Suspect(_) | MembersEvent::ForeignCluster(..) => {}
+            MembersEvent::Suspect(_)
+            | MembersEvent::ForeignCluster(..)
+            | MembersEvent::Evidence { .. }
+            | MembersEvent::Unclear { .. }
+            | MembersEvent::Heard { .. } => {}
         }
     }
 }
+
+impl Members<Eventual> {
+    /// What members saw of the node whose id begins so, up or gone: who suspected it, when, on what
+    /// evidence, and what came of it. This node tells what it saw itself; three others are asked by
+    /// lot, the node itself if it is up, and whoever is named as its accuser. Changes that come
+    /// meanwhile are told afterwards.
+    pub async fn why(&mut self, node: IdPrefix) -> Result<Why, WhyError> {
+        let asked = self.channel.send(Command::Why(node)).await?;
+        let mut all = Vec::new();
+        loop {
+            match self.answer(asked).await? {
+                MembersEvent::Evidence { about, testimonies, told, .. } => {
+                    all.extend(testimonies);
+                    if told != Told::Part {
+                        let is_whole = told == Told::All;
+                        return Ok(Why { node: about, testimonies: all, is_whole });
+                    }
+                }
+                MembersEvent::Unclear { candidates, .. } => {
+                    let is_many = candidates.iter().any(|candidate| node.has(*candidate));
+                    let error = if is_many { WhyError::Ambiguous } else { WhyError::Unknown };
+                    return Err(error(node, candidates));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// When members that are up last answered probes of this node, and how long that took: of the
+    /// last 256 that it met. This asks nobody.
+    pub async fn heard(&mut self) -> Result<BTreeMap<NodeId, Answered>, SendError> {
+        let asked = self.channel.send(Command::Heard).await?;
+        loop {
+            if let MembersEvent::Heard { answers, .. } = self.answer(asked).await? {
+                return Ok(answers.into_iter().collect());
+            }
+        }
+    }
+
+    /// The next part of an answer. Changes that come before it are kept.
+    async fn answer(&mut self, asked: u64) -> Result<MembersEvent, SendError> {
+        loop {
+            let event = self.channel.next().await.ok_or(SendError::Closed)?;
+            let Event::Members(event) = event else { continue };
+            match event.answers() {
+                Some(command) if command == asked => return Ok(event),
+                // The answer to a question that was given up.
+                Some(_) => {}
+                None => self.known.keep(event),
+            }
+        }
+    }
+}
+
+/// What members saw of a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Why {
+    /// Which node it is.
+    pub node: NodeId,
+    /// What each of those tells who were asked, in the order in which they answered.
+    pub testimonies: Vec<Testimony>,
+    /// Whether all of them answered.
+    pub is_whole: bool,
+}
+
+/// Why nobody was asked about a node, or nothing was answered.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum WhyError {
+    /// The question was not asked, or not answered any more.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// There is no such node among those that are up, or were lately.
+    #[error("no node is known whose id begins with {0}: is one of these meant? {those}",
+        those = list(.1))]
+    Unknown(IdPrefix, Vec<NodeId>),
+    /// There are several.
+    #[error("several ids begin with {0}: write one of them further. {those}", those = list(.1))]
+    Ambiguous(IdPrefix, Vec<NodeId>),
+}
+
+fn list(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How many changes are kept one by one while an answer is waited for.
+const UNREAD_MAX: usize = 1_024;
 
 impl Members<Agreed> {
     /// The view that is installed here; none while this node is in none.
     pub fn view(&mut self) -> Option<&View> {
         while self.try_next().is_some() {}
-        self.view.as_ref()
+        self.known.view.as_ref()
     }
 }
 
@@ -119,6 +251,28 @@ impl<A: Agree> Object for Members<A> {
 
     async fn hold(name: &Name, port: Port) -> Result<Self, OpenError> {
         let channel = opened(name, port).await?;
-        Ok(Self { channel, up: BTreeMap::new(), view: None, is: PhantomData })
+        Ok(Self { channel, known: Known::default(), is: PhantomData })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(number: u16) -> Member {
+        let node = NodeId::from_public_key(&number.to_be_bytes());
+        Member { node, incarnation: Incarnation::from_bytes([1; Incarnation::LEN]) }
+    }
+
+    #[test]
+    fn of_too_many_changes_what_they_come_to_is_kept() {
+        let mut known = Known::default();
+        let changes = UNREAD_MAX as u16;
+        (0..changes).for_each(|number| known.keep(MembersEvent::Up(member(number))));
+        assert_eq!((known.unread.len(), known.up().len()), (UNREAD_MAX, 0));
+        known.keep(MembersEvent::Suspect(member(0)));
+        let mut all: Vec<Member> = (0..changes).map(member).collect();
+        all.sort();
+        assert_eq!(known.unread, [MembersEvent::Roster(all)]);
     }
 }

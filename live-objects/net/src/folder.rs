@@ -58,6 +58,11 @@ impl Folder {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Enters the cluster as a new node. Waits, without giving way to other tasks, while another
     /// node is between this and its [`Entry::announce`]: call it where a task may block.
     pub fn enter(&self) -> Result<Entry, FolderError> {

@@ -6,6 +6,8 @@
 //! be among each other. Each is looked at, and those that stay are moved together: what remains is
 //! again of one length but the last.
 //!
+//! All that comes and goes is counted here, as what UDP carries: packets and their bytes.
+//!
 //! Invariant: QUIC sees each of its datagrams once, whole and in order.
 
 use std::fmt;
@@ -54,7 +56,7 @@ impl Socket {
             src_ip: None,
         });
         match sent {
-            Ok(()) => {}
+            Ok(()) => self.count_sent(packet.len(), packet.len()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.outlet.tally.add("net.datagram_unsent");
             }
@@ -62,9 +64,18 @@ impl Socket {
         }
     }
 
+    /// Bytes were sent, in packets of a length.
+    fn count_sent(&self, bytes: usize, length: usize) {
+        let packets = bytes.div_ceil(length.max(1));
+        self.outlet.tally.add_all([("net.packets_sent", packets), ("net.bytes_sent", bytes)]);
+    }
+
     /// Takes what is not QUIC's out of a buffer.
     fn sort(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
         let (len, stride) = (meta.len.min(buffer.len()), meta.stride.max(1));
+        let packets = len.div_ceil(stride);
+        let received = [("net.packets_received", packets), ("net.bytes_received", len)];
+        self.outlet.tally.add_all(received);
         let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
         let mut kept = 0;
         for begin in (0..len).step_by(stride) {
@@ -89,7 +100,10 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.udp.try_send(transmit)
+        self.udp.try_send(transmit)?;
+        let len = transmit.contents.len();
+        self.count_sent(len, transmit.segment_size.unwrap_or(len));
+        Ok(())
     }
 
     /// A buffer may come out empty: QUIC passes it over.
@@ -133,6 +147,7 @@ impl fmt::Debug for Socket {
 mod tests {
     use super::*;
     use crate::inbox::Happening;
+    use live_objects::Counts;
     use quinn::{Runtime, TokioRuntime};
 
     /// Sorts a buffer of packets of one length but the last, each known by its first byte. Tells
@@ -146,6 +161,9 @@ mod tests {
         let (len, stride) = (buffer.len(), packets.first().map_or(0, |first| first.1));
         let mut meta = RecvMeta { len, stride, ..RecvMeta::default() };
         socket.sort(&mut buffer, &mut meta);
+        let counted = |name| socket.outlet.tally.with(&Counts::default())[name];
+        assert_eq!(counted("net.packets_received"), packets.len() as u64);
+        assert_eq!(counted("net.bytes_received"), len as u64);
         let kept = buffer[..meta.len].chunks(stride.max(1)).map(|packet| {
             assert!(packet.iter().all(|byte| *byte == packet[0]), "packets stay whole");
             packet[0]
@@ -170,6 +188,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_sent_is_counted() {
+        let (outlet, _inbox) = Outlet::new();
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = udp.local_addr().unwrap();
+        let socket = Socket::new(TokioRuntime.wrap_udp_socket(udp).unwrap(), outlet).unwrap();
+        let socket = Arc::new(socket);
+        let mut poller = Arc::clone(&socket).create_io_poller();
+        std::future::poll_fn(|context| poller.as_mut().poll_writable(context)).await.unwrap();
+        socket.send(to, &[1; 90]);
+        let quic = Transmit {
+            destination: to,
+            ecn: None,
+            contents: &[0x41; 10],
+            segment_size: None,
+            src_ip: None,
+        };
+        socket.try_send(&quic).unwrap();
+        socket.count_sent(25, 10);
+        let counts = socket.outlet.tally.with(&Counts::default());
+        assert_eq!((counts["net.packets_sent"], counts["net.bytes_sent"]), (5, 125));
+    }
+
+    #[tokio::test]
     async fn a_flood_is_dropped_beyond_its_room() {
         let (outlet, mut inbox) = Outlet::new();
         let from = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -181,7 +222,7 @@ mod tests {
             taken += 1;
         }
         assert!((1_000..20_000).contains(&taken), "{taken}");
-        let dropped = outlet.tally.with(&live_objects::Counts::default())["net.datagram_unread"];
+        let dropped = outlet.tally.with(&Counts::default())["net.datagram_unread"];
         assert_eq!(dropped, 100_000 - taken);
     }
 }

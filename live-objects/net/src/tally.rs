@@ -14,6 +14,12 @@ impl Tally {
         self.lock().add(name);
     }
 
+    /// Adds so many to each of these.
+    pub(crate) fn add_all<const N: usize>(&self, all: [(&'static str, usize); N]) {
+        let mut counts = self.lock();
+        all.into_iter().for_each(|(name, count)| counts.add_many(name, count as u64));
+    }
+
     /// These counters and the given ones.
     pub(crate) fn with(&self, others: &Counts) -> BTreeMap<&'static str, u64> {
         let ours = self.lock();

@@ -16,7 +16,7 @@ use super::screen::Screen;
 use super::talk::{Say, Tell};
 use super::till::now_ms;
 use super::troupe::{Heard, Troupe};
-use super::truth::Truth;
+use super::truth::{JOIN_PERIODS, Truth};
 
 /// What is to be played.
 pub(super) struct Script {
@@ -309,10 +309,12 @@ impl Play {
                 }
             }
             Say::Up { node } => {
-                till.up.insert(node);
+                till.up.insert(node.clone());
+                self.on_onlooker(&node, now_ms());
             }
             Say::Down { node, at_ms } => {
                 till.up.remove(&node);
+                self.on_onlooker(&node, at_ms);
                 self.on_down(&node, at_ms);
             }
             Say::View { number, members } => till.view = Some((number, members)),
@@ -338,7 +340,16 @@ impl Play {
         let joined = self.joined.map(|joined| &self.troupe.tills[joined]);
         if joined.is_some_and(|till| till.load.is_some()) && !self.is_joined_counted {
             self.is_joined_counted = true;
-            self.truth.settle(last, 10);
+            self.truth.settle(last, JOIN_PERIODS);
+        }
+    }
+
+    /// A till heard that a node came or went: if it is nobody of the play, somebody looks on.
+    fn on_onlooker(&mut self, node: &str, at_ms: u64) {
+        let is_known = |till: &super::troupe::Till| till.node.as_deref() == Some(node);
+        let is_starting = self.troupe.alive().any(|(_, till)| till.node.is_none());
+        if !is_starting && !self.troupe.tills.iter().any(is_known) {
+            self.truth.jostle(at_ms);
         }
     }
 

@@ -3,7 +3,7 @@
 //! All tills set a share every two seconds. Between a set and the next, what each till knows is
 //! compared with the mean of what was set; but not while a change has had no time to get around:
 //! for five periods after a set, from the kill until every till has heard of it, and for ten
-//! periods after a join.
+//! periods after a join, or the coming and going of a node that just looks on.
 
 /// The judge of what tills say of the load.
 #[derive(Default)]
@@ -45,6 +45,11 @@ impl Truth {
         self.settled_ms = self.settled_ms.max(at_ms + periods * PERIOD_MS);
     }
 
+    /// A till has heard that somebody who looks on came or went.
+    pub(super) fn jostle(&mut self, at_ms: u64) {
+        self.settled_ms = self.settled_ms.max(at_ms + JOIN_PERIODS * PERIOD_MS);
+    }
+
     /// What a till knew then. The mean of those who live may have changed since the last set.
     pub(super) fn compare(&mut self, at_ms: u64, average: f64) {
         let is_due = self.from_ms.is_some_and(|from| at_ms >= from);
@@ -66,6 +71,9 @@ impl Truth {
 
 const PERIOD_MS: u64 = 200;
 
+/// In how many periods all know again what they knew before somebody came.
+pub(super) const JOIN_PERIODS: u64 = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +94,11 @@ mod tests {
         truth.compare(11_999, 99.0);
         truth.compare(12_000, 10.0);
         assert_eq!((truth.samples, truth.error_max), (2, 0.5));
-        truth.settle(13_000, 10);
+        truth.shake();
+        truth.jostle(10_000);
+        truth.compare(12_000, 99.0);
+        truth.settle(13_000, 0);
+        truth.jostle(13_000);
         truth.compare(14_999, 99.0);
         truth.set();
         truth.compare(15_000, 99.0);

@@ -17,6 +17,7 @@ mod figures;
 mod half_crash;
 mod lookup;
 mod nearest;
+mod plot;
 mod search;
 mod shapes;
 mod sketches;
@@ -28,7 +29,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 /// Which part of gossip. Each story prints the median over the seeds and the worst of each figure,
-/// or the mean and the worst where it says so. The exit code is 1 if a figure has no value.
+/// or the mean and the worst where it says so. The exit code is 1 if a figure has no value. With
+/// --plot, start, churn, aggregate and shapes draw how they went round by round.
 #[derive(Subcommand)]
 pub(crate) enum Figures {
     /// How soon all nodes know each other after a start with one seed, and at what cost.
@@ -224,5 +226,5 @@ impl Figures {
 /// The setting of a test: one seed.
 #[cfg(test)]
 fn setting(nodes: u32, loss: f64) -> figures::Setting {
-    figures::Setting { nodes, loss, seeds: 1, seed: None, json: true }
+    figures::Setting { nodes, loss, seeds: 1, seed: None, plot: None, json: true }
 }

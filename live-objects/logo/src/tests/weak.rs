@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use live_objects::sketch;
 use live_objects::soft::{Counter, Map, Set, WriteError};
+use live_objects::{Departure, Finding, IdPrefix, MembersEvent, Testimony, sketch};
 use serde_json::json;
 
 use super::{Words, nodes, soon};
 use crate::prelude::{
-    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Epidemic, Fifo, Nearest,
-    Overlay, Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
+    Aggregate, Attributes, Average, BestEffort, Catalog, Count, Directory, Epidemic, Fifo, Members,
+    Nearest, Overlay, Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
 };
 use crate::{
     Descriptor, Distinct, Highest, Histogram, Node, OpenError, Profile, Quantiles, Rate, SendError,
@@ -331,4 +331,25 @@ async fn shares_of_many_values_are_summed_up() {
     }
     let refused = keys[0].add("x".repeat(33), 1).unwrap_err().to_string();
     assert!(refused.contains("33 bytes"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_why_is_told_and_misses_no_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = nodes(folder.path()).await;
+    let mut members: Members = soon(one.open("/members")).await.unwrap();
+    soon(members.wait_for(2)).await;
+    let gone = other.member();
+    other.stop().await;
+    while soon(members.next()).await != Some(MembersEvent::Down(gone, Departure::Left)) {}
+    let why = soon(members.why(gone.node.into())).await.unwrap();
+    assert_eq!((why.node, why.is_whole), (gone.node, true));
+    let [Testimony { witness, evidence }] = why.testimonies.as_slice() else { panic!("{why:?}") };
+    assert_eq!((*witness, &evidence[0].finding), (one.member().node, &Finding::Left));
+    let nobody: IdPrefix =
+        if gone.node.to_string().starts_with('0') { "f0f" } else { "0f0" }.parse().unwrap();
+    let error = soon(members.why(nobody)).await.unwrap_err();
+    assert!(error.to_string().contains("is one of these meant? "), "{error}");
+    assert_eq!(members.now(), [one.member()]);
+    assert_eq!(soon(members.heard()).await.unwrap().len(), 0, "who is gone is not told of");
 }

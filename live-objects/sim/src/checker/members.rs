@@ -115,6 +115,9 @@ impl Roster {
                 Some((before, _)) if before == *member => Ok(()),
                 before => Err(format!("{member:?} is down, but up was {before:?}")),
             },
+            MembersEvent::Evidence { .. }
+            | MembersEvent::Unclear { .. }
+            | MembersEvent::Heard { .. } => Ok(()),
             MembersEvent::View(_) | MembersEvent::Outside | MembersEvent::ForeignCluster(..) => {
                 Err(format!("{event:?} of an object that agrees on no views"))
             }

@@ -14,6 +14,7 @@ use rand::RngExt;
 
 use super::cluster::{Sent, settled};
 use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
 
 /// What the story of the aggregate is told.
@@ -34,18 +35,20 @@ impl Aggregate {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![self.sample(None, None, None)], trace_hash: 0 };
+            return Told::new(vec![self.sample(None, None, None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let (object, truth) = set_shares(&mut world);
         let mut watch = Watch { object, truth, last: vec![None; world.nodes()] };
         let before = Sent::by(&world);
         let (mut round_exact, mut round_near) = (None, None);
+        let mut track = Track::new(before);
         for round in 1..=self.rounds {
             world.run(Config::default().period);
             watch.read(&mut world);
             keep(&mut round_exact, round, watch.all(|truth, told| truth.is_exact(told)));
             keep(&mut round_near, round, watch.all(|truth, told| truth.is_near(told)));
+            track.round(&watch, Sent::by(&world));
             let exact = watch.last.iter().flatten().filter(|told| watch.truth.is_exact(told));
             let oldest = watch.last.iter().flatten().map(|told| told.age).max();
             join::complain(&format!(
@@ -55,7 +58,7 @@ impl Aggregate {
         }
         let sent = Sent::by(&world).since(before);
         let samples = vec![self.sample(round_exact, round_near, Some(sent))];
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash()).plotted(track.plot())
     }
 
     fn sample(
@@ -99,6 +102,62 @@ impl Truth {
         let is_near = |value: f64, truth: f64| (value - truth).abs() <= 0.01 * truth.abs();
         let is_counted = is_near(told.members as f64, self.members as f64);
         is_counted && told.value.is_some_and(|value| is_near(value, self.average))
+    }
+}
+
+/// What was seen round by round.
+struct Track {
+    sent: Sent,
+    exact: Curve,
+    near: Curve,
+    error: Curve,
+    bytes: Curve,
+}
+
+impl Track {
+    fn new(sent: Sent) -> Self {
+        Self {
+            sent,
+            exact: Curve::new("exact"),
+            near: Curve::new("within 1 %"),
+            error: Curve::new("average, worst node"),
+            bytes: Curve::new("datagrams"),
+        }
+    }
+
+    fn round(&mut self, watch: &Watch, sent: Sent) {
+        let nodes = watch.last.len() as f64;
+        let share = |is_so: fn(&Truth, &Estimate) -> bool| {
+            let those = watch.last.iter().flatten().filter(|told| is_so(&watch.truth, told));
+            100.0 * those.count() as f64 / nodes
+        };
+        self.exact.values.push(share(Truth::is_exact));
+        self.near.values.push(share(Truth::is_near));
+        let truth = watch.truth.average;
+        let off = watch.last.iter().map(|told| {
+            // Who knows nothing is off by all of it.
+            let value = told.as_ref().and_then(|told| told.value).unwrap_or(0.0);
+            100.0 * (value - truth).abs() / truth
+        });
+        self.error.values.push(off.fold(0.0, f64::max));
+        self.bytes.values.push(sent.since(self.sent).datagrams as f64 / nodes);
+        self.sent = sent;
+    }
+
+    fn plot(self) -> Plot {
+        let panel = |title, scale, curves| Panel { title, scale, curves };
+        let Self { exact, near, error, bytes, .. } = self;
+        Plot {
+            panels: vec![
+                panel(
+                    "nodes that know the average and the count, %",
+                    Scale::Percent,
+                    vec![exact, near],
+                ),
+                panel("error, % of the average", Scale::Logarithmic, vec![error]),
+                panel("bytes sent, of a node in the round", Scale::Linear, vec![bytes]),
+            ],
+        }
     }
 }
 
@@ -164,5 +223,9 @@ mod tests {
             story.setting.outcome("aggregate", 1, |seed, threads| story.story(seed, threads));
         assert!(outcome.figure("round_exact").is_some_and(|round| round <= 24.0));
         assert!(is_short(&outcome));
+        let plot = outcome.plot().expect("it went by rounds");
+        assert!(plot.is_whole(30));
+        assert_eq!((plot.last("exact"), plot.last("within 1 %")), (Some(100.0), Some(100.0)));
+        assert!(plot.last("average, worst node").is_some_and(|error| error < 1e-6));
     }
 }

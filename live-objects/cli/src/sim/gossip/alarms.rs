@@ -37,7 +37,7 @@ impl FalseAlarms {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![Alarms::default().sample(&[], None)], trace_hash: 0 };
+            return Told::new(vec![Alarms::default().sample(&[], None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let is_starved = |node: &usize| self.starved && node % STARVED_EVERY == STARVED_EVERY - 1;
@@ -56,7 +56,7 @@ impl FalseAlarms {
         let rate = Sent::by(&world).since(before).rate(self.setting.nodes, span);
         let starved: Vec<Member> = starved.iter().filter_map(|node| world.member(*node)).collect();
         let sample = alarms.sample(&starved, Some(rate));
-        Told { samples: vec![sample], trace_hash: world.trace_hash() }
+        Told::new(vec![sample], world.trace_hash())
     }
 }
 

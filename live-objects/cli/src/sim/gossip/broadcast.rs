@@ -38,7 +38,7 @@ impl Broadcast {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![self.sample(None, None)], trace_hash: 0 };
+            return Told::new(vec![self.sample(None, None)], 0);
         };
         let mut topic = Topic::open(&mut world, self.setting.loss);
         let seconds: Vec<Second> =
@@ -50,7 +50,7 @@ impl Broadcast {
             join::complain(&format!("seed {seed}: reached {}, last {last:?}", said.in_time));
             self.sample(Some(said), Some(second))
         });
-        Told { samples: samples.collect(), trace_hash: world.trace_hash() }
+        Told::new(samples.collect(), world.trace_hash())
     }
 
     fn sample(&self, said: Option<&Said>, second: Option<&Second>) -> Sample {

@@ -17,6 +17,7 @@ use rand::RngExt;
 
 use super::cluster::{SEED_EVERY, Sent, settled_quietly};
 use super::figures::{Figure, Sample, Setting, Told};
+use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
 
 /// What the story of the churn is told.
@@ -42,6 +43,10 @@ struct Error {
     count_worst: f64,
     average_mean: f64,
     count_mean: f64,
+    /// How many of all were off by no more than a hundredth in both.
+    near_share: f64,
+    /// What a node sent in the round.
+    bytes: f64,
 }
 
 impl Churn {
@@ -54,7 +59,7 @@ impl Churn {
         let of = |share: u32| (nodes / share).max(1);
         let spare = of(1_000) * self.rounds + of(100) * self.rounds_at_1pct;
         let Some(mut world) = settled_quietly(seed, nodes, nodes + spare, threads) else {
-            return Told { samples: vec![sample(None)], trace_hash: 0 };
+            return Told::new(vec![sample(None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let mut crowd = Crowd::new(&mut world, nodes as usize, self.crash);
@@ -81,7 +86,8 @@ impl Churn {
                 bytes(after.since(between), self.rounds_at_1pct),
             ),
         ]);
-        Told { samples: vec![told], trace_hash: world.trace_hash() }
+        let all = [slow, fast].concat();
+        Told::new(vec![told], world.trace_hash()).plotted(plot(&all))
     }
 }
 
@@ -99,6 +105,8 @@ struct Crowd {
     name: Name,
     rng: Rng,
     is_crash: bool,
+    /// What all had sent when the last round ended.
+    sent: Sent,
     /// By node: its share while it runs, and for how many rounds it has.
     shares: Vec<Option<(f64, u32)>>,
     /// The next node that never ran.
@@ -114,6 +122,7 @@ impl Crowd {
             name,
             rng: world.rng("churn"),
             is_crash,
+            sent: Sent::by(world),
             shares: vec![None; world.nodes()],
             next: nodes,
             last: vec![None; world.nodes()],
@@ -166,7 +175,10 @@ impl Crowd {
             }
         }
         self.shares.iter_mut().flatten().for_each(|(_, rounds)| *rounds += 1);
-        self.error()
+        let before = std::mem::replace(&mut self.sent, Sent::by(world));
+        let running = self.shares.iter().flatten().count();
+        let bytes = self.sent.since(before).bytes() as f64 / running as f64;
+        Error { bytes, ..self.error() }
     }
 
     fn error(&self) -> Error {
@@ -188,12 +200,15 @@ impl Crowd {
             let by_count = off(told.as_ref().map(|told| told.members as f64), count);
             error.average_worst = error.average_worst.max(by_average.abs());
             error.count_worst = error.count_worst.max(by_count.abs());
+            let is_near = by_average.abs() <= 0.01 && by_count.abs() <= 0.01;
+            error.near_share += f64::from(u8::from(is_near));
             error.average_mean += by_average;
             error.count_mean += by_count;
             nodes += 1;
         }
         error.average_mean /= f64::from(nodes.max(1));
         error.count_mean /= f64::from(nodes.max(1));
+        error.near_share /= f64::from(nodes.max(1));
         error
     }
 }
@@ -219,6 +234,23 @@ fn sample(measured: Option<(&[Error], &[Error])>) -> Sample {
     ]
 }
 
+/// Round by round, the faster ones last.
+fn plot(all: &[Error]) -> Plot {
+    let curve = |name, of: fn(&Error) -> f64| Curve { name, values: all.iter().map(of).collect() };
+    let panel = |title, scale, curves| Panel { title, scale, curves };
+    let near = curve("within 1 %", |error| 100.0 * error.near_share);
+    let average = curve("average, worst node", |error| 100.0 * error.average_worst);
+    let count = curve("count, worst node", |error| 100.0 * error.count_worst);
+    let bytes = curve("datagrams and links", |error| error.bytes);
+    Plot {
+        panels: vec![
+            panel("nodes that know the average and the count, %", Scale::Percent, vec![near]),
+            panel("error, % of the truth", Scale::Linear, vec![average, count]),
+            panel("bytes sent, of a node in the round", Scale::Linear, vec![bytes]),
+        ],
+    }
+}
+
 /// How long nothing changes at first.
 const WARM_UP_ROUNDS: u32 = 40;
 /// Nodes are not asked in their first rounds.
@@ -237,5 +269,7 @@ mod tests {
         let of = |key| outcome.figure(key).expect("everything was measured");
         assert!(of("worst_error") < 0.5 && of("worst_count_error") < 0.5);
         assert!(of("lasting_bias") < 0.05);
+        let plot = outcome.plot().expect("it went by rounds");
+        assert!(plot.is_whole(30) && plot.last("datagrams and links") > Some(100.0));
     }
 }

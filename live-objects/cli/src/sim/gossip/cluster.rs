@@ -93,6 +93,11 @@ impl Known {
         self.pairs as f64 / self.all as f64
     }
 
+    /// How many of all nodes, if all listen, know as many as there are.
+    pub(super) fn complete(&self) -> usize {
+        self.counts.iter().filter(|count| **count == self.counts.len()).count()
+    }
+
     pub(super) fn read(&mut self, record: &Record) {
         let What::Event(_, Event::Members(event)) = &record.what else { return };
         let count = &mut self.counts[record.node];

@@ -32,7 +32,7 @@ impl Crash {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![sample(None, None)], trace_hash: 0 };
+            return Told::new(vec![sample(None, None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         world.run(CALM);
@@ -59,7 +59,7 @@ impl Crash {
             world.run(CALM);
             world.take_history();
         }
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash())
     }
 }
 

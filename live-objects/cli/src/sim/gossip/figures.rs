@@ -5,6 +5,7 @@
 //! (a cluster that was never complete): it counts as worse than any value, and the command fails.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use gossip::Config;
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
-use crate::join;
+use super::plot::Plot;
+use crate::join::{self, Failure};
 use crate::sim::threads_of_machine;
 
 /// What all stories of gossip are told.
@@ -34,6 +36,10 @@ pub(crate) struct Setting {
     /// Run this seed alone.
     #[arg(long, conflicts_with = "seeds")]
     pub(super) seed: Option<u64>,
+    /// Draw how it went round by round, under the first seed, into this file: of stories that go by
+    /// rounds.
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
     /// Print the result as one line of JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -41,8 +47,21 @@ pub(crate) struct Setting {
 
 /// What came of a story under one seed.
 pub(super) struct Told {
-    pub(super) samples: Vec<Sample>,
-    pub(super) trace_hash: u64,
+    samples: Vec<Sample>,
+    trace_hash: u64,
+    /// Of a story that goes by rounds.
+    plot: Option<Plot>,
+}
+
+impl Told {
+    pub(super) fn new(samples: Vec<Sample>, trace_hash: u64) -> Self {
+        Self { samples, trace_hash, plot: None }
+    }
+
+    /// With what was seen round by round.
+    pub(super) fn plotted(self, plot: Plot) -> Self {
+        Self { plot: Some(plot), ..self }
+    }
 }
 
 /// The figures of something that happened once, each time the same ones in the same order.
@@ -90,8 +109,20 @@ impl Setting {
         story: impl Fn(u64, usize) -> Told + Sync,
         is_good: impl Fn(&Outcome) -> bool,
     ) -> ExitCode {
+        if self.plot.is_some() && !Plot::is_of(scenario) {
+            let why = format!(
+                "{scenario} does not go by rounds, and has nothing to plot: --plot is for {}",
+                Plot::scenarios()
+            );
+            return Failure::usage(why).tell();
+        }
         let outcome = self.outcome(scenario, worlds_max, story);
         outcome.print(self.json);
+        if let Some(file) = &self.plot
+            && let Err(failure) = outcome.write_plot(file)
+        {
+            return failure.tell();
+        }
         let is_good = outcome.is_complete() && is_good(&outcome);
         join::ended(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -128,6 +159,10 @@ impl Setting {
         let mut told = told.into_inner().expect("no story panics while it is held");
         told.sort_by_key(|(seed, _)| *seed);
         let trace_hash = told.iter().fold(0, |hash, (_, one)| mixed(hash, one.trace_hash));
+        let plotted = told.first_mut().and_then(|(seed, one)| {
+            let figures = one.samples.first().cloned().unwrap_or_default();
+            one.plot.take().map(|plot| Plotted { seed: *seed, plot, figures })
+        });
         let samples: Vec<Sample> = told.into_iter().flat_map(|(_, one)| one.samples).collect();
         Outcome {
             scenario,
@@ -135,6 +170,7 @@ impl Setting {
             loss: self.loss,
             seeds: seeds.end - seeds.start,
             seed: self.seed,
+            plotted,
             figures: summed_up(&samples),
             config_hash: config_hash(&Config::default()),
             trace_hash,
@@ -150,6 +186,7 @@ pub(super) struct Outcome {
     loss: f64,
     seeds: u64,
     seed: Option<u64>,
+    plotted: Option<Plotted>,
     /// By key, in the order of the samples: each figure, and its worst value.
     figures: Vec<(String, Option<f64>)>,
     config_hash: u64,
@@ -157,7 +194,36 @@ pub(super) struct Outcome {
     seconds: f64,
 }
 
+/// What is to be plotted: what came of the first seed.
+struct Plotted {
+    seed: u64,
+    plot: Plot,
+    figures: Sample,
+}
+
 impl Outcome {
+    /// The plot of the first seed, if it came so far.
+    #[cfg(test)]
+    pub(super) fn plot(&self) -> Option<&Plot> {
+        self.plotted.as_ref().map(|plotted| &plotted.plot)
+    }
+
+    fn write_plot(&self, file: &Path) -> Result<(), Failure> {
+        let Some(Plotted { seed, plot, figures }) = &self.plotted else {
+            return Err(Failure::new("there is nothing to plot: the cluster never settled"));
+        };
+        let told = |figure: &Figure| {
+            let value = figure.value.map_or("never".to_owned(), |value| number(value).to_string());
+            format!("{} {value}", figure.key.replace('_', " "))
+        };
+        let told: Vec<String> = figures.iter().map(told).collect();
+        let (scenario, nodes, loss) = (self.scenario, self.nodes, self.loss);
+        let mut headings = vec![format!("{scenario}: {nodes} nodes, loss {loss}, seed {seed}")];
+        headings.extend(told.chunks(FIGURES_A_LINE).map(|figures| figures.join(", ")));
+        let written = plot.write(file, &headings);
+        written.map_err(|error| Failure::new(format!("{}: {error}", file.display())))
+    }
+
     /// Whether every figure has a value.
     pub(super) fn is_complete(&self) -> bool {
         self.figures.iter().all(|(_, value)| value.is_some())
@@ -277,6 +343,9 @@ pub(super) fn loss(text: &str) -> Result<f64, String> {
         _ => Err("choose 0 to 0.9".into()),
     }
 }
+
+/// How many figures stand in one heading of a plot.
+const FIGURES_A_LINE: usize = 3;
 
 /// Of more nodes there is enough to do at once in one world.
 const SIDE_BY_SIDE_NODES_MAX: u32 = 2_000;

@@ -33,7 +33,7 @@ impl HalfCrash {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![sample(&[], None)], trace_hash: 0 };
+            return Told::new(vec![sample(&[], None)], 0);
         };
         let mut topic = Topic::open(&mut world, self.setting.loss);
         let before = topic.said.len();
@@ -51,7 +51,7 @@ impl HalfCrash {
         let components = beliefs.components();
         join::complain(&format!("seed {seed}: {components} components, reached {shares:?}"));
         let samples = vec![sample(&shares, Some(components))];
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash())
     }
 }
 

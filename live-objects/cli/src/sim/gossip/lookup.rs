@@ -51,7 +51,7 @@ impl Lookup {
     fn story(&self, seed: u64, threads: usize) -> Told {
         let nodes = self.setting.nodes;
         let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
-            return Told { samples: vec![sample(None)], trace_hash: 0 };
+            return Told::new(vec![sample(None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let directory = self.publish(&mut world);
@@ -72,7 +72,7 @@ impl Lookup {
         let crashed = self.look_up(&mut world, directory, &mut rng);
         let trace_hash = world.trace_hash();
         let measured = (calm, crashed, entries_max.unwrap_or(0), rate);
-        Told { samples: vec![sample(Some(measured))], trace_hash }
+        Told::new(vec![sample(Some(measured))], trace_hash)
     }
 
     /// Every node opens the directory, and publishes its entries.

@@ -48,7 +48,7 @@ impl Nearest {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![self.sample(None)], trace_hash: 0 };
+            return Told::new(vec![self.sample(None)], 0);
         };
         let cities = Cities::drawn(world.nodes(), CITIES, &world.rng("cities"));
         world.set_network(Network { latency: Latency::fixed(LEAST), ..Network::LAN });
@@ -74,7 +74,7 @@ impl Nearest {
         let mut watch = world_of(&cities, &offerers, sent);
         watch.ask(&mut world, object);
         let samples = vec![self.sample(Some(watch.measured()))];
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash())
     }
 
     /// All open the object, and some offer themselves.

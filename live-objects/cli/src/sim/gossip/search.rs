@@ -70,7 +70,7 @@ impl Search {
     fn story(&self, seed: u64, threads: usize) -> Told {
         let nodes = self.setting.nodes;
         let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
-            return Told { samples: vec![sample(None)], trace_hash: 0 };
+            return Told::new(vec![sample(None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let rest = self.rate(&mut world, REST);
@@ -102,7 +102,7 @@ impl Search {
         let rates = Rates { rest, spread, still, datagram_max };
         let both = calm.iter().zip(&crashed);
         let samples = both.map(|(calm, crashed)| sample(Some((calm, crashed, &rates)))).collect();
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash())
     }
 
     /// Bytes of one node in a second, when some time has passed.

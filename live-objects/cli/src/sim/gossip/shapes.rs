@@ -18,6 +18,7 @@ use rand::RngExt;
 
 use super::cluster::{Sent, settled_quietly};
 use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
 
 /// What the story of shapes is told.
@@ -31,13 +32,17 @@ pub(crate) struct Shapes {
 }
 
 /// What came of one overlay.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Measured {
     /// From which round on all neighbours were right.
     round: Option<u32>,
     /// What a node sent in a round, until then.
     bytes: f64,
     datagram_max: u64,
+    /// How many nodes had their right neighbours after each round, in percent, and what a node sent
+    /// in it.
+    right: Vec<f64>,
+    sent: Vec<f64>,
 }
 
 impl Shapes {
@@ -49,7 +54,7 @@ impl Shapes {
     fn story(&self, seed: u64, threads: usize) -> Told {
         let nodes = self.setting.nodes;
         let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
-            return Told { samples: vec![sample(&[None; 3], None)], trace_hash: 0 };
+            return Told::new(vec![sample(&[const { None }; 3], None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let ids: Vec<Profile> = (0..world.nodes())
@@ -75,14 +80,16 @@ impl Shapes {
         let before = Sent::by(&world);
         world.run(RESTING);
         let rest = Sent::by(&world).since(before).rate(nodes, RESTING);
+        let plot = plot(&measured);
         let samples = vec![sample(&measured.map(Some), Some(rest))];
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash()).plotted(plot)
     }
 
     fn watch(&self, seed: u64, world: &mut World, overlay: &Overlay) -> Measured {
         let before = Sent::by(world);
         let mut last: Vec<Vec<Descriptor>> = vec![Vec::new(); world.nodes()];
         let (mut round_right, mut bytes) = (None, 0);
+        let (mut shares, mut rates, mut sent_before) = (Vec::new(), Vec::new(), before);
         for round in 1..=self.rounds {
             world.run(Config::default().period);
             for record in world.take_history() {
@@ -94,6 +101,11 @@ impl Shapes {
             }
             let right = overlay.right.iter().zip(&last).filter(|(right, told)| right == told);
             let right = right.count();
+            let nodes = world.nodes() as f64;
+            shares.push(100.0 * right as f64 / nodes);
+            let sent = Sent::by(world);
+            rates.push(sent.since(sent_before).datagrams as f64 / nodes);
+            sent_before = sent;
             if right < world.nodes() {
                 round_right = None;
             } else if round_right.is_none() {
@@ -115,6 +127,8 @@ impl Shapes {
             round: round_right,
             bytes: bytes as f64 / rounds / f64::from(self.setting.nodes),
             datagram_max: sent.datagram_max,
+            right: shares,
+            sent: rates,
         }
     }
 }
@@ -158,10 +172,12 @@ impl Overlay {
 }
 
 fn sample(measured: &[Option<Measured>; 3], rest: Option<f64>) -> Sample {
-    let rounds = measured.map(|it| it.and_then(|it| it.round).map(f64::from));
-    let all: Option<Vec<Measured>> = measured.iter().copied().collect();
-    let most =
-        |of: fn(&Measured) -> f64| all.as_ref().map(|all| all.iter().map(of).fold(0.0, f64::max));
+    let rounds = [0, 1, 2].map(|at: usize| measured[at].as_ref().and_then(|it| it.round));
+    let rounds = rounds.map(|round| round.map(f64::from));
+    let all: Option<Vec<&Measured>> = measured.iter().map(Option::as_ref).collect();
+    let most = |of: fn(&Measured) -> f64| {
+        all.as_ref().map(|all| all.iter().map(|it| of(it)).fold(0.0, f64::max))
+    };
     vec![
         Figure::new(ROUNDS[0].0, rounds[0]),
         Figure::new(ROUNDS[1].0, rounds[1]),
@@ -170,6 +186,22 @@ fn sample(measured: &[Option<Measured>; 3], rest: Option<f64>) -> Sample {
         Figure::new(BYTES, most(|it| it.bytes)),
         Figure::new("rest_bytes_per_node_s", rest),
     ]
+}
+
+/// The three overlays over their own rounds, one above the other.
+fn plot(measured: &[Measured; 3]) -> Plot {
+    let curves = |of: fn(&Measured) -> &Vec<f64>| {
+        let curve =
+            |(name, one): (&&'static str, &Measured)| Curve { name, values: of(one).clone() };
+        SHAPES.iter().zip(measured).map(curve).collect()
+    };
+    let panel = |title, scale, curves| Panel { title, scale, curves };
+    Plot {
+        panels: vec![
+            panel("nodes with the right neighbours, %", Scale::Percent, curves(|it| &it.right)),
+            panel("bytes sent, of a node in the round", Scale::Linear, curves(|it| &it.sent)),
+        ],
+    }
 }
 
 /// Whether the goals are met.
@@ -183,6 +215,8 @@ fn is_good(outcome: &Outcome) -> bool {
 /// Each shape's figure, and its goal.
 const ROUNDS: [(&str, f64); 3] =
     [("ring_round", 16.0), ("tree_round", 12.0), ("nearest_round", 16.0)];
+/// How they are called in a plot.
+const SHAPES: [&str; 3] = ["ring", "tree", "eight nearest"];
 const DATAGRAM_BYTES: &str = "datagram_bytes_max";
 const BYTES: &str = "bytes_per_node_round_max";
 
@@ -204,5 +238,8 @@ mod tests {
         let outcome =
             story.setting.outcome("shapes", 1, |seed, threads| story.story(seed, threads));
         assert!(outcome.is_complete() && is_good(&outcome));
+        let plot = outcome.plot().expect("it went by rounds");
+        assert!(plot.is_whole(30));
+        assert!(SHAPES.iter().all(|shape| plot.last(shape).is_some()));
     }
 }

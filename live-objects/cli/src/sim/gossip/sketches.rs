@@ -39,7 +39,7 @@ impl Sketches {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![self.sample(None, None, None)], trace_hash: 0 };
+            return Told::new(vec![self.sample(None, None, None)], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let (objects, truth) = give_shares(&mut world);
@@ -61,7 +61,7 @@ impl Sketches {
         let errors = Errors::of(&truth, &last);
         join::complain(&format!("seed {seed}: {errors:?}"));
         let samples = vec![self.sample(round_complete, errors, Some(sent))];
-        Told { samples, trace_hash: world.trace_hash() }
+        Told::new(samples, world.trace_hash())
     }
 
     fn sample(

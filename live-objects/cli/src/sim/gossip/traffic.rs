@@ -77,7 +77,7 @@ impl Traffic {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told { samples: vec![Measured::default().sample()], trace_hash: 0 };
+            return Told::new(vec![Measured::default().sample()], 0);
         };
         world.apply(&Fault::Loss(self.setting.loss));
         let rest = self.measure(&mut world, REST_FOR);
@@ -98,7 +98,7 @@ impl Traffic {
         join::complain(&format!("seed {seed}: {rate:.0} B when busy"));
         let [rest, still, opening, busy] = [rest, still, opening, rate].map(Some);
         let measured = Measured { rest, still, opening, busy, staleness: Some(staleness) };
-        Told { samples: vec![measured.sample()], trace_hash: world.trace_hash() }
+        Told::new(vec![measured.sample()], world.trace_hash())
     }
 
     /// Bytes a node and second while nothing is done.
