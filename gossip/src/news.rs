@@ -8,9 +8,9 @@
 //! so that those below a broken branch each help themselves at once, and there is no tree to mend.)
 //!
 //! A have waits for a round trip and some more before it is told, so that the tree is done when it
-//! is: who wants earlier would get a copy more. It is told a few times, fewer where others turn out to know it,
-//! and given for some seconds. A message that all forgot before a node heard of it is lost to that
-//! node.
+//! is: who wants earlier would get a copy more. It is told a few times, fewer where others turn out
+//! to know it, and given for some seconds. A message that all forgot before a node heard of it is
+//! lost to that node.
 //!
 //! Every node passes messages on, whether it holds their topic or not, so that a topic needs no
 //! tree of its own, and its holders need not know of each other.

@@ -579,8 +579,9 @@ impl Agent {
         }
     }
 
-    /// How much of a packet is for rows that are asked for, if so much was said in the round. Beside
-    /// messages there is little for many numbers, but now and then as much as a sketch takes.
+    /// How much of a packet is for rows that are asked for, if so much was said in the round.
+    /// Beside messages there is little for many numbers, but now and then as much as a sketch
+    /// takes.
     fn wanted_len_max(&self, said: usize) -> usize {
         let left = ROUND_BYTES_MAX.saturating_sub(said);
         let is_turn_of_sketches = self.rounds % 4 == 1 && self.aggregates.has_sketches();

@@ -4,10 +4,9 @@
 //! waits with its own feed and not with everybody's. At the end of the step in which it was first
 //! heard it is pushed ([`Push`](crate::wire::Leg::Push)) along its source's tree, several in one
 //! packet. If messages were pushed within the last period it waits for others, until there is a
-//! packet full of them or that period is over: a packet's head is longer than many a message (Nagle,
-//! RFC 896).
-//! What the tree missed is found on exchanges: a probe and its answer say what their senders have,
-//! who lacks some of it wants it, and wants are answered at once, by pushes.
+//! packet full of them or that period is over: a packet's head is longer than many a message
+//! (Nagle, RFC 896). What the tree missed is found on exchanges: a probe and its answer say what
+//! their senders have, who lacks some of it wants it, and wants are answered at once, by pushes.
 //!
 //! A holder that reads too slowly misses messages, and is told how many before it hears the next.
 //!

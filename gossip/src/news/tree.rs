@@ -12,11 +12,11 @@
 //! one source by cutting links over which copies came; another source's messages take detours.)
 //!
 //! Who the contact is in a part all nodes find alike: from the source's id comes which of a few
-//! *trees* it uses, and in each tree a part has one contact. So the messages of many sources come to
-//! a node by few others, several in a packet when there are many. With a tree more for each member
-//! of a part the load would be even, and each message a packet of its own; four are in between. Who
-//! is suspected is passed over. How a zone is split is for each node to say: a reach is in bits, so
-//! that others need not split alike.
+//! *trees* it uses, and in each tree a part has one contact. So the messages of many sources come
+//! to a node by few others, several in a packet when there are many. With a tree more for each
+//! member of a part the load would be even, and each message a packet of its own; four are in
+//! between. Who is suspected is passed over. How a zone is split is for each node to say: a reach
+//! is in bits, so that others need not split alike.
 //!
 //! Invariant: what is told lies within the zone that is split, and each part of it is told once.
 

@@ -1,7 +1,7 @@
 //! Which rows go into a packet: those of a few numbers in turn, all others as they are asked for.
 //!
-//! A row of a number takes some 15 bytes, so that a packet has room for a few tens of them. One of a
-//! sketch takes a third of a packet, and so do many numbers; they would go by the other when they
+//! A row of a number takes some 15 bytes, so that a packet has room for a few tens of them. One of
+//! a sketch takes a third of a packet, and so do many numbers; they would go by the other when they
 //! are not needed. So nobody tells of these unasked: each side says which rows it *wants*, and the
 //! other gives as many of them as there is room for, of sketches first those that know most.
 //!
@@ -210,8 +210,8 @@ impl Aggregates {
     }
 }
 
-/// A row of a sketch that lacks members will have to be told again. It waits, but not for ever: somebody may
-/// never take part, and where members come and go some are always lacking.
+/// A row of a sketch that lacks members will have to be told again. It waits, but not for ever:
+/// somebody may never take part, and where members come and go some are always lacking.
 pub(super) fn is_worth_its_room(mark: Mark, members: u32, round: Round) -> bool {
     let lacking = members.saturating_sub(mark.leaves);
     lacking <= members / LACKING_PART || u64::from(round).is_multiple_of(LACKING_EVERY)
