@@ -27,12 +27,11 @@ fn pushed(name: &str, ty: &ObjectType, number: u64, len: usize) -> Bytes {
 }
 
 fn pushed_to(reach: Reach, name: &str, ty: &ObjectType, number: u64, len: usize) -> Bytes {
-    pushed_as(Naming::InFull, reach, name, ty, number, len)
+    pushed_as((Naming::InFull, reach), name, ty, number, len)
 }
 
 fn pushed_as(
-    naming: Naming,
-    reach: Reach,
+    (naming, reach): (Naming, Reach),
     name: &str,
     ty: &ObjectType,
     number: u64,
@@ -134,7 +133,7 @@ fn a_message_of_one_who_is_not_known_is_counted() {
     let mut world = World::settled(2);
     let port = world.open(0, "/t", ObjectType::best_effort_topic());
     let topic = ObjectType::best_effort_topic();
-    world.inject(id(1), 0, &pushed_as(Naming::Short, Reach::ALL, "/t", &topic, 0, 5));
+    world.inject(id(1), 0, &pushed_as((Naming::Short, Reach::ALL), "/t", &topic, 0, 5));
     assert_eq!((messages(&port), world.count(0, "gossip.origin_unknown")), (0, 1));
     world.inject(id(1), 0, &pushed("/t", &topic, 0, 5));
     assert_eq!((messages(&port), world.count(0, "gossip.origin_unknown")), (1, 1));
