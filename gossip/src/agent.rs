@@ -71,6 +71,7 @@ use crate::pace::Pace;
 use crate::partners::Partners;
 use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
+use crate::records::witnesses::WITNESSES_MAX;
 use crate::rounds::Rounds;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
@@ -147,9 +148,13 @@ struct Agent {
 impl Gossip {
     /// The name of a directory that every node keeps: which objects are open, where, with which
     /// types. Its keys are their names; its values are their types, [`ObjectType`] in postcard's
-    /// form; its publishers are their holders. Objects of kind `Members` are not in it. It is
-    /// opened as [`ObjectType::directory`], and nobody can publish in it.
+    /// form; its publishers are their holders, or of many the same few for all, of each type so
+    /// many as [`HOLDERS_MAX`](Self::HOLDERS_MAX) says. Objects of kind `Members` are not in it. It
+    /// is opened as [`ObjectType::directory`], and nobody can publish in it.
     pub const CLAIMS: &str = "/claims";
+
+    /// Of how many holders of an object, at most, [`CLAIMS`](Self::CLAIMS) tells.
+    pub const HOLDERS_MAX: usize = WITNESSES_MAX;
 
     /// A module of this configuration.
     pub fn new(config: Config) -> Result<Self, ConfigError> {

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::digest::{halves, mix};
 use crate::members::Members;
 use crate::queue::Queue;
+use crate::wire::Naming;
 
 /// The longest message of a topic, in bytes: with what goes with it, it fits into one packet.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -84,13 +85,6 @@ pub(crate) enum Origin {
         node: [u8; SHORT_NODE_LEN],
         incarnation: [u8; SHORT_INCARNATION_LEN],
     },
-}
-
-/// How the origin of a message is to be called.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Naming {
-    InFull,
-    Short,
 }
 
 impl Topic {

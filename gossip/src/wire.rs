@@ -155,6 +155,14 @@ pub(crate) enum Leg {
     Answer { number: u32 },
 }
 
+/// How something is named in a packet: a member, or an aggregate.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Naming {
+    InFull,
+    /// To those who know it.
+    Short,
+}
+
 impl Packet {
     /// A packet with nothing in it yet.
     pub(crate) fn new(leg: Leg) -> Self {

@@ -62,7 +62,7 @@ use live_objects::{Estimate, Io, NodeId, Time};
 use tracing::trace;
 
 pub(super) use self::entitled::STRAYS_MAX;
-use self::telling::{Asked, Naming};
+use self::telling::Asked;
 use super::Agent;
 use super::claims::Claims;
 use super::queries::Queries;
@@ -70,7 +70,7 @@ use crate::knowledge::Draft;
 use crate::members::Change;
 use crate::partners::Partners;
 use crate::wire::rows::{Rows, Title};
-use crate::wire::{HEAD_LEN, Leg, Packet};
+use crate::wire::{HEAD_LEN, Leg, Naming, Packet};
 use crate::zones::body::Body;
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row, Subject};

@@ -24,10 +24,9 @@ use crate::config::Config;
 use crate::entry::Standing;
 use crate::knowledge::Draft;
 use crate::news::{
-    HAVES_MAX, MESSAGE_BYTES_MAX, Message, MessageId, Naming, News, Novelty, Pushed, Reach, Topic,
-    Tree,
+    HAVES_MAX, MESSAGE_BYTES_MAX, Message, MessageId, News, Novelty, Pushed, Reach, Topic, Tree,
 };
-use crate::wire::{HASH_LEN, Leg, MESSAGE_HEAD_LEN_MAX, Packet, SECTION_LEN};
+use crate::wire::{HASH_LEN, Leg, MESSAGE_HEAD_LEN_MAX, Naming, Packet, SECTION_LEN};
 
 /// The open topics, and the messages that travel.
 pub(super) struct Topics {

@@ -19,9 +19,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{Incarnation, Member, NodeId, ObjectId};
 
 use super::rows::{put_varint, take_varint, varint_len};
-use super::{HASH_LEN, PacketError, SECTION_LEN, put_section, take_array};
+use super::{HASH_LEN, Naming, PacketError, SECTION_LEN, put_section, take_array};
 use crate::news::{
-    MESSAGE_BYTES_MAX, Naming, Origin, Pushed, Reach, SHORT_INCARNATION_LEN, SHORT_NODE_LEN, Topic,
+    MESSAGE_BYTES_MAX, Origin, Pushed, Reach, SHORT_INCARNATION_LEN, SHORT_NODE_LEN, Topic,
 };
 use crate::records::{Record, RecordKey, RecordsDigest, Version};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use live_objects::{Name, ObjectType};
-use logo::{Holding, Node, UnknownName};
+use logo::{Gossip, Holding, Node, UnknownName};
 use serde_json::json;
 
 use crate::join::{Cluster, Failure, line, print};
@@ -47,8 +47,10 @@ impl LsArgs {
             *objects.entry((holding.name.to_string(), holding.ty.to_string())).or_default() += 1;
         }
         for ((name, ty), holders) in &objects {
-            let value = json!({ "name": name, "type": ty, "holders": holders });
-            print(self.json, &value, || format!("{name}  {holders} holders  {ty}"));
+            let or_more = *holders >= Gossip::HOLDERS_MAX;
+            let value = json!({ "name": name, "type": ty, "holders": holders, "or_more": or_more });
+            let more = if or_more { " or more" } else { "" };
+            print(self.json, &value, || format!("{name}  {holders} holders{more}  {ty}"));
         }
         if objects.is_empty() && !self.json {
             let told = format!("nobody has an object open whose name begins with {}", self.prefix);

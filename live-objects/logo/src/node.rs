@@ -126,12 +126,14 @@ impl Node {
         self.net.open(spec).await
     }
 
-    /// The objects whose names begin so, and who has them open, as far as this node has heard.
+    /// The objects whose names begin so, and who has them open, as far as this node has heard: of
+    /// each object [`Gossip::HOLDERS_MAX`](crate::Gossip::HOLDERS_MAX) at most.
     pub async fn names(&self, prefix: &str) -> Result<Vec<Holding>, NodeError> {
         self.names.list(&self.net, prefix).await
     }
 
-    /// The type of the object of this name: that which most of its holders have it open with.
+    /// The type of the object of this name: that which most of the holders that are told of have it
+    /// open with.
     pub async fn type_of(&self, name: &Name) -> Result<Option<ObjectType>, NodeError> {
         let mut holders: BTreeMap<String, (usize, ObjectType)> = BTreeMap::new();
         let holdings = self.names(name.as_str()).await?;

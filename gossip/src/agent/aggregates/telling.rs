@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{Aggregates, Branch};
+use crate::wire::Naming;
 use crate::wire::rows::{Rows, Title};
 use crate::zones::row::{Mark, Round, Row, Subject};
 
@@ -44,14 +45,6 @@ pub(super) struct Asked {
     pub(super) members: u32,
     /// And those of a few numbers.
     pub(super) with_numbers: bool,
-}
-
-/// How subjects are named in a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Naming {
-    /// To those who know them.
-    Short,
-    InFull,
 }
 
 impl Aggregates {

@@ -11,9 +11,9 @@ use super::world::{World, id};
 use crate::agent::claims;
 use crate::control::Control;
 use crate::entry::tests::entry;
-use crate::news::{HAVES_MAX, Message, MessageId, Naming, Pushed, Reach, Topic};
+use crate::news::{HAVES_MAX, Message, MessageId, Pushed, Reach, Topic};
 use crate::records::{Collection, Hashes, Record, RecordKey, Version};
-use crate::wire::{Leg, Packet};
+use crate::wire::{Leg, Naming, Packet};
 use crate::{Config, Gossip};
 
 fn messages(port: &Port) -> usize {

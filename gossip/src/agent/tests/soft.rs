@@ -10,8 +10,8 @@ use super::seconds;
 use super::world::{World, id};
 use crate::agent::claims::hash;
 use crate::control::Control;
-use crate::news::{Message, MessageId, Naming, Pushed, Reach, Topic};
-use crate::wire::{Leg, Packet};
+use crate::news::{Message, MessageId, Pushed, Reach, Topic};
+use crate::wire::{Leg, Naming, Packet};
 
 type Notes = Map<u32, Register<Bytes>>;
 

@@ -81,6 +81,8 @@ pub(super) struct KindRow {
     pub(super) objects: usize,
     /// How many have one of them open, counted once for each.
     pub(super) holders: usize,
+    /// Whether there may be more, of whom nobody is told.
+    pub(super) or_more: bool,
 }
 
 /// What this command's own node sends and receives in a second, as UDP carries it.
@@ -203,8 +205,11 @@ impl Snapshot {
         if !self.kinds.is_empty() {
             lines.push(String::new());
             lines.push(format!("{:<34}{:>9}{:>9}", "kind", "objects", "holders"));
-            let kind =
-                |row: &KindRow| format!("{:<34}{:>9}{:>9}", row.kind, row.objects, row.holders);
+            let kind = |row: &KindRow| {
+                let more = if row.or_more { "+" } else { "" };
+                let holders = format!("{}{more}", row.holders);
+                format!("{:<34}{:>9}{holders:>9}", row.kind, row.objects)
+            };
             lines.extend(self.kinds.iter().map(kind));
         }
         lines
@@ -237,7 +242,10 @@ impl Snapshot {
                 "spread": row.spread,
             })
         };
-        let kind = |row: &KindRow| json!({ "kind": row.kind, "objects": row.objects, "holders": row.holders });
+        let kind = |row: &KindRow| {
+            let KindRow { kind, objects, holders, or_more } = row;
+            json!({ "kind": kind, "objects": objects, "holders": holders, "or_more": or_more })
+        };
         let traffic = |it: Traffic| {
             json!({
                 "bytes_out_s": it.bytes_out,
@@ -352,7 +360,7 @@ mod tests {
                     spread: 0.0,
                 },
             ],
-            kinds: vec![KindRow { kind: "Topic".into(), objects: 2, holders: 6 }],
+            kinds: vec![KindRow { kind: "Topic".into(), objects: 2, holders: 6, or_more: false }],
             traffic: Some(Traffic {
                 bytes_out: 161.4,
                 packets_out: 2.0,

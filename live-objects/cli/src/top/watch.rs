@@ -10,7 +10,7 @@ use std::time::Duration;
 use live_objects::{
     Departure, Estimate, Event, Kind, MembersEvent, Name, NodeId, ObjectType, Port, Spec, Summary,
 };
-use logo::{Holding, Members, Node};
+use logo::{Gossip, Holding, Members, Node};
 use tokio::time::Instant;
 
 use super::snapshot::{AggregateRow, KindRow, MemberRow, Since, Snapshot, State, Traffic, zones};
@@ -232,6 +232,7 @@ fn kinds<'a>(holdings: impl Iterator<Item = (&'a Name, &'a ObjectType, NodeId)>)
         kind,
         objects: objects.len(),
         holders: objects.values().map(BTreeSet::len).sum(),
+        or_more: objects.values().any(|holders| holders.len() >= Gossip::HOLDERS_MAX),
     };
     kinds.into_iter().map(row).collect()
 }
@@ -260,7 +261,9 @@ mod tests {
     #[test]
     fn objects_are_counted_by_kind() {
         let node = |number| NodeId::from_bytes([number; NodeId::LEN]);
-        let [load, sum, all]: [Name; 3] = ["/load", "/sum", "/all"].map(|it| it.parse().unwrap());
+        let [load, sum, all, said]: [Name; 4] =
+            ["/load", "/sum", "/all", "/said"].map(|it| it.parse().unwrap());
+        let topic = ObjectType::best_effort_topic();
         let mean = ObjectType::aggregate(Summary::Average);
         let total = ObjectType::aggregate(Summary::Sum);
         let directory = ObjectType::directory();
@@ -271,9 +274,15 @@ mod tests {
             (&all, &directory, node(3)),
             (&all, &directory, node(3)),
         ];
-        let row = |kind: &str, objects, holders| KindRow { kind: kind.into(), objects, holders };
-        let told = kinds(held.into_iter());
-        assert_eq!(told, [row("Aggregate", 2, 3), row("Directory", 1, 1)]);
+        let many = (0..Gossip::HOLDERS_MAX as u8).map(|at| (&said, &topic, node(at)));
+        let row = |kind: &str, objects, holders, or_more| {
+            let kind = kind.into();
+            KindRow { kind, objects, holders, or_more }
+        };
+        let told = kinds(held.into_iter().chain(many));
+        let few = [row("Aggregate", 2, 3, false), row("Directory", 1, 1, false)];
+        assert_eq!(told[..2], few);
+        assert_eq!(told[2..], [row("Topic", 1, Gossip::HOLDERS_MAX, true)]);
     }
 
     #[test]

@@ -267,14 +267,11 @@ impl Busy {
     /// Of each node, the age of the oldest share in any average, sorted; and the fewest members
     /// that any average counts anywhere.
     fn ages(&self, world: &World) -> (Vec<Option<Duration>>, u64) {
-        let age = |(at, told): &(Time, Estimate)| told.age + world.now().since(*at);
-        let of_node = |told: &[Option<(Time, Estimate)>]| {
-            told.iter()
-                .map(|told| told.as_ref().map(age))
-                .try_fold(Duration::ZERO, |most, age| Some(most.max(age?)))
+        let all = self.estimates.iter().map(|told| age(told.as_ref(), world)).collect::<Vec<_>>();
+        let of_node = |ages: &[Option<Duration>]| {
+            ages.iter().try_fold(Duration::ZERO, |most, age| Some(most.max((*age)?)))
         };
-        let mut ages: Vec<_> = self.estimates.chunks(self.averages.len()).map(of_node).collect();
-        ages.sort_by_key(|age| age.unwrap_or(Duration::MAX));
+        let ages = sorted(all.chunks(self.averages.len()).map(of_node));
         let counted =
             |told: &Option<(Time, Estimate)>| told.as_ref().map_or(0, |(_, told)| told.members);
         (ages, self.estimates.iter().map(counted).min().unwrap_or(0))
@@ -282,10 +279,7 @@ impl Busy {
 
     /// The age of the oldest share in an average at a node, by the median over all.
     fn age_typical(&self, world: &World) -> Option<Duration> {
-        let age = |(at, told): &(Time, Estimate)| told.age + world.now().since(*at);
-        let ages = self.estimates.iter().map(|told| told.as_ref().map(age));
-        let mut ages: Vec<Option<Duration>> = ages.collect();
-        ages.sort_by_key(|age| age.unwrap_or(Duration::MAX));
+        let ages = sorted(self.estimates.iter().map(|told| age(told.as_ref(), world)));
         ages[ages.len() / 2]
     }
 
@@ -320,6 +314,18 @@ impl Busy {
         }
         f64::from(right) / f64::from(LOOKUPS)
     }
+}
+
+/// How old the oldest share is in what a node was told then, if it was told anything.
+fn age(told: Option<&(Time, Estimate)>, world: &World) -> Option<Duration> {
+    told.map(|(at, told)| told.age + world.now().since(*at))
+}
+
+/// None is older than all.
+fn sorted(ages: impl Iterator<Item = Option<Duration>>) -> Vec<Option<Duration>> {
+    let mut ages: Vec<Option<Duration>> = ages.collect();
+    ages.sort_by_key(|age| age.unwrap_or(Duration::MAX));
+    ages
 }
 
 /// Opens an object at every node.
