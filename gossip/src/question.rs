@@ -33,6 +33,8 @@ pub(crate) enum Question {
     Search { object: ObjectId, bits: u8, matching: Predicate },
     /// What did you see of this node? What did stands beside the answer.
     Why(NodeId),
+    /// Do you claim this, which comes with the question? What you do comes with the answer.
+    Claim,
 }
 
 /// What whoever is asked in a search knows.

@@ -9,7 +9,9 @@
 //! one with the smaller hash: no clock decides. A name that is known to be taken is refused at
 //! once. Claims that were made unseen by each other, as on both sides of a partition, are given
 //! some rounds to settle when they meet; then those whose type loses close their objects. Each side
-//! knew its own holders all along, so nobody closes for having counted too few of them.
+//! knew its own holders all along, so nobody closes for having counted too few of them. Before it
+//! closes, a node asks one who is said to claim the other type whether that is so: what was said in
+//! his name he overrules, and the doubt is over.
 //!
 //! A name that many hold needs some witnesses, not all (`records/witnesses`): a holder that knows
 //! of enough with lower lots keeps its claim to itself, and so do all who hear of it. How many
@@ -22,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use live_objects::{Closure, Event, Io, Kind, Name, ObjectId, ObjectType, Spec, Time};
+use live_objects::{Closure, Event, Io, Kind, Name, NodeId, ObjectId, ObjectType, Spec, Time};
 use sha2::{Digest, Sha256};
 
 use super::{Agent, Gossip};
 use crate::records::witnesses::{Lots, lot};
-use crate::records::{RECORD_BYTES_MAX, RecordKey};
+use crate::records::{RECORD_BYTES_MAX, Record, RecordKey};
 
 /// What this node claims, and which of its claims meet others.
 pub(super) struct Claims {
@@ -42,12 +44,16 @@ pub(super) struct Claims {
     claimed: BTreeSet<ObjectId>,
 }
 
-/// A weak object of this node, whose name others claim for another type: since when, and when that
-/// last changed.
+/// A weak object of this node, whose name others claim for another type.
 #[derive(Clone, Copy)]
 struct Doubt {
     since: u64,
+    /// In which round claims last changed.
     changed: u64,
+    /// Whether somebody is being asked if he claims what prevails.
+    is_asked: bool,
+    /// Of which type, by its hash, one who claims it said so himself, or did not object.
+    confirmed: Option<u64>,
 }
 
 /// A claim that this node keeps to itself.
@@ -256,10 +262,52 @@ impl Agent {
                 continue;
             }
             let theirs = strongest(all).expect("ours is among them").ty;
-            if theirs != spec.ty {
+            if theirs == spec.ty {
+                continue;
+            }
+            let doubt = self.claims.doubts[&object];
+            if doubt.confirmed == Some(hash(&theirs)) {
                 self.give_up(now, object, theirs, io);
+            } else if !doubt.is_asked {
+                self.ask_claimant(now, (object, &spec), &theirs, io);
             }
         }
+    }
+
+    /// Asks one of those who are said to claim a name for this type. Each node asks another.
+    fn ask_claimant(
+        &mut self,
+        now: Time,
+        (object, spec): (ObjectId, &Spec),
+        theirs: &ObjectType,
+        io: &mut Io<'_>,
+    ) {
+        let directory = self.claims.directory;
+        let (name, _) = record_of(spec);
+        let claims = self.shelves.claims.records.at(directory, &name);
+        let claims = claims.filter(|claim| type_of(&claim.value).as_ref() == Some(theirs));
+        let those: Vec<NodeId> = claims.map(|claim| claim.publisher.node).collect();
+        let turn = self.own_lot(spec).wrapping_add(self.rounds) as usize;
+        let Some(claimant) = those.get(turn % those.len().max(1)).copied() else { return };
+        if self.put_claim(now, object, (directory, name), claimant, io) {
+            self.doubted(object).is_asked = true;
+        }
+    }
+
+    /// Whoever was asked claims this, or nothing. If he did not answer what others say in his name is
+    /// believed.
+    pub(super) fn on_claimant(&mut self, object: ObjectId, claimed: Option<&Record>) {
+        if !self.claims.doubts.contains_key(&object) {
+            return;
+        }
+        let value = claimed.and_then(|claim| claim.value.as_deref());
+        let doubt = self.doubted(object);
+        doubt.is_asked = false;
+        doubt.confirmed = value.and_then(type_of).map(|ty| hash(&ty)).or(doubt.confirmed);
+    }
+
+    fn doubted(&mut self, object: ObjectId) -> &mut Doubt {
+        self.claims.doubts.get_mut(&object).expect("it is in doubt")
     }
 
     /// The application has read on: it may have to hear that its object is closed.
@@ -291,10 +339,13 @@ impl Agent {
         let ours = hash(&spec.ty);
         let is_met = self.rivals(&spec.name).keys().any(|theirs| *theirs != ours);
         let round = self.rounds;
-        if let Some(doubt) = self.claims.doubts.get_mut(&object) {
+        if !is_met {
+            self.claims.doubts.remove(&object);
+        } else if let Some(doubt) = self.claims.doubts.get_mut(&object) {
             doubt.changed = round;
-        } else if is_met {
-            self.claims.doubts.insert(object, Doubt { since: round, changed: round });
+        } else {
+            let doubt = Doubt { since: round, changed: round, is_asked: false, confirmed: None };
+            self.claims.doubts.insert(object, doubt);
         }
     }
 
@@ -305,8 +356,7 @@ impl Agent {
             self.shelves.claims.records.at(self.claims.directory, name.as_str().as_bytes());
         let mut rivals: BTreeMap<u64, Rival> = BTreeMap::new();
         for claim in claims.filter(|claim| claim.publisher.node != me) {
-            // A later version may claim types that this one cannot read.
-            let Ok(ty) = postcard::from_bytes::<ObjectType>(&claim.value) else { continue };
+            let Some(ty) = type_of(&claim.value) else { continue };
             let key = RecordKey {
                 object: self.claims.directory,
                 key: claim.key,
@@ -323,6 +373,11 @@ impl Agent {
 fn record_of(spec: &Spec) -> (Bytes, Bytes) {
     let ty = postcard::to_allocvec(&spec.ty).expect("memory takes every type");
     (Bytes::copy_from_slice(spec.name.as_str().as_bytes()), ty.into())
+}
+
+/// The type that is claimed, but for those of later versions, which this one cannot read.
+fn type_of(value: &[u8]) -> Option<ObjectType> {
+    postcard::from_bytes(value).ok()
 }
 
 /// The one that prevails.

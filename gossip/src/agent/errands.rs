@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use live_objects::{Evidence, Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
 use tracing::trace;
 
@@ -44,6 +45,8 @@ pub(super) enum About {
     Check(Part),
     /// For a command: what a witness saw of a node.
     Why { asked: Asked, node: NodeId },
+    /// Whether who is said to claim an object's name does.
+    Claim { object: ObjectId, key: RecordKey },
 }
 
 /// A piece of an answer, and whether it is the last.
@@ -52,6 +55,14 @@ pub(super) struct Piece {
     pub(super) answer: Answer,
     pub(super) records: Vec<Record>,
     pub(super) last: bool,
+}
+
+/// What came in the packet of a question.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beside<'a> {
+    pub(super) records: &'a [Record],
+    /// Whether this node keeps them all.
+    pub(super) are_kept: bool,
 }
 
 /// A command that is being answered.
@@ -99,7 +110,7 @@ impl About {
             Self::Find { asked, .. } | Self::Search { asked, .. } | Self::Why { asked, .. } => {
                 Some(*asked)
             }
-            Self::Keep(_) | Self::Check(_) => None,
+            Self::Keep(_) | Self::Check(_) | Self::Claim { .. } => None,
         }
     }
 }
@@ -240,6 +251,25 @@ impl Agent {
         self.put_question(now, number, io);
     }
 
+    /// Asks who is said to claim an object's name whether he does. Tells whether he can be asked.
+    pub(super) fn put_claim(
+        &mut self,
+        now: Time,
+        object: ObjectId,
+        (directory, name): (ObjectId, Bytes),
+        claimant: NodeId,
+        io: &mut Io<'_>,
+    ) -> bool {
+        if self.errands.questions.is_full() {
+            return false;
+        }
+        let key = RecordKey { object: directory, key: name, publisher: claimant };
+        let claimant = Part { first: claimant, last: claimant };
+        let number = self.errands.questions.open(About::Claim { object, key }, claimant, now);
+        self.put_question(now, number, io);
+        self.errands.questions.get(number).is_some()
+    }
+
     /// Puts a question to somebody who was not asked yet, or gives it up. Gives how many bytes that
     /// took.
     fn put_question(&mut self, now: Time, number: u32, io: &mut Io<'_>) -> usize {
@@ -266,6 +296,9 @@ impl Agent {
         if let About::Keep(keys) = &open.about {
             let records = &self.shelves.entries.records;
             packet.news.records = keys.iter().filter_map(|key| records.record(key)).collect();
+        }
+        if let About::Claim { key, .. } = &open.about {
+            packet.news.records.extend(self.shelves.claims.records.record(key));
         }
         if let About::Search { .. } = open.about {
             io.count("gossip.search_asked");
@@ -297,6 +330,7 @@ impl Agent {
                 Question::Check { depth: self.shelves.depth.code(), count, sum }
             }
             About::Why { node, .. } => Question::Why(*node),
+            About::Claim { .. } => Question::Claim,
         }
     }
 
@@ -305,7 +339,7 @@ impl Agent {
         &mut self,
         from: NodeId,
         (number, question): (u32, &Question),
-        are_kept: bool,
+        beside: Beside<'_>,
         io: &mut Io<'_>,
     ) {
         let Some(len_max) = len_max(from, io) else { return };
@@ -313,7 +347,7 @@ impl Agent {
         if let Question::Search { object, bits, matching } = question {
             packet.clue = Some(self.clue(*object, *bits, matching));
         }
-        let (verdict, records) = self.answer(from, question, are_kept);
+        let (verdict, records) = self.answer(from, question, beside);
         let answer = Answer { verdict, depth: self.shelves.depth.code() };
         packet.answer = Some(answer);
         if packet.encoded_len() > len_max {
@@ -341,7 +375,7 @@ impl Agent {
         if !self.may_answer(from, Collection::Entries, io) {
             return;
         }
-        let (verdict, records) = self.answer(from, question, false);
+        let (verdict, records) = self.answer(from, question, Beside::default());
         let answer = Answer { verdict, depth: self.shelves.depth.code() };
         for piece in Control::answer(number, answer, records) {
             if io.send(Target::Node(from), Via::Bulk, piece.encode()).is_err() {
@@ -352,7 +386,12 @@ impl Agent {
         }
     }
 
-    fn answer(&self, from: NodeId, question: &Question, are_kept: bool) -> (Verdict, Vec<Record>) {
+    fn answer(
+        &self,
+        from: NodeId,
+        question: &Question,
+        beside: Beside<'_>,
+    ) -> (Verdict, Vec<Record>) {
         let records = &self.shelves.entries.records;
         match question {
             Question::Find { object, sought: Sought::Key(key) }
@@ -365,7 +404,17 @@ impl Agent {
                 let kept = found.filter(|record| records.keeps(record.key.place()));
                 (Verdict::Whole, kept.take_while(fits()).collect())
             }
-            Question::Keep => (if are_kept { Verdict::Whole } else { Verdict::Not }, Vec::new()),
+            Question::Keep => {
+                (if beside.are_kept { Verdict::Whole } else { Verdict::Not }, Vec::new())
+            }
+            Question::Claim => {
+                let (me, claims) = (self.knowledge.members().me(), &self.shelves.claims.records);
+                let own = beside.records.iter().filter(|record| record.key.publisher == me);
+                // If it is not so it was overruled when it was heard.
+                let own: Vec<_> = own.filter_map(|record| claims.record(&record.key)).collect();
+                let is_so = own.iter().any(|claim| claim.value.is_some());
+                (if is_so { Verdict::Whole } else { Verdict::Not }, own)
+            }
             Question::Check { depth, count, sum } => {
                 let part = self.shelves.depth.part(self.knowledge.members().me());
                 let (kept, kept_sum) = records.sum_of(from, part);
@@ -481,6 +530,11 @@ impl Agent {
                     records.into_iter().filter(|it| it.key.publisher == me).collect();
                 self.hear_records(from, &own, Source::News, io);
             }
+            About::Claim { object, key } => {
+                let his: Vec<_> = records.into_iter().filter(|it| it.key == *key).collect();
+                self.hear_records(from, &his, Source::News, io);
+                self.on_claimant(*object, his.last());
+            }
             About::Keep(_) | About::Search { .. } | About::Why { .. } => {}
         }
         if last {
@@ -544,7 +598,11 @@ impl Agent {
             }
             About::Search { asked, .. } => self.on_no_clue(asked),
             About::Why { asked, .. } => self.on_no_testimony(asked, io),
-            About::Keep(_) | About::Check(_) => {}
+            About::Claim { object, key } if verdict.is_none() => {
+                let claimed = self.shelves.claims.records.record(&key);
+                self.on_claimant(object, claimed.as_ref());
+            }
+            About::Claim { .. } | About::Keep(_) | About::Check(_) => {}
         }
     }
 }

@@ -21,6 +21,7 @@ use live_objects::{Io, NodeId, Time};
 use tracing::trace;
 
 use super::aggregates::ROUND_BYTES_MAX;
+use super::errands::Beside;
 use super::{Agent, len_max, send, shown};
 use crate::entry::{Accuser, Entry, Generation, Standing, Telling};
 use crate::knowledge::{Draft, Source};
@@ -121,7 +122,10 @@ impl Agent {
             Leg::Push => {}
             Leg::Ask { number } => match &packet.question {
                 Some(Question::Why(node)) => self.on_why(now, from, (number, *node), io),
-                Some(question) => self.on_ask(from, (number, question), are_kept, io),
+                Some(question) => {
+                    let beside = Beside { records, are_kept };
+                    self.on_ask(from, (number, question), beside, io);
+                }
                 None => io.count("gossip.malformed"),
             },
             Leg::Answer { .. } => self.on_answer_to_ask(now, from, packet, io),

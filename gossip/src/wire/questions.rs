@@ -9,6 +9,7 @@
 //!                    3 check: depth u8, count u32, sum u64
 //!                    4 search: object [16], bits u8, predicate in postcard's form …
 //!                    5 why:   node [16]
+//!                    6 claim: nothing
 //!  tag 27, answer:   verdict u8 (0 whole, 1 long, 2 not), depth u8
 //!  tag 32, clue:     count u8, levels u8 …, and if whoever answers matches:
 //!                    attributes in postcard's form …
@@ -32,7 +33,7 @@ pub(super) fn question_section_len(question: &Question) -> usize {
 fn question_len(question: &Question) -> usize {
     1 + match question {
         Question::Find { sought, .. } => ObjectId::LEN + sought.key().len(),
-        Question::Keep => 0,
+        Question::Keep | Question::Claim => 0,
         Question::Check { .. } => 1 + 4 + 8,
         Question::Search { matching, .. } => ObjectId::LEN + 1 + written(matching).len(),
         Question::Why(_) => NodeId::LEN,
@@ -48,6 +49,7 @@ pub(super) fn put_question(out: &mut BytesMut, question: &Question) {
             out.put_slice(sought.key());
         }
         Question::Keep => out.put_u8(KEEP),
+        Question::Claim => out.put_u8(CLAIM),
         Question::Check { depth, count, sum } => {
             out.put_u8(CHECK);
             out.put_u8(*depth);
@@ -76,6 +78,7 @@ pub(super) fn take_question(body: &mut &[u8]) -> Result<Question, PacketError> {
             Question::Find { object, sought }
         }
         KEEP => Question::Keep,
+        CLAIM => Question::Claim,
         CHECK => Question::Check {
             depth: body.try_get_u8()?,
             count: body.try_get_u32()?,
@@ -157,6 +160,7 @@ const KEEP: u8 = 2;
 const CHECK: u8 = 3;
 const SEARCH: u8 = 4;
 const WHY: u8 = 5;
+const CLAIM: u8 = 6;
 
 pub(super) const TAG_QUESTION: u8 = 26;
 pub(super) const TAG_ANSWER: u8 = 27;
@@ -190,7 +194,7 @@ pub(crate) mod tests {
             Question::Search { object, bits: bits % 129, matching }
         });
         let why = any::<[u8; 16]>().prop_map(|node| Question::Why(NodeId::from_bytes(node)));
-        prop_oneof![find, Just(Question::Keep), check, search, why]
+        prop_oneof![find, Just(Question::Keep), check, search, why, Just(Question::Claim)]
     }
 
     /// Any clue at all.
@@ -223,6 +227,7 @@ pub(crate) mod tests {
         assert_eq!(find(Sought::Key("k".into())), format!("{head}1a001200{three}6b"));
         assert_eq!(find(Sought::Prefix("".into())), format!("{head}1a001101{three}"));
         assert_eq!(asked(Question::Keep), format!("{head}1a000102"));
+        assert_eq!(asked(Question::Claim), format!("{head}1a000106"));
         let why = Question::Why(NodeId::from_bytes([3; NodeId::LEN]));
         assert_eq!(asked(why), format!("{head}1a001105{three}"));
         let check = Question::Check { depth: 4, count: 2, sum: 9 };
@@ -254,7 +259,7 @@ pub(crate) mod tests {
         };
         let asked =
             Packet { question: Some(Question::Keep), ..Packet::new(Leg::Ask { number: 7 }) };
-        assert_eq!(decode(&asked, 6), PacketError::UnknownQuestion(6));
+        assert_eq!(decode(&asked, 7), PacketError::UnknownQuestion(7));
         assert_eq!(decode(&asked, CHECK), PacketError::Truncated);
         assert_eq!(decode(&asked, WHY), PacketError::Truncated);
         let answer = Some(Answer { verdict: Verdict::Not, depth: 4 });

@@ -20,7 +20,7 @@ use super::aggregates::{last, named, open, rows, set};
 use super::nearest::round_of;
 use super::seconds;
 use super::world::{World, credential, id};
-use crate::agent::claims;
+use crate::agent::{Gossip, claims};
 use crate::entry::tests::entry;
 use crate::entry::{Entry, Generation, Standing};
 use crate::news::{Message, MessageId, Pushed, Reach, Topic};
@@ -333,6 +333,36 @@ fn nobody_publishes_in_anothers_name() {
         let listed: Vec<_> = listings.into_iter().map(|it| (it.key, it.value)).collect();
         assert_eq!(listed, [(Bytes::from("mine"), Bytes::from("true"))], "node {node}");
     }
+}
+
+/// Nobody's object is closed for what its name is claimed for in another's name, however often that
+/// is said: who is said to claim it is asked.
+#[test]
+fn nobody_claims_in_anothers_name() {
+    let (mut world, liar) = (World::settled(5), 4);
+    let ports = shares(&mut world, liar);
+    let strong = ObjectType::topic(live_objects::Order::Fifo);
+    let weak = ObjectType::directory();
+    let object = Gossip::CLAIMS.parse::<Name>().unwrap().id();
+    for version in 5_000..5_060_u64 {
+        let mut packet = Packet::new(Leg::Push);
+        for (node, ty) in [(1, &strong), (2, &weak), (3, &weak)] {
+            let member = world.nodes[node].member;
+            let key = RecordKey { object, key: "/1".into(), publisher: member.node };
+            let value = Some(postcard::to_allocvec(ty).unwrap().into());
+            let version = Version::try_from(version).unwrap();
+            let incarnation = member.incarnation;
+            packet.news.records.push(Record { key, incarnation, version, value });
+        }
+        // One hears it first, and again as soon as it was overruled.
+        world.inject(id(liar), 0, &packet.encode());
+        world.run(PERIOD);
+    }
+    assert!(world.count(1, "gossip.record_overruled") > 0);
+    assert_eq!((0..liar).map(|node| world.count(node, "gossip.type_conflict")).sum::<u64>(), 0);
+    world.crash(liar);
+    world.run(seconds(AFTER));
+    expect_exact(&ports);
 }
 
 /// Where others keep what he publishes, he hardly hears what is made up there. He finds it when he
