@@ -257,9 +257,7 @@ impl Agent {
         sent.push(now);
         let probe = Draft { is_lean, ..Draft::new(Leg::Probe { number }, target) };
         self.say_attempt(now, probe, sent.len() as u8, io);
-        if attempts == 1 {
-            self.tell_another(target, io);
-        }
+        self.tell_another(target, io);
         if HELPED_ATTEMPTS.contains(&attempts) {
             let members = self.knowledge.members();
             let others = self.partners.some(self.config.helpers, members, &[target]);
