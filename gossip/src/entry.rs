@@ -308,6 +308,8 @@ pub(crate) enum Absurd {
     Number,
     #[error("part {0} of a summary that has fewer")]
     Part(u8),
+    #[error("a run of {0} rows that cannot be one")]
+    Run(u64),
     #[error("an integer longer than 64 bits")]
     Varint,
     #[error("a reach of {0} bits, longer than an id")]

@@ -82,9 +82,11 @@ pub(super) struct Aggregates {
     branches: BTreeMap<Subject, Branch>,
     /// Subjects by their handles; none where two have the same.
     handles: BTreeMap<u32, Option<Subject>>,
-    /// A digest of those in which there are shares, and how many these are.
+    /// A digest of those in which there are shares, and how many of these are numbers.
     subjects: u32,
-    shared: usize,
+    numbers: usize,
+    /// Whether whoever was heard last had the same digest.
+    is_agreed: bool,
     /// Which terms there are, if anybody describes itself in a catalog.
     terms: Option<Branch>,
     /// Up to which one had its turn, by level.
@@ -140,7 +142,8 @@ impl Aggregates {
             branches: BTreeMap::new(),
             handles: BTreeMap::new(),
             subjects: 0,
-            shared: 0,
+            numbers: 0,
+            is_agreed: false,
             terms: None,
             told: BTreeMap::new(),
             turn: 0,
@@ -178,8 +181,7 @@ impl Aggregates {
     pub(super) fn end(&mut self, subject: Subject) {
         for part in subject.parts() {
             if self.branches.remove(&part).is_some_and(|branch| branch.has_shares) {
-                self.subjects ^= part.handle();
-                self.shared -= 1;
+                self.on_shares(part, false);
             }
         }
         self.rename();
@@ -207,9 +209,9 @@ impl Aggregates {
         if self.is_idle() { 0 } else { rows.min(RESERVED_MAX) }
     }
 
-    /// Whether there are more of them than fit beside news.
+    /// Whether there are more numbers than fit beside news.
     pub(super) const fn are_many(&self) -> bool {
-        self.shared > FEW
+        self.numbers > FEW
     }
 
     /// Whether any of them is of sketches.
@@ -301,8 +303,11 @@ impl Aggregates {
         let counts: BTreeMap<usize, u32> = partners.counts().collect();
         let (mut lacking, mut empty) = (None, BTreeSet::new());
         let mut gains: BTreeMap<usize, i64> = BTreeMap::new();
-        let branches = self.branches.values().chain(&self.terms);
-        for branch in branches.filter(|branch| branch.has_shares) {
+        let numbers = self.numbers_in_turn(round);
+        let numbers = numbers.iter().map(|(_, subject)| &self.branches[subject]);
+        let sketches = self.branches.iter().filter(|(it, _)| it.summary.has_sketches());
+        let branches = sketches.map(|(_, branch)| branch).chain(&self.terms);
+        for branch in numbers.chain(branches.filter(|branch| branch.has_shares)) {
             let levels = counts.keys().rev().copied();
             for (level, held, own) in branch.table.beside(levels, round) {
                 let known = counts[&level];
@@ -377,8 +382,16 @@ impl Aggregates {
     fn on_branch(&mut self, subject: Subject, round: Round) {
         let branch = self.branches.get_mut(&subject).expect("it changed");
         if branch.update(round) {
-            self.subjects ^= subject.handle();
-            self.shared = if branch.has_shares { self.shared + 1 } else { self.shared - 1 };
+            let has_shares = branch.has_shares;
+            self.on_shares(subject, has_shares);
+        }
+    }
+
+    /// A subject has got shares, or has lost the last.
+    fn on_shares(&mut self, subject: Subject, has_shares: bool) {
+        self.subjects ^= subject.handle();
+        if !subject.summary.has_sketches() {
+            self.numbers = if has_shares { self.numbers + 1 } else { self.numbers - 1 };
         }
     }
 
@@ -399,12 +412,17 @@ impl Aggregates {
     /// Whose row it is, if this node takes part in that, or does from now on.
     fn named(
         &mut self,
-        title: Title,
+        (title, places): (Title, &[Subject]),
         round: Round,
         queries: &Queries,
         claims: &Claims,
     ) -> Result<Subject, &'static str> {
         match title {
+            Title::Place(place, summary) => {
+                let named = places.get(usize::from(place)).copied();
+                let named = named.filter(|it| self.branches.contains_key(it));
+                named.filter(|it| it.summary == summary).ok_or("gossip.row_unplaced")
+            }
             Title::Handle(handle, summary) => {
                 let named = self.handles.get(&handle).copied().flatten();
                 named.filter(|it| it.summary == summary).ok_or("gossip.row_unknown")
@@ -520,10 +538,16 @@ impl Agent {
         let (members, Some(rows)) = (self.knowledge.members(), &packet.rows) else { return };
         let round = self.clock.at(now);
         let (me, level) = (members.me(), level(members.me(), from));
-        let known = self.partners.count(level);
+        // Who has no table yet has to believe that so many are there.
+        let is_new = self.pulls.is_newcomer();
+        let known = if is_new { Row::LEAVES_MAX } else { self.partners.count(level) };
+        self.aggregates.is_agreed = rows.subjects == self.aggregates.subjects;
+        let are_placed = self.aggregates.is_agreed && self.aggregates.are_many();
+        let places = if are_placed { self.aggregates.numbers() } else { Vec::new() };
         for (title, row) in &rows.told {
             let told = Told { row: row.clone(), teller: from, level, known };
-            let refused = match self.aggregates.named(*title, round, &self.queries, &self.claims) {
+            let named = (*title, &places[..]);
+            let refused = match self.aggregates.named(named, round, &self.queries, &self.claims) {
                 Ok(subject) if !self.queries.fits(subject, &told.row.body) => {
                     Some("gossip.row_unfit")
                 }
@@ -567,6 +591,7 @@ impl Agent {
             wanted_len_max,
             members,
             with_numbers: true,
+            is_agreed: self.aggregates.is_agreed,
         };
         let Some(asked) = self.asked(draft, numbers) else { return };
         if !matches!(draft.leg, Leg::Rest { .. }) {
@@ -607,7 +632,7 @@ impl Agent {
             return Some(Asked { naming: Naming::InFull, wants: u64::MAX, ..numbers });
         }
         let wants = asked.wants.unwrap_or(0);
-        let asked = Asked { wants, with_numbers: is_ack, ..numbers };
+        let asked = Asked { wants, with_numbers: is_ack, is_agreed: true, ..numbers };
         (is_ack || wants != 0).then_some(asked)
     }
 }
@@ -620,9 +645,9 @@ pub(super) const ROUND_BYTES_MAX: usize = 2_400;
 const HEARD_LATE: usize = 250;
 
 /// How much of a packet is for such rows all the same where they are many, in bytes.
-const WANTED_LEN_MIN: usize = 150;
+const WANTED_LEN_MIN: usize = 280;
 
-/// Of numbers so many are a few: they fit into what news leaves.
+/// Of numbers so many are a few: they fit into what news leaves. Of more some have their turn.
 const FEW: usize = 20;
 
 /// About what rows take that have to go on however many members come and go: their head, each, and

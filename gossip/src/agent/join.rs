@@ -4,7 +4,9 @@
 //! own entry in the request, and then those of others (`transfer`). A link between two that did not
 //! know each other makes both pull, newcomers or not: so two clusters, or two halves of one, that
 //! touch anywhere become one. Nor need there be a link before: whoever gets a packet from somebody
-//! unknown pulls, since an exchange mends only the table of the one who began it.
+//! unknown pulls, since an exchange mends only the table of the one who began it. A long table comes
+//! in many pieces; a few members of each zone are first, so that a newcomer can ask for what
+//! aggregates come to while the rest is on its way.
 //!
 //! To touch after both sides of a partition gave each other up, members go on trying what may have
 //! come back: now and then a seed at which nobody lives, now and then somebody declared faulty, who
@@ -21,8 +23,10 @@ use crate::digest::short_hash;
 use crate::entry::{Entry, Standing, Telling};
 use crate::knowledge::{Draft, Source};
 use crate::probe::{Probe, Stage};
+use crate::records::affinity::Part;
 use crate::transfer::{Give, LAST, Then, Which};
 use crate::wire::Leg;
+use crate::zones::place::{sibling, zone};
 
 impl Agent {
     /// The part of a round that looks beyond the members.
@@ -96,7 +100,7 @@ impl Agent {
                 for entry in entries {
                     self.hear(now, entry, (from, source), io);
                 }
-                if last && source == Source::Newcomer {
+                if source == Source::Newcomer && (last || known <= FEW_KNOWN) {
                     self.ask_for_rows(now, io);
                 }
                 let members = self.knowledge.members();
@@ -167,6 +171,7 @@ impl Agent {
         if !self.gives.compare(members.len()) {
             return self.send_away(from, io);
         }
+        let is_new = hashes.len() <= FEW_KNOWN && members.len() > AT_ONCE_MAX;
         hashes.sort_unstable();
         let mut mine: Vec<u32> = members.after(behind).map(|entry| short_hash(&entry)).collect();
         mine.sort_unstable();
@@ -179,6 +184,13 @@ impl Agent {
             io.count("gossip.fetch_unsent");
         }
         if self.gives.start(from, Give::new(Which::Others, hashes, behind, up_to)) {
+            if is_new {
+                let first = Control::Table { entries: self.some_of_each(from, io), last: false };
+                if io.send(Target::Node(from), Via::Bulk, first.encode()).is_err() {
+                    // They are in the table too.
+                    io.count("gossip.first_unsent");
+                }
+            }
             self.give(from, io);
         } else {
             self.send_away(from, io);
@@ -188,15 +200,26 @@ impl Agent {
     /// Tells a peer of others whom it may ask.
     fn send_away(&mut self, from: NodeId, io: &mut Io<'_>) {
         io.count("gossip.gives_full");
-        let members = self.knowledge.members();
-        let some = self.partners.some(SAMPLE, members, &[from]);
-        let some = some.into_iter().filter_map(|node| members.of(node));
-        let some = some.map(|entry| with_shown(entry, io));
-        let busy = Control::Busy { entries: some.collect() };
+        let busy = Control::Busy { entries: self.some_of_each(from, io) };
         if io.send(Target::Node(from), Via::Bulk, busy.encode()).is_err() {
             // Its patience will end.
             io.count("gossip.busy_unsent");
         }
+    }
+
+    /// A few members in each sibling zone of a node: whoever has these can ask for all rows.
+    fn some_of_each(&mut self, node: NodeId, io: &Io<'_>) -> Vec<Entry> {
+        let members = self.knowledge.members();
+        let mut some = Vec::new();
+        for level in 0..NodeId::LEN * 8 {
+            let ((first, last), (from, to)) = (sibling(node, level), zone(node, level as u32 + 1));
+            some.extend(self.partners.some_of(Part { first, last }, EACH, members, &[node]));
+            if members.up_between(from, to).all(|(other, _)| other == node) {
+                break;
+            }
+        }
+        let some = some.into_iter().filter_map(|node| members.of(node));
+        some.map(|entry| with_shown(entry, io)).collect()
     }
 
     /// Gives a peer as much as there is room for. [`Input::Room`] goes on.
@@ -252,8 +275,14 @@ fn with_shown(mut entry: Entry, io: &Io<'_>) -> Entry {
 /// A node that knows nobody tries again in so many rounds.
 const RETRY_ROUNDS: u64 = 5;
 
-/// How many members are told to somebody who pulls from a node that gave much already.
-const SAMPLE: usize = 32;
+/// How many members in each of its sibling zones are told to a newcomer before all others, or to
+/// whoever pulls from a node that gave much already.
+const EACH: usize = 3;
+
+/// Who knows no more than so many is told of these first, if the table is so long that it takes more
+/// than one message.
+const FEW_KNOWN: usize = 8;
+const AT_ONCE_MAX: usize = 400;
 
 /// A member seeks what may have come back once in about so many rounds; in a large cluster, less
 /// often in proportion.

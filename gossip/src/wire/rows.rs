@@ -3,14 +3,15 @@
 //! ```text
 //!  tag 8, rows: subjects u32, mark, then of each object:
 //!               flags u8:  summary (the lower four bits), 0x10 if it is named in full,
-//!                          0x20 if it has a mark of its own, 0x40 if all leaves have shares
+//!                          0x20 if it has a mark of its own, 0x40 if all leaves have shares,
+//!                          0x80 if it is the first of a run, named by their places
 //!               handle u32, or if it is named in full: object [16], and if the summary has parts:
-//!               part u8
+//!               part u8, or of a run: how many v, place of the first v
 //!               mark, if it has one of its own
 //!               count v, unless all leaves have shares
 //!               if there is any share: round - least stamp z, and unless the summary is Count:
 //!               number f64; or of a variance: mean f64, sum of squares f64; or of a sketch:
-//!               length v, sketch
+//!               length v, sketch; of a run, of which no summary has a sketch: so many of these
 //!  mark:        leaves v, sum of stamps - leaves × round z
 //! ```
 //!
@@ -20,7 +21,9 @@
 //!
 //! `subjects` is a digest of all that the sender takes part in. Who has the same knows all handles;
 //! to others subjects are named in full. Mostly all rows have the same mark, so that one takes
-//! about 15 bytes.
+//! about 15 bytes. Who is taken to have the same may be told by *place*, among all numbers in which
+//! there are shares: of a run, whose places follow each other and which are alike in all but their
+//! bodies, each takes 8 bytes.
 
 use std::sync::Arc;
 
@@ -44,6 +47,8 @@ pub(crate) struct Rows {
     mark: Mark,
     pub(crate) told: Vec<(Title, Row)>,
     len: usize,
+    /// How many of the last are a run.
+    run: usize,
 }
 
 /// What a subject is called in a packet.
@@ -51,13 +56,15 @@ pub(crate) struct Rows {
 pub(crate) enum Title {
     Full(Subject),
     Handle(u32, Summary),
+    /// Among those that all who have the same digest have in the same order.
+    Place(u16, Summary),
 }
 
 impl Title {
     const fn summary(self) -> Summary {
         match self {
             Self::Full(subject) => subject.summary,
-            Self::Handle(_, summary) => summary,
+            Self::Handle(_, summary) | Self::Place(_, summary) => summary,
         }
     }
 }
@@ -66,7 +73,7 @@ impl Rows {
     /// A section without a row, in which most will have this mark.
     pub(crate) fn new(round: Round, subjects: u32, mark: Mark) -> Self {
         let len = SECTION_LEN + HANDLE_LEN + mark_len(mark, round);
-        Self { round, subjects, mark, told: Vec::new(), len }
+        Self { round, subjects, mark, told: Vec::new(), len, run: 0 }
     }
 
     /// How long the section is.
@@ -77,49 +84,90 @@ impl Rows {
     /// Adds a row, unless the section would be longer than this. Tells whether it did.
     pub(crate) fn add(&mut self, title: Title, row: Row, len_max: usize) -> bool {
         let len = self.len + self.row_len(title, &row);
-        if len <= len_max {
-            self.len = len;
-            self.told.push((title, row));
+        let has_room = len <= len_max && self.told.len() < ROWS_MAX;
+        if has_room {
+            self.push(title, row);
         }
-        len <= len_max
+        has_room
+    }
+
+    fn push(&mut self, title: Title, row: Row) {
+        self.len += self.row_len(title, &row);
+        self.run = match title {
+            Title::Place(..) if self.goes_on(title, &row) => self.run + 1,
+            Title::Place(..) => 1,
+            _ => 0,
+        };
+        self.told.push((title, row));
+    }
+
+    /// Whether a row is one more of the run that was told last.
+    fn goes_on(&self, title: Title, row: &Row) -> bool {
+        match (self.told.last(), title) {
+            (Some((Title::Place(last, of), told)), Title::Place(place, summary)) => {
+                self.run < RUN_MAX
+                    && last.checked_add(1) == Some(place)
+                    && *of == summary
+                    && (told.mark, told.count, told.least) == (row.mark, row.count, row.least)
+            }
+            _ => false,
+        }
     }
 
     fn row_len(&self, title: Title, row: &Row) -> usize {
-        let part = usize::from(title.summary().parts() > 1);
-        let name = if let Title::Full(_) = title { ObjectId::LEN + part } else { HANDLE_LEN };
+        let summary = title.summary();
+        let body = if row.count > 0 { body_len(&row.body, summary) } else { 0 };
+        if self.goes_on(title, row) {
+            return body;
+        }
+        let name = match title {
+            Title::Full(_) => ObjectId::LEN + usize::from(summary.parts() > 1),
+            Title::Handle(..) => HANDLE_LEN,
+            Title::Place(place, _) => varint_len(RUN_MAX as u64) + varint_len(place.into()),
+        };
         let mark = if row.mark == self.mark { 0 } else { mark_len(row.mark, self.round) };
         let count = if row.count == row.mark.leaves { 0 } else { varint_len(row.count.into()) };
-        let mut len = 1 + name + mark + count;
-        if row.count > 0 {
-            len += varint_len(zigzag(difference(self.round.into(), row.least)));
-            len += match &row.body {
-                Body::Number(_) if title.summary() == Summary::Count => 0,
-                Body::Number(_) => 8,
-                Body::Moments(_) => 2 * 8,
-                Body::Sketch(sketch) => {
-                    let len = sketch.encoded_len();
-                    varint_len(len as u64) + len
-                }
-                Body::Filter(_) => unreachable!("filters have a section of their own"),
-            };
-        }
-        len
+        let least = zigzag(difference(self.round.into(), row.least));
+        let least = if row.count > 0 { varint_len(least) } else { 0 };
+        1 + name + mark + count + least + body
     }
 
     pub(super) fn put(&self, out: &mut BytesMut) {
         put_section(out, TAG_ROWS, self.len - SECTION_LEN);
         out.put_u32(self.subjects);
         put_mark(out, self.mark, self.round);
-        self.told.iter().for_each(|(title, row)| self.put_row(out, *title, row));
+        // Told anew, runs begin where they did.
+        let mut told = Self::new(self.round, self.subjects, self.mark);
+        let begins = |(title, row): &(Title, Row)| {
+            let goes_on = told.goes_on(*title, row);
+            told.push(*title, row.clone());
+            !goes_on
+        };
+        let begins: Vec<bool> = self.told.iter().map(begins).collect();
+        let mut first = 0;
+        while first < begins.len() {
+            let more = begins[first + 1..].iter().take_while(|begins| !**begins).count();
+            self.put_run(out, &self.told[first..=first + more]);
+            first += 1 + more;
+        }
     }
 
-    fn put_row(&self, out: &mut BytesMut, title: Title, row: &Row) {
+    /// Writes rows that are alike in all but their bodies: if they are named by their places, as
+    /// many as there are.
+    fn put_run(&self, out: &mut BytesMut, run: &[(Title, Row)]) {
+        let (title, row) = &run[0];
         let (is_full, has_mark) = (matches!(title, Title::Full(_)), row.mark != self.mark);
+        let is_run = matches!(title, Title::Place(..));
         let do_all_share = row.count == row.mark.leaves;
-        let flags = [(is_full, IN_FULL), (has_mark, OWN_MARK), (do_all_share, ALL_SHARE)];
+        let flags =
+            [(is_full, IN_FULL), (has_mark, OWN_MARK), (do_all_share, ALL_SHARE), (is_run, RUN)];
         let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
         out.put_u8(code(title.summary()) + flags.sum::<u8>());
-        match title {
+        match *title {
+            Title::Place(place, _) => {
+                put_varint(out, run.len() as u64);
+                put_varint(out, place.into());
+            }
             Title::Full(subject) => {
                 out.put_slice(subject.object.as_bytes());
                 if subject.summary.parts() > 1 {
@@ -136,19 +184,7 @@ impl Rows {
         }
         if row.count > 0 {
             put_varint(out, zigzag(difference(self.round.into(), row.least)));
-            match &row.body {
-                Body::Number(_) if title.summary() == Summary::Count => {}
-                Body::Number(number) => out.put_f64(*number),
-                Body::Moments(Moments { mean, squares }) => {
-                    out.put_f64(*mean);
-                    out.put_f64(*squares);
-                }
-                Body::Sketch(sketch) => {
-                    put_varint(out, sketch.encoded_len() as u64);
-                    sketch.put(out);
-                }
-                Body::Filter(_) => unreachable!("filters have a section of their own"),
-            }
+            run.iter().for_each(|(_, row)| put_body(out, &row.body, title.summary()));
         }
     }
 
@@ -157,17 +193,26 @@ impl Rows {
         let subjects = bytes.try_get_u32()?;
         let mut rows = Self::new(round, subjects, take_mark(bytes, round)?);
         while !bytes.is_empty() {
-            let (title, row) = rows.take_row(bytes)?;
-            rows.len += rows.row_len(title, &row);
-            rows.told.push((title, row));
+            rows.take_run(bytes)?;
         }
         Ok(rows)
     }
 
-    fn take_row(&self, bytes: &mut &[u8]) -> Result<(Title, Row), PacketError> {
+    /// Reads one row, or a run of them.
+    fn take_run(&mut self, bytes: &mut &[u8]) -> Result<(), PacketError> {
         let flags = bytes.try_get_u8()?;
         let summary = summary(flags & SUMMARY)?;
-        let title = if flags & IN_FULL == 0 {
+        let mut more = 0;
+        let title = if flags & RUN != 0 {
+            let (count, place) = (take_varint(bytes)?, take_varint(bytes)?);
+            let last = count.checked_sub(1).filter(|more| *more < RUN_MAX as u64);
+            more = last.ok_or(Absurd::Run(count))? as u16;
+            let place = u16::try_from(place).ok().filter(|place| place.checked_add(more).is_some());
+            if flags & IN_FULL != 0 || summary.has_sketches() {
+                return Err(Absurd::Run(count).into());
+            }
+            Title::Place(place.ok_or(Absurd::Run(count))?, summary)
+        } else if flags & IN_FULL == 0 {
             Title::Handle(bytes.try_get_u32()?, summary)
         } else {
             let object = ObjectId::from_bytes(take_array(bytes)?);
@@ -187,7 +232,46 @@ impl Rows {
             row.least = apart(self.round.into(), take_zigzag(bytes)?, Round::MAX.into())?;
             row.body = take_body(bytes, summary)?;
         }
-        Ok((title, row))
+        if self.told.len() + usize::from(more) >= ROWS_MAX {
+            return Err(Absurd::Run(u64::from(more) + 1).into());
+        }
+        self.push(title, row.clone());
+        if let Title::Place(first, _) = title {
+            for place in first + 1..=first + more {
+                let body = if row.count > 0 { take_body(bytes, summary)? } else { Body::default() };
+                self.push(Title::Place(place, summary), Row { body, ..row.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn body_len(body: &Body, summary: Summary) -> usize {
+    match body {
+        Body::Number(_) if summary == Summary::Count => 0,
+        Body::Number(_) => 8,
+        Body::Moments(_) => 2 * 8,
+        Body::Sketch(sketch) => {
+            let len = sketch.encoded_len();
+            varint_len(len as u64) + len
+        }
+        Body::Filter(_) => unreachable!("filters have a section of their own"),
+    }
+}
+
+fn put_body(out: &mut BytesMut, body: &Body, summary: Summary) {
+    match body {
+        Body::Number(_) if summary == Summary::Count => {}
+        Body::Number(number) => out.put_f64(*number),
+        Body::Moments(Moments { mean, squares }) => {
+            out.put_f64(*mean);
+            out.put_f64(*squares);
+        }
+        Body::Sketch(sketch) => {
+            put_varint(out, sketch.encoded_len() as u64);
+            sketch.put(out);
+        }
+        Body::Filter(_) => unreachable!("filters have a section of their own"),
     }
 }
 
@@ -337,6 +421,11 @@ const SUMMARY: u8 = 0x0f;
 const IN_FULL: u8 = 0x10;
 const OWN_MARK: u8 = 0x20;
 const ALL_SHARE: u8 = 0x40;
+const RUN: u8 = 0x80;
+/// The most rows of a run: their number takes one byte.
+const RUN_MAX: usize = 127;
+/// The most rows of a section: those of a run may take nothing.
+pub(crate) const ROWS_MAX: usize = 512;
 const HANDLE_LEN: usize = 4;
 pub(super) const TAG_ROWS: u8 = 8;
 

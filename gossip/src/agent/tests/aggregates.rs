@@ -293,3 +293,33 @@ fn many_go_on_beside_messages_and_become_few() {
     world.run(seconds(5));
     assert!(few.iter().all(|(_, load)| of(load) == Some((Some(8.0), 4))));
 }
+
+/// Whoever comes to a large cluster knows what all come to before it knows all: a few of each zone
+/// come first.
+#[test]
+fn a_newcomer_knows_the_sum_before_it_knows_the_members() {
+    let (n, comer) = (420, 420);
+    let mut world = World::settled(n);
+    for node in 0..n {
+        let port = open(&mut world, node, "/1", Summary::Sum);
+        set(&mut world, node, &port, 1.0);
+    }
+    world.run(seconds(5));
+    world.wire.room = 5_000;
+    world.start(comer, &[0], 1_000);
+    let port = open(&mut world, comer, "/1", Summary::Sum);
+    set(&mut world, comer, &port, 1.0);
+    let mut told = last(&port);
+    for _ in 0..100 {
+        world.run(Duration::from_millis(5));
+        told = last(&port).or(told);
+        if told.as_ref().is_some_and(|told| told.members >= 400) {
+            break;
+        }
+    }
+    let told = told.expect("it set its own");
+    let known = world.members(comer).len();
+    assert!(told.members >= 400 && known < 300, "{told:?}, {known} known");
+    world.run(seconds(5));
+    assert_eq!(last(&port).map(|told| told.value), Some(Some(421.0)));
+}

@@ -9,13 +9,15 @@ use proptest::prelude::*;
 
 fn titles() -> impl Strategy<Value = Title> {
     let parts = any::<prop::sample::Index>();
-    (any::<[u8; 16]>(), summaries(), parts, any::<bool>()).prop_map(
-        |(object, summary, part, is_full)| {
-            let part = part.index(summary.parts().into()) as u8;
-            let subject = Subject { part, ..Subject::new(ObjectId::from_bytes(object), summary) };
-            if is_full { Title::Full(subject) } else { Title::Handle(7, summary) }
-        },
-    )
+    (any::<[u8; 16]>(), summaries(), parts, 0..4_u16).prop_map(|(object, summary, part, way)| {
+        let part = part.index(summary.parts().into()) as u8;
+        let subject = Subject { part, ..Subject::new(ObjectId::from_bytes(object), summary) };
+        match way {
+            0 => Title::Full(subject),
+            1.. if !summary.has_sketches() => Title::Place(way, summary),
+            _ => Title::Handle(7, summary),
+        }
+    })
 }
 
 fn rounds() -> impl Strategy<Value = Round> {
@@ -122,6 +124,53 @@ fn what_does_not_fit_is_not_added() {
     assert!(rows.add(Title::Handle(1, Summary::Sum), row, len + 1 + 4 + 1 + 8));
 }
 
+/// So many as one row, a mark, and eight bytes for each.
+#[test]
+fn those_named_by_their_places_are_runs() {
+    let mark = Mark { stamps: 2 * 300 - 5, leaves: 2 };
+    let mut rows = Rows::new(round(300), 0x01020304, mark);
+    let row = |number: f64| Row { mark, count: 2, least: 297, body: Body::Number(number) };
+    let head = rows.section_len();
+    for place in 200..203 {
+        assert!(rows.add(Title::Place(place, Summary::Average), row(1.5), 99));
+    }
+    assert_eq!(rows.section_len(), head + 1 + 1 + 2 + 1 + 3 * 8);
+    // Another summary, a place further on, another stamp: each begins another.
+    assert!(rows.add(Title::Place(203, Summary::Count), row(0.0), 99));
+    assert!(rows.add(Title::Place(205, Summary::Count), row(0.0), 99));
+    let late = Row { least: 298, ..row(0.0) };
+    assert!(rows.add(Title::Place(206, Summary::Count), late, 99));
+    let mut out = BytesMut::new();
+    rows.put(&mut out);
+    let hex: String = out[head..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let runs = format!(
+        "c0 03 c801 06 {} c2 01 cb01 06 c2 01 cd01 06 c2 01 ce01 04",
+        "3ff8000000000000".repeat(3)
+    );
+    assert_eq!(hex, runs.replace(' ', ""));
+    assert_eq!(Rows::take(&mut &out[3..], round(300)), Ok(rows));
+}
+
+#[test]
+fn a_run_and_a_section_have_so_many_rows() {
+    let mark = Mark { stamps: 300, leaves: 1 };
+    let mut rows = Rows::new(round(300), 0, mark);
+    let row = Row { mark, count: 1, least: 300, body: Body::default() };
+    let mut place = 0;
+    while rows.add(Title::Place(place, Summary::Count), row.clone(), PACKET_LEN_MAX) {
+        place += 1;
+    }
+    assert_eq!((usize::from(place), rows.told.len()), (ROWS_MAX, ROWS_MAX));
+    let mut out = BytesMut::new();
+    rows.put(&mut out);
+    let last = ROWS_MAX % RUN_MAX;
+    assert_eq!(out.iter().filter(|byte| **byte == RUN | ALL_SHARE | 2).count(), 5);
+    assert_eq!(Rows::take(&mut &out[3..], round(300)), Ok(rows));
+    let more = [&out[3..], &[RUN | ALL_SHARE | 2, 1, 0, 0][..]].concat();
+    assert_eq!(Rows::take(&mut &more[..], round(300)), Err(Absurd::Run(1).into()));
+    assert_eq!(last, 4);
+}
+
 fn take(body: &[u8]) -> Result<Rows, PacketError> {
     Rows::take(&mut &body[..], round(1))
 }
@@ -157,6 +206,14 @@ fn each_fault_has_its_name() {
     let part = |part: u8| [&[ALL_SHARE | IN_FULL | 7][..], &[1; 16], &[part, 0, 1, 0]].concat();
     assert!(take(&with_row(&part(2))).is_ok());
     assert_eq!(fault(&part(3)), Absurd::Part(3).into());
+    let run = |summary: u8, head: &[u8]| [&[RUN | ALL_SHARE | summary][..], head].concat();
+    assert!(take(&with_row(&run(2, &[2, 9, 0]))).is_ok());
+    assert_eq!(fault(&run(2, &[0, 9, 0])), Absurd::Run(0).into());
+    assert_eq!(fault(&run(2, &[0x80, 1, 9, 0])), Absurd::Run(128).into());
+    assert_eq!(fault(&run(2, &[2, 0xff, 0xff, 3, 0])), Absurd::Run(2).into(), "no place");
+    assert_eq!(fault(&run(6, &[1, 9, 0, 0])), Absurd::Run(1).into(), "of sketches");
+    assert_eq!(fault(&run(IN_FULL, &[1, 9, 0])), Absurd::Run(1).into());
+    assert_eq!(fault(&run(0, &[1, 9, 0])), PacketError::Truncated);
     assert_eq!(fault(&[ALL_SHARE | 7, 0, 0, 0, 7, 0, 2, 0]), PacketError::Truncated);
     let sketch = fault(&[ALL_SHARE | 7, 0, 0, 0, 7, 0, 1, 9]);
     assert!(matches!(sketch, PacketError::Sketch(_)), "{sketch}");
