@@ -62,7 +62,7 @@ use live_objects::{Estimate, Io, NodeId, Time};
 use tracing::trace;
 
 pub(super) use self::entitled::STRAYS_MAX;
-use self::telling::Asked;
+use self::telling::{Asked, Turn};
 use super::Agent;
 use super::claims::Claims;
 use super::queries::Queries;
@@ -92,7 +92,9 @@ pub(super) struct Aggregates {
     /// Up to which one had its turn, by level.
     told: BTreeMap<usize, Subject>,
     /// How many rows of sketches were told, and of what there is no more.
-    turn: usize,
+    rotation: usize,
+    /// For how long a group of many numbers has its turn.
+    turn: Turn,
     /// Those whose estimates may be others since it was asked last.
     changed: BTreeSet<Subject>,
     /// Until this round the node hurries: it has set a share, or a row is news.
@@ -119,6 +121,8 @@ struct Branch {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Levels {
     pub(super) first: usize,
+    /// Whether it is that level's turn, and nothing else's.
+    pub(super) is_due: bool,
     /// Of more, if that is urgent, as there is most to gain.
     pub(super) urgent: Vec<usize>,
     /// Those of which nothing is known, though members are there.
@@ -146,7 +150,8 @@ impl Aggregates {
             is_agreed: false,
             terms: None,
             told: BTreeMap::new(),
-            turn: 0,
+            rotation: 0,
+            turn: Turn::among(1),
             changed: BTreeSet::new(),
             hurries_until: Round::FIRST,
             moves_until: Round::FIRST,
@@ -277,6 +282,8 @@ impl Aggregates {
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
     pub(super) fn on_round(&mut self, round: Round, partners: &Partners) -> Option<Levels> {
         self.forget(round);
+        let up = 1 + partners.counts().map(|(_, count)| count).sum::<u32>();
+        self.turn = Turn::among(up);
         let Wanted { lacking, gaining, empty } = self.wanted(round, partners);
         self.lacking_rounds = lacking.map_or(0, |_| self.lacking_rounds.saturating_add(1));
         // A member that never takes part, for whatever reason, must not keep the others waiting.
@@ -285,7 +292,8 @@ impl Aggregates {
         let is_urgent = lacking.is_some() && is_patient || round <= self.hurries_until;
         let first = first.or_else(|| gaining.first().copied())?;
         let urgent = if is_urgent { gaining } else { Vec::new() };
-        Some(Levels { first, urgent, empty })
+        let due = if self.are_many() { self.turn.level(round, partners) } else { None };
+        Some(Levels { first: due.unwrap_or(first), is_due: due.is_some(), urgent, empty })
     }
 
     /// Whether the exchange of this round is with whoever's turn it is among all: where rows lack

@@ -183,7 +183,8 @@ impl Agent {
     fn on_exchanges(&mut self, now: Time) -> BTreeMap<NodeId, bool> {
         let round = self.clock.at(now);
         let levels = self.aggregates.on_round(round, &self.partners);
-        let is_turn_of_group = self.is_turn_of_group();
+        let is_free = levels.as_ref().is_none_or(|levels| !levels.is_due);
+        let is_turn_of_group = self.is_turn_of_group(is_free);
         let members = self.knowledge.members();
         let group = self.shelves.depth.part(members.me());
         let of_group = if is_turn_of_group {

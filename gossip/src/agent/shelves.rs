@@ -33,6 +33,8 @@ pub(super) struct Shelves {
     unpushed: Vec<RecordKey>,
     /// How often a round began.
     turns: u64,
+    /// Whether an exchange with a member of this node's group waits for a round that is free.
+    is_group_waiting: bool,
 }
 
 pub(super) struct Shelf {
@@ -47,7 +49,14 @@ impl Shelves {
             Shelf { records, mending: Mending::default() }
         };
         let (claims, entries) = (shelf("claims"), shelf("entries"));
-        Self { claims, entries, depth: Depth::default(), unpushed: Vec::new(), turns: 0 }
+        Self {
+            claims,
+            entries,
+            depth: Depth::default(),
+            unpushed: Vec::new(),
+            turns: 0,
+            is_group_waiting: false,
+        }
     }
 
     /// The digest of all records that this node keeps.
@@ -133,8 +142,15 @@ impl Agent {
         }
     }
 
-    /// Whether the next exchange should be with a member of this node's group.
-    pub(super) fn is_turn_of_group(&mut self) -> bool {
+    /// Whether the next exchange should be with a member of this node's group: if it is not free, one
+    /// of the next is.
+    pub(super) fn is_turn_of_group(&mut self, is_free: bool) -> bool {
+        let is_due = self.is_group_due() || self.shelves.is_group_waiting;
+        self.shelves.is_group_waiting = is_due && !is_free;
+        is_due && is_free
+    }
+
+    fn is_group_due(&mut self) -> bool {
         let Shelves { entries: Shelf { records, mending }, depth, turns, .. } = &mut self.shelves;
         *turns += 1;
         if depth.groups() == 1 {

@@ -2,10 +2,11 @@
 //!
 //! A row of a number takes 8 to 15 bytes, so that a packet has room for a few tens of them. Of many
 //! numbers each has its *turn*, in groups, by the round, which all know: for as many rounds as it
-//! takes a row to come from a leaf to all, packets tell of one group alone. So what is new goes up
-//! the tree at once, level after level; while each level told of all numbers, some of them in each
-//! packet, it waited at every level anew, and of 256 numbers at 300 nodes half of the members had
-//! not come to the root after 90 s.
+//! takes a row to come from a leaf to all, packets tell of one group alone, and in the first of
+//! these the exchange that a node starts is at one level after the other, the deepest first, at all
+//! nodes alike. So what is new goes up the tree at once, as by recursive doubling. (While each level
+//! told of all numbers, some of them in each packet, it waited at every level anew, and of 256
+//! numbers at 300 nodes half of the members had not come to the root after 90 s.)
 //!
 //! A row of a sketch takes a third of a packet: they would go by the other when they are not needed.
 //! So nobody tells of these unasked: each side says which rows it *wants*, and the other gives as
@@ -31,6 +32,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{Aggregates, Branch};
+use crate::partners::Partners;
 use crate::wire::Naming;
 use crate::wire::rows::{Rows, Title};
 use crate::zones::row::{Mark, Round, Row, Subject};
@@ -107,7 +109,7 @@ impl Aggregates {
             if is_wanted && is_worth_its_room(mark, asked.members, round) {
                 let row = self.branch(*subject).table.own(level, round);
                 // Several may be asked for the same at once: they should not all say the same.
-                let turn = (place + self.turn) % asked_for.len();
+                let turn = (place + self.rotation) % asked_for.len();
                 let title = self.title(*subject, asked.naming);
                 wanted.extend(title.map(|title| (turn, title, row)));
             }
@@ -115,15 +117,15 @@ impl Aggregates {
         wanted.sort_by_key(|(turn, _, row)| (Reverse(row.mark.leaves), *turn));
         for (_, title, row) in wanted {
             // Where a long one finds no room a shorter one may.
-            self.turn = self.turn.wrapping_add(rows.add(title, row, len_max).into());
+            self.rotation = self.rotation.wrapping_add(rows.add(title, row, len_max).into());
         }
         // Nobody wants what is gone. It is told to whoever has not heard that it is.
-        let from = self.turn % ended.len().max(1);
+        let from = self.rotation % ended.len().max(1);
         let ended = ended[from..].iter().chain(&ended[..from]).copied();
         for subject in ended.filter(|_| asked.naming == Naming::InFull) {
             let row = self.branch(subject).table.own(level, round);
             let title = Title::Handle(subject.handle(), subject.summary);
-            self.turn = self.turn.wrapping_add(rows.add(title, row, len_max).into());
+            self.rotation = self.rotation.wrapping_add(rows.add(title, row, len_max).into());
         }
         Some(rows)
     }
@@ -175,7 +177,7 @@ impl Aggregates {
     pub(super) fn numbers_in_turn(&self, round: Round) -> Vec<(u16, Subject)> {
         let numbers = self.numbers();
         let groups = numbers.len().div_ceil(TURN_OF).max(1);
-        let group = (u64::from(round) / TURN_ROUNDS) as usize % groups;
+        let group = (u64::from(round) / self.turn.rounds) as usize % groups;
         let in_turn = numbers.into_iter().enumerate().skip(group * TURN_OF).take(TURN_OF);
         in_turn.map(|(place, subject)| (place as u16, subject)).collect()
     }
@@ -221,6 +223,36 @@ impl Aggregates {
     }
 }
 
+/// How long a turn is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Turn {
+    rounds: u64,
+}
+
+impl Turn {
+    /// Among so many members. That is the same at all, but in the moment in which these grow beyond
+    /// a limit.
+    pub(super) const fn among(members: u32) -> Self {
+        let rounds = match members {
+            ..=256 => 12,
+            257..=4_096 => 16,
+            _ => 24,
+        };
+        Self { rounds }
+    }
+
+    /// The level whose turn it is. The last rounds are free, and so is one whose level is empty.
+    pub(super) fn level(self, round: Round, partners: &Partners) -> Option<usize> {
+        let passed = u64::from(round) % self.rounds;
+        let deepest = self.rounds - 1 - FREE_ROUNDS;
+        let due = deepest.checked_sub(passed)? as usize;
+        let mut levels = partners.counts().map(|(level, _)| level);
+        // In the first round all that are deeper have their turn.
+        let is_due = |level: &usize| *level == due || passed == 0 && *level > due;
+        levels.rfind(is_due)
+    }
+}
+
 /// A row of a sketch that lacks members will have to be told again. It waits, but not for ever:
 /// somebody may never take part, and where members come and go some are always lacking.
 pub(super) fn is_worth_its_room(mark: Mark, members: u32, round: Round) -> bool {
@@ -236,8 +268,9 @@ const fn bit(place: usize) -> u64 {
 /// Of many numbers so many have their turn together: their rows take a quarter of a packet.
 const TURN_OF: usize = 32;
 
-/// And for so many rounds, in which what is new comes to all of a thousand members.
-const TURN_ROUNDS: u64 = 12;
+/// A turn has a round for each level at which there may be anybody, and some in which what was lost
+/// on the way is made good.
+const FREE_ROUNDS: u64 = 3;
 
 /// One part in so many of the rows is wanted where none lacks members.
 const OLDEST_PART: usize = 8;
@@ -247,3 +280,62 @@ const LACKING_PART: u32 = 32;
 
 /// and what lacks more is told in one round of so many.
 const LACKING_EVERY: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use live_objects::{Name, NodeId, ObjectId, Rng, Summary};
+
+    /// A turn of any length begins in it.
+    const ROUND: u64 = 48 * 100_000;
+
+    /// Those of one who knows another at each of these levels.
+    fn partners(levels: &[usize]) -> Partners {
+        let me = NodeId::from_bytes([0; NodeId::LEN]);
+        let mut partners = Partners::new(me, Rng::from_seed([7; 32]));
+        for level in levels {
+            let mut id = [0; NodeId::LEN];
+            id[level / 8] = 0x80 >> (level % 8);
+            partners.insert(NodeId::from_bytes(id));
+        }
+        partners
+    }
+
+    #[test]
+    fn in_a_turn_each_level_has_a_round_from_the_deepest_to_the_root() {
+        let partners = partners(&[0, 1, 2, 5, 11, 14]);
+        let turn = Turn::among(1_000);
+        let round = |passed: u64| Round::try_from(ROUND + passed).unwrap();
+        let due: Vec<_> = (0..turn.rounds).map(|at| turn.level(round(at), &partners)).collect();
+        let mut expected = vec![None; 16];
+        expected[0] = Some(14);
+        for level in [11, 5, 2, 1, 0] {
+            expected[12 - level] = Some(level);
+        }
+        assert_eq!(due, expected);
+        assert_eq!(turn.level(round(turn.rounds), &partners), Some(14));
+    }
+
+    #[test]
+    fn all_numbers_have_their_turns_in_groups() {
+        let mut aggregates = Aggregates::new(core::time::Duration::from_millis(200));
+        let round = Round::try_from(ROUND).unwrap();
+        let share = [crate::zones::body::Body::Number(1.0)];
+        for number in 0..70 {
+            let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
+            let subject = Subject::new(object, Summary::Average);
+            aggregates.hold(round, subject, &super::super::Hold::Share(&share));
+        }
+        let rounds = aggregates.turn.rounds;
+        let turns = (0..3 * rounds).step_by(rounds as usize).map(|passed| {
+            let of = |at| aggregates.numbers_in_turn(Round::try_from(ROUND + passed + at).unwrap());
+            assert_eq!(of(0), of(rounds - 1));
+            of(0)
+        });
+        let mut all: Vec<(u16, Subject)> = turns.flatten().collect();
+        all.sort();
+        let places: Vec<(u16, Subject)> =
+            aggregates.numbers().into_iter().enumerate().map(|(at, it)| (at as u16, it)).collect();
+        assert_eq!(all, places);
+    }
+}
