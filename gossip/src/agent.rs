@@ -5,7 +5,8 @@
 //! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
-//! `inquiries` is what people ask about a member that was doubted.
+//! `inquiries` is what people ask about a member that was doubted, and `metadata` what members say
+//! of themselves. `topics` is what holders say to all, `payloads` what of that no packet takes.
 //! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
 //! say of themselves, `searches` how they are found by it, and `queries` who asks for that of all.
 //! `soft` is how states spread that all merge.
@@ -23,8 +24,10 @@ mod holders;
 mod inquiries;
 mod join;
 mod listeners;
+mod metadata;
 mod nearest;
 mod overlays;
+mod payloads;
 mod queries;
 mod recent;
 mod searches;
@@ -39,8 +42,8 @@ use std::sync::Arc;
 
 use live_objects::soft::Store;
 use live_objects::{
-    Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Module, NodeId, ObjectId, ObjectType,
-    Port, Properties, Refusal, Rng, Signal, Spec, Start, Summary, Target, Time, Via,
+    Agreement, Cost, Event, Input, Io, Kind, Lack, Link, Member, Module, NodeId, ObjectId,
+    ObjectType, Port, Properties, Refusal, Rng, Signal, Spec, Start, Summary, Target, Time, Via,
 };
 use rand::RngExt;
 use tracing::trace;
@@ -66,9 +69,11 @@ use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
 use crate::evidence::Seen;
 use crate::knowledge::{Heard, Knowledge, Source};
 use crate::members::{Change, Merged};
-use crate::news::MESSAGE_BYTES_MAX;
+use crate::metadata::{METADATA_LEN_MAX, Metadata, Questions};
+use crate::news::PAYLOAD_LEN_MAX;
 use crate::pace::Pace;
 use crate::partners::Partners;
+use crate::payloads::Payloads;
 use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
 use crate::records::witnesses::WITNESSES_MAX;
@@ -76,6 +81,7 @@ use crate::rounds::Rounds;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
 use crate::transfer::{Gives, Pulls};
+use crate::wire::payloads::Supply;
 use crate::wire::{self, Packet, PacketError};
 
 /// The module "gossip".
@@ -106,6 +112,12 @@ struct Agent {
     pulls: Pulls,
     gives: Gives,
     topics: Topics,
+    payloads: Payloads,
+    metadata: Metadata,
+    /// Who asks for metadata that this node has not got yet, and who says something else of itself
+    /// since this step began.
+    questions: Questions,
+    restated: Vec<Member>,
     shelves: Shelves,
     directories: Directories,
     errands: Errands,
@@ -244,7 +256,8 @@ impl Module for Gossip {
 
     fn command_bytes_max(&self, ty: &ObjectType) -> usize {
         match ty.kind {
-            Kind::Topic => MESSAGE_BYTES_MAX,
+            Kind::Topic => PAYLOAD_LEN_MAX,
+            Kind::Members => METADATA_LEN_MAX,
             Kind::Directory => RECORD_BYTES_MAX,
             Kind::Replicated => Store::DELTA_BYTES_MAX,
             _ => Port::COMMAND_BYTES_MAX,
@@ -294,7 +307,10 @@ impl Module for Gossip {
             (Input::Link { peer, link: Link::Down(_) }, Life::Up(agent)) => {
                 agent.on_link_down(peer);
             }
-            (Input::Room { to }, Life::Up(agent)) => agent.give(to, io),
+            (Input::Room { to }, Life::Up(agent)) => {
+                agent.give(to, io);
+                agent.supply(to, io);
+            }
             (Input::Wake, Life::Up(agent)) => agent.on_wake(now, io),
             // Nothing that other modules signal of members is known better here, and who is not
             // up hears nothing.
@@ -309,11 +325,13 @@ impl Module for Gossip {
             agent.push_records(io);
             agent.say_deltas(io);
             agent.push(now, io);
+            agent.need_payloads(io);
             agent.on_answers(now, io);
             agent.on_searches_ended(now, io);
             agent.on_inquiries_ended(now, io);
             let changes = std::mem::take(&mut agent.changes);
             self.listeners.tell(&changes, agent.knowledge.members(), io);
+            agent.take_restated().iter().for_each(|event| self.listeners.tell_all(event, io));
             let round = agent.clock.at(now);
             agent.run_queries(round, io);
             agent.holders.give(now, round, &mut agent.aggregates, io);
@@ -361,6 +379,10 @@ impl Agent {
             pulls: Pulls::default(),
             gives: Gives::default(),
             topics: Topics::new(&config, &rng.fork("news")),
+            payloads: Payloads::new(config.period),
+            metadata: Metadata::default(),
+            questions: Questions::default(),
+            restated: Vec::new(),
             shelves: Shelves::new(start, config.retransmit_mult, &rng.fork("records")),
             directories: Directories::default(),
             errands: Errands::new(rng.fork("errands")),
@@ -405,6 +427,9 @@ impl Agent {
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, bytes: &[u8], io: &mut Io<'_>) {
+        if Supply::is_one(bytes) {
+            return self.on_supply(from, bytes, io);
+        }
         match Control::decode(bytes) {
             Ok(message) => self.on_control(now, from, message, io),
             Err(error) => {
@@ -572,6 +597,7 @@ impl Agent {
         let periods = now.since(self.born_at).as_nanos() / self.config.period.as_nanos();
         self.rounds = u64::try_from(periods).unwrap_or(u64::MAX);
         self.topics.news.age(now);
+        self.payloads.age(now);
         self.nearest.age(self.clock.at(now));
         self.overlays.age(self.clock.at(now));
     }
@@ -587,11 +613,14 @@ impl Agent {
     fn finish(&mut self, now: Time) {
         let records = self.shelves.total();
         let are_others = std::mem::replace(&mut self.records_before, records) != records;
-        let is_said = self.claims.is_any_in_doubt() || self.topics.is_busy();
+        let is_said =
+            self.claims.is_any_in_doubt() || self.topics.is_busy() || self.payloads.is_moving();
         let is_moving = self.aggregates.is_moving(self.clock.at(now))
             || self.nearest.is_moving()
             || self.overlays.is_moving()
-            || self.soft.is_moving();
+            || self.soft.is_moving()
+            || self.metadata.is_moving()
+            || !self.questions.is_empty();
         if are_others || is_said || is_moving {
             self.pace.on_news(now);
         }

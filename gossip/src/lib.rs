@@ -32,6 +32,18 @@
 //! packet in twenty is lost all have it within four periods at the most, and if half of all members
 //! crash the others still hear what is said in the next seconds. Messages come in any order, and
 //! none twice in one life; a holder that reads too slowly is told how many it missed.
+//!
+//! A message of more than 1,000 bytes, up to 1 MiB, is announced along the tree, and each holder
+//! pulls it over a link from whoever announced it: of 300 nodes each gets it once. Who loses its
+//! supplier on the way goes on with another where it was. A node says 256 KiB of long messages a
+//! period, and no more while 4 MiB of them are still being taken from it; the rest waits in the
+//! feed.
+//!
+//! What a node says of itself, 64 KiB at most, is known to all that are up, once nothing changes
+//! any more, and not after it is known to be down; the last that it said counts. Up to 999 bytes
+//! travel as records do, the rest is pulled. Of all members together 16 MiB are kept; what is
+//! beyond is pulled when somebody asks for it. Who says nothing costs nothing.
+//!
 //! What is published in a directory is found at every node, once nothing changes any more, as long
 //! as its publisher is up, and not after it is known to be down; only who published a value
 //! replaces or withdraws it. Up to 128 members all keep all of it; of more, about the root of their
@@ -105,6 +117,9 @@
 //!   Where others keep that it looks within a minute, or ten if it published nothing there, as long
 //!   as its own group keeps anything (`agent::errands`). Nor can one be silenced for longer than
 //!   250 rounds after the last that was said in its name (`news::windows`, `agent::topics`);
+//! - have others pull what it announces and has not got, or what never ends, for longer than 150
+//!   periods, nor have more than a quarter of what they pull, nor pass on as another's message, or
+//!   metadata, what that did not say (`payloads`);
 //! - have all of what there is for others: objects that nobody claims are few (`agent::aggregates`,
 //!   `agent::nearest`), and claims of one count up to 512 (`agent::claims`); of 64 queries 16 are
 //!   one's (`agent::queries`); records that are not shown give way to those that are (`records`),
@@ -194,10 +209,12 @@ mod entry;
 mod evidence;
 mod knowledge;
 mod members;
+mod metadata;
 mod news;
 mod offers;
 mod pace;
 mod partners;
+mod payloads;
 mod probe;
 mod question;
 mod queue;

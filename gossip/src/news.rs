@@ -18,6 +18,7 @@
 //! Invariants: a message is kept at most once. What is kept is at most [`KEPT_BYTES_MAX`] long, and
 //! no more than [`KEPT_MAX`] are; the oldest go first.
 
+mod announcement;
 mod tree;
 mod wants;
 mod windows;
@@ -25,9 +26,9 @@ mod windows;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use live_objects::{Member, NodeId, ObjectId, Rng, Time};
 
+pub(crate) use self::announcement::{Announcement, Content, PAYLOAD_LEN_MAX};
 pub(crate) use self::tree::{Reach, Tree};
 use self::wants::Wants;
 pub(crate) use self::windows::Novelty;
@@ -38,7 +39,8 @@ use crate::members::Members;
 use crate::queue::Queue;
 use crate::wire::Naming;
 
-/// The longest message of a topic, in bytes: with what goes with it, it fits into one packet.
+/// The longest message of a topic that is told whole, in bytes: with what goes with it, it fits
+/// into one packet. A longer one is announced.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_000;
 
 /// How many haves, or wants, a packet brings at most that are looked at.
@@ -56,8 +58,7 @@ pub(crate) struct MessageId {
 pub(crate) struct Message {
     pub(crate) id: MessageId,
     pub(crate) topic: Topic,
-    /// At most [`MESSAGE_BYTES_MAX`].
-    pub(crate) bytes: Bytes,
+    pub(crate) content: Content,
 }
 
 /// Which topic: a hash of the object, and of the type that its sender has it open with, of
@@ -71,7 +72,7 @@ pub(crate) struct Pushed {
     pub(crate) origin: Origin,
     pub(crate) number: u64,
     pub(crate) topic: Topic,
-    pub(crate) bytes: Bytes,
+    pub(crate) content: Content,
     /// To whom its receiver is to pass it on.
     pub(crate) reach: Reach,
 }
@@ -89,6 +90,8 @@ pub(crate) enum Origin {
 
 impl Topic {
     pub(crate) const LEN: usize = 6;
+    /// What is no topic, of no message that travels: metadata of nodes.
+    pub(crate) const METADATA: Self = Self(u64::MAX);
 
     /// The topic that is this object with a type of this hash.
     pub(crate) fn new(object: ObjectId, ty: u64) -> Self {
@@ -112,15 +115,17 @@ impl From<Topic> for u64 {
 impl Pushed {
     pub(crate) fn new(message: &Message, reach: Reach, naming: Naming) -> Self {
         let MessageId { origin, number } = message.id;
+        let Message { topic, content, .. } = message;
+        // Beside a payload the name in full is short.
+        let naming = if content.is_announced() { Naming::InFull } else { naming };
         let origin = Origin::new(origin, naming);
-        let Message { topic, bytes, .. } = message;
-        Self { origin, number, topic: *topic, bytes: bytes.clone(), reach }
+        Self { origin, number, topic: *topic, content: content.clone(), reach }
     }
 
     /// The message, which is of this member.
     pub(crate) fn message_of(&self, origin: Member) -> Message {
         let id = MessageId { origin, number: self.number };
-        Message { id, topic: self.topic, bytes: self.bytes.clone() }
+        Message { id, topic: self.topic, content: self.content.clone() }
     }
 }
 
@@ -276,7 +281,7 @@ impl News {
         self.places.insert(message.id.short(), place);
         if reach != Reach::NONE {
             self.unpushed.push((place, reach, naming));
-            self.unpushed_bytes += message.bytes.len();
+            self.unpushed_bytes += message.content.told_len();
         }
         self.kept.insert(place, Kept { message, heard_at: self.now });
         let mut gave_way = 0;
@@ -348,6 +353,16 @@ impl News {
         wants
     }
 
+    /// Which of what somebody has was announced here.
+    pub(crate) fn announced<'a>(
+        &'a self,
+        haves: &'a [u32],
+    ) -> impl Iterator<Item = MessageId> + 'a {
+        let places = haves.iter().take(HAVES_MAX).filter_map(|have| self.places.get(have));
+        let messages = places.map(|place| &self.kept[place].message);
+        messages.filter(|message| message.content.is_announced()).map(|message| message.id)
+    }
+
     /// What somebody wants, as far as it is kept. Whoever misses one is helped in person.
     pub(crate) fn wanted(&self, wants: &[u32]) -> Vec<Pushed> {
         let places = wants.iter().take(HAVES_MAX).filter_map(|want| self.places.get(want));
@@ -384,7 +399,7 @@ impl News {
 }
 
 fn kept_bytes(message: &Message) -> usize {
-    size_of::<Kept>() + message.bytes.len()
+    size_of::<Kept>() + message.content.told_len()
 }
 
 /// What all messages that are kept may take together, in bytes.
@@ -412,6 +427,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::entry::Entry;
     use crate::entry::tests::entry;
+    use bytes::Bytes;
     use live_objects::{Incarnation, Rng};
     use proptest::prelude::*;
 
@@ -419,7 +435,7 @@ pub(crate) mod tests {
         Message {
             id: MessageId { origin: entry(origin, 1).member, number },
             topic: Topic(4),
-            bytes: Bytes::from_static(bytes),
+            content: Content::Whole(Bytes::from_static(bytes)),
         }
     }
 
@@ -440,7 +456,15 @@ pub(crate) mod tests {
                 let node = NodeId::from_bytes(node);
                 let origin = Member { node, incarnation: Incarnation::from_bytes(incarnation) };
                 let id = MessageId { origin, number };
-                Message { id, topic: Topic(topic), bytes: bytes.into() }
+                let content = if number % 3 == 0 {
+                    Content::Announced(Announcement::of(&vec![
+                        7;
+                        MESSAGE_BYTES_MAX + 1 + bytes.len()
+                    ]))
+                } else {
+                    Content::Whole(bytes.into())
+                };
+                Message { id, topic: Topic(topic), content }
             },
         )
     }

@@ -33,6 +33,7 @@
 pub(crate) mod evidence;
 mod news;
 pub(crate) mod offers;
+pub(crate) mod payloads;
 pub(crate) mod questions;
 pub(crate) mod rows;
 pub(crate) mod soft;

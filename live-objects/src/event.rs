@@ -81,6 +81,10 @@ pub enum Command {
     /// Asks when members last answered this node, and how fast: [`MembersEvent::Heard`] answers at
     /// once.
     Heard,
+    /// Says this of this node, in place of what it said of itself before: nothing, if it is empty.
+    SetMetadata(Bytes),
+    /// Asks for what a node says of itself: [`MembersEvent::Metadata`] answers.
+    Metadata(NodeId),
 }
 
 impl Command {
@@ -121,12 +125,14 @@ impl Command {
             Self::Describe(_) | Self::Search { .. } | Self::Stand { .. } => self.clone(),
             Self::Why(prefix) => Self::Why(*prefix),
             Self::Heard => Self::Heard,
+            Self::SetMetadata(_) => Self::SetMetadata(slice),
+            Self::Metadata(node) => Self::Metadata(*node),
         };
         (slice, last)
     }
 
-    /// What the command holds: a message, an update, a value, or the key that it is about. Of a
-    /// share, an offer, attributes, a search, a profile or how an id begins, nothing.
+    /// What the command holds: a message, an update, a value, metadata, or the key that it is
+    /// about. Of a share, an offer, attributes, a search, a profile or a node, nothing.
     pub const fn payload(&self) -> &Bytes {
         match self {
             Self::Custom(bytes)
@@ -135,7 +141,8 @@ impl Command {
             | Self::Publish { value: bytes, .. }
             | Self::Withdraw(bytes)
             | Self::Find(bytes)
-            | Self::List(bytes) => bytes,
+            | Self::List(bytes)
+            | Self::SetMetadata(bytes) => bytes,
             Self::Set(_)
             | Self::Add { .. }
             | Self::Offer(_)
@@ -145,7 +152,8 @@ impl Command {
             | Self::Search { .. }
             | Self::Stand { .. }
             | Self::Why(_)
-            | Self::Heard => &NOTHING,
+            | Self::Heard
+            | Self::Metadata(_) => &NOTHING,
         }
     }
 }
@@ -202,6 +210,9 @@ impl Event {
                 }
                 Self::Members(MembersEvent::Heard { answers, .. }) => {
                     size_of_val(answers.as_slice())
+                }
+                Self::Members(MembersEvent::Metadata { metadata, .. }) => {
+                    metadata.as_ref().map_or(0, Bytes::len)
                 }
                 Self::Members(MembersEvent::Unclear { candidates, .. }) => {
                     size_of_val(candidates.as_slice())
@@ -500,6 +511,20 @@ pub enum MembersEvent {
         /// Whoever answered lately and is up, by id.
         answers: Vec<(NodeId, Answered)>,
     },
+    /// A member says something else of itself than before, or nothing more: [`Command::Metadata`]
+    /// asks what.
+    MetadataChanged(Member),
+    /// What a node says of itself: the answer to a [`Command::Metadata`].
+    Metadata {
+        /// To which command, counted from 0.
+        command: u64,
+        /// Which node.
+        about: NodeId,
+        /// What it says; none if it says nothing, or is not up as far as this node knows.
+        metadata: Option<Bytes>,
+        /// [`Told::Some`] if it says something that did not get here in time.
+        told: Told,
+    },
 }
 
 impl MembersEvent {
@@ -508,7 +533,8 @@ impl MembersEvent {
         match self {
             Self::Evidence { command, .. }
             | Self::Unclear { command, .. }
-            | Self::Heard { command, .. } => Some(*command),
+            | Self::Heard { command, .. }
+            | Self::Metadata { command, .. } => Some(*command),
             Self::Roster(_)
             | Self::Up(_)
             | Self::Suspect(_)
@@ -516,6 +542,7 @@ impl MembersEvent {
             | Self::Down(..)
             | Self::View(_)
             | Self::Outside
+            | Self::MetadataChanged(_)
             | Self::ForeignCluster(..) => None,
         }
     }

@@ -14,9 +14,10 @@ use crate::schema::SchemaId;
 /// Variants are numbered by position on the wire, so that new ones go last.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Kind {
-    /// Who is in the cluster: commands are [`Command::Why`](crate::Command::Why) and
-    /// [`Command::Heard`](crate::Command::Heard), where no views are agreed on, events of
-    /// [`MembersEvent`](crate::MembersEvent).
+    /// Who is in the cluster: commands are [`Command::Why`](crate::Command::Why),
+    /// [`Command::Heard`](crate::Command::Heard), [`Command::Metadata`](crate::Command::Metadata)
+    /// and [`Command::SetMetadata`](crate::Command::SetMetadata), where no views are agreed on,
+    /// events of [`MembersEvent`](crate::MembersEvent).
     Members,
     /// A kind that a plug-in brings, by the plug-in's own name for it: commands and events are
     /// bytes which the module and its handles understand.

@@ -82,7 +82,7 @@ impl Agent {
         if !packet.news.messages.is_empty() {
             self.heard_pushes[0] += packet.encoded_len() + HEAD_LEN;
         }
-        self.hear_messages(&packet.news.messages, io);
+        self.hear_messages(from, &packet.news.messages, io);
         self.answer_haves(from, packet, io);
         if is_awaited {
             self.compare_records(from, packet, io);
@@ -146,6 +146,8 @@ impl Agent {
             self.exchange(now, partner, is_lean, io);
         }
         self.look_around(now, io);
+        self.on_round_of_metadata(io);
+        self.on_round_of_payloads(io);
         self.on_round_of_topics(io);
         self.on_round_of_records(io);
         self.on_round_of_errands(now, io);

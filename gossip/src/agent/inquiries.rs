@@ -52,7 +52,7 @@ impl Inquiries {
     }
 
     /// Answers an application, now or when it has read on.
-    fn answer(&mut self, object: ObjectId, event: MembersEvent, io: &mut Io<'_>) {
+    pub(super) fn answer(&mut self, object: ObjectId, event: MembersEvent, io: &mut Io<'_>) {
         let waits = self.waits.entry(object).or_default();
         if !waits.is_empty() || io.emit(object, Event::Members(event.clone())).is_err() {
             waits.push_back(event);
@@ -95,7 +95,8 @@ impl Agent {
     /// The feed of an object of kind `Members` holds something.
     pub(super) fn on_inquiries(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
         while self.inquiries.is_free(object) {
-            if self.inquiries.open.len() >= INQUIRIES_MAX || self.errands.is_full() {
+            let is_full = self.errands.is_full() || !self.questions.has_room();
+            if self.inquiries.open.len() >= INQUIRIES_MAX || is_full {
                 self.inquiries.waiting.insert(object);
                 return;
             }
@@ -111,6 +112,10 @@ impl Agent {
                     let (command, answers) = (taken.message, answers.collect());
                     let heard = MembersEvent::Heard { command, answers };
                     self.inquiries.answer(object, heard, io);
+                }
+                Command::SetMetadata(bytes) => self.set_metadata(bytes, io),
+                Command::Metadata(node) => {
+                    self.ask_metadata((object, taken.message), node, io);
                 }
                 _ => io.count("gossip.unknown_command"),
             }
@@ -139,6 +144,7 @@ impl Agent {
         self.inquiries.open.retain(|asked, _| asked.object != object);
         self.inquiries.waits.remove(&object);
         self.inquiries.waiting.remove(&object);
+        self.questions.forget(object);
         self.errands.forget(object);
     }
 

@@ -69,6 +69,7 @@ impl Agent {
     pub(super) fn on_link_down(&mut self, peer: NodeId) {
         self.pulls.on_down(peer);
         self.gives.end(peer);
+        self.payloads.on_link_down(peer);
     }
 
     pub(super) fn on_control(

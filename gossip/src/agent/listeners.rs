@@ -52,6 +52,17 @@ impl Listeners {
         }
     }
 
+    /// Tells those who know all that this node knows of something that is no change of members.
+    pub(super) fn tell_all(&mut self, event: &MembersEvent, io: &mut Io<'_>) {
+        for (object, listener) in &mut self.objects {
+            if *listener == Listener::Current
+                && io.emit(*object, Event::Members(event.clone())).is_err()
+            {
+                *listener = Listener::Behind;
+            }
+        }
+    }
+
     /// Tells of the changes of a step, after which `members` holds.
     pub(super) fn tell(&mut self, changes: &[Change], members: &Members, io: &mut Io<'_>) {
         for change in changes {

@@ -5,10 +5,10 @@
 //! and both send what the other lacks. A node does so once in some rounds at most, and the records
 //! of one turn are bounded, so a newcomer gets a large table in several turns.
 //!
-//! There are two tables, each on a shelf of its own: claims of names, which all nodes keep, and
-//! entries of directories. Where members are many these are kept in groups (`records/affinity`):
-//! then they travel, and are compared, within the group alone, and some exchanges are with members
-//! of it.
+//! There are two tables, each on a shelf of its own: claims of names, with metadata beside them,
+//! which all nodes keep, and entries of directories. Where members are many these are kept in
+//! groups (`records/affinity`): then they travel, and are compared, within the group alone, and
+//! some exchanges are with members of it.
 
 use live_objects::{Io, NodeId, ObjectId, Rng, Start, Target, Via};
 
@@ -177,6 +177,14 @@ impl Agent {
             shelf.records.on_member(node, up, replaced, self.rounds);
         }
         claimed.iter().for_each(|key| self.doubt(key));
+        let was_up = change
+            .before
+            .as_ref()
+            .is_some_and(|before| before.standing.is_up() && before.member == now.member);
+        let is_other = was_up != up.is_some() || replaced.is_some();
+        if is_other && claimed.iter().any(|key| Self::is_metadata(key.object)) {
+            self.on_metadata(node, node);
+        }
     }
 
     /// Adds to a packet of an exchange what is to be said of messages and of records, as far as
@@ -228,6 +236,9 @@ impl Agent {
             }
             match kept.merge(record.clone(), hearing) {
                 Merged::Known => {}
+                Merged::Changed if Self::is_metadata(record.key.object) => {
+                    self.on_metadata(record.key.publisher, from);
+                }
                 Merged::Changed if collection == Collection::Claims => self.doubt(&record.key),
                 Merged::Changed if source == Source::News => {
                     self.shelves.unpushed.push(record.key.clone());
@@ -402,7 +413,7 @@ impl Agent {
     }
 
     pub(super) fn collection(&self, object: ObjectId) -> Collection {
-        let is_claim = object == self.claims.directory();
+        let is_claim = object == self.claims.directory() || Self::is_metadata(object);
         if is_claim { Collection::Claims } else { Collection::Entries }
     }
 

@@ -20,6 +20,7 @@
 
 mod states;
 
+use bytes::Bytes;
 use live_objects::soft::{Difference, Store, Summary};
 use live_objects::{Command, Event, Io, NodeId, ObjectId, ReplicatedEvent, Target, Via};
 use rand::RngExt;
@@ -30,7 +31,7 @@ use self::states::{LISTED_MAX, Merged};
 use super::Agent;
 use crate::control::Control;
 use crate::knowledge::Draft;
-use crate::news::Message;
+use crate::news::MessageId;
 use crate::wire::soft::{SOFT_SECTION_LEN_MIN, Said, SoftSection};
 use crate::wire::{Leg, Packet};
 
@@ -96,12 +97,18 @@ impl Agent {
     }
 
     /// What another wrote, as it came along the tree.
-    pub(super) fn hear_delta(&mut self, object: ObjectId, message: &Message, io: &mut Io<'_>) {
-        match Said::decode(&message.bytes) {
+    pub(super) fn hear_delta(
+        &mut self,
+        object: ObjectId,
+        id: MessageId,
+        bytes: &Bytes,
+        io: &mut Io<'_>,
+    ) {
+        match Said::decode(bytes) {
             Some(Said::Delta(delta)) => self.soft.take_in(object, &delta, io),
             Some(Said::Beyond(dots)) => self.soft.expect(object, &dots),
             None => {
-                trace!(origin = ?message.id.origin, "a delta was dropped");
+                trace!(origin = ?id.origin, "a delta was dropped");
                 io.count("gossip.delta_unreadable");
             }
         }

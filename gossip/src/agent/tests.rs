@@ -4,9 +4,11 @@
 mod aggregates;
 mod hostile;
 mod inquiries;
+mod metadata;
 mod nearest;
 mod news;
 mod overlays;
+mod payloads;
 mod queries;
 mod searches;
 mod sketches;

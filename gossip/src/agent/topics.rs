@@ -8,6 +8,8 @@
 //! (Nagle, RFC 896). What the tree missed is found on exchanges: a probe and its answer say what
 //! their senders have, who lacks some of it wants it, and wants are answered at once, by pushes.
 //!
+//! What is too long for a packet is announced in this way, and pulled (`payloads`).
+//!
 //! A holder that reads too slowly misses messages, and is told how many before it hears the next.
 //!
 //! Invariant: a holder hears a message at most once, and nothing of another type than its own.
@@ -24,7 +26,8 @@ use crate::config::Config;
 use crate::entry::Standing;
 use crate::knowledge::Draft;
 use crate::news::{
-    HAVES_MAX, MESSAGE_BYTES_MAX, Message, MessageId, News, Novelty, Pushed, Reach, Topic, Tree,
+    Content, HAVES_MAX, MESSAGE_BYTES_MAX, Message, MessageId, News, Novelty, Pushed, Reach, Topic,
+    Tree,
 };
 use crate::wire::{HASH_LEN, Leg, MESSAGE_HEAD_LEN_MAX, Naming, Packet, SECTION_LEN};
 
@@ -45,6 +48,8 @@ pub(super) struct Topics {
     push_left: usize,
     /// What was taken in this step, in bytes.
     taken: usize,
+    /// What was said of long messages beyond what a period allows, in bytes.
+    pub(super) owed: usize,
 }
 
 struct Open {
@@ -66,6 +71,7 @@ impl Topics {
             take_left: TAKE_BYTES_MAX,
             push_left: PUSH_BYTES_MAX,
             taken: 0,
+            owed: 0,
         }
     }
 
@@ -103,10 +109,26 @@ impl Topics {
         }
     }
 
-    fn deliver(&mut self, message: &Message, own: Option<u64>, io: &mut Io<'_>) {
-        let Some(object) = self.objects.get(&message.topic) else { return };
+    /// Whether somebody here has this topic open.
+    pub(super) fn is_open(&self, topic: Topic) -> bool {
+        self.objects.contains_key(&topic)
+    }
+
+    /// The topic that an open object is.
+    pub(super) fn topic(&self, object: ObjectId) -> Topic {
+        self.open.get(&object).expect("it has commands, so it is open").topic
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        (id, topic): (MessageId, Topic),
+        bytes: Bytes,
+        own: Option<u64>,
+        io: &mut Io<'_>,
+    ) {
+        let Some(object) = self.objects.get(&topic) else { return };
         let topic = self.open.get_mut(object).expect("it has an object while it is open");
-        let (from, bytes) = (message.id.origin, message.bytes.clone());
+        let from = id.origin;
         let event = Event::Topic(TopicEvent::Message { from, own, bytes });
         if topic.missed > 0 || io.emit(*object, event).is_err() {
             topic.missed += 1;
@@ -146,7 +168,7 @@ impl Agent {
     }
 
     /// Takes in the messages of a packet.
-    pub(super) fn hear_messages(&mut self, messages: &[Pushed], io: &mut Io<'_>) {
+    pub(super) fn hear_messages(&mut self, from: NodeId, messages: &[Pushed], io: &mut Io<'_>) {
         for pushed in messages {
             let Some(origin) = pushed.origin.member(self.knowledge.members()) else {
                 trace!(origin = ?pushed.origin, "a message of one who is not known");
@@ -164,16 +186,32 @@ impl Agent {
                     if was_asked {
                         io.count("gossip.message_repaired");
                     }
-                    match self.soft.of_topic(message.topic) {
-                        Some(object) => self.hear_delta(object, message, io),
-                        None => self.topics.deliver(message, None, io),
-                    }
+                    self.hear_content(from, message, io);
                     let naming = pushed.origin.naming();
                     self.topics.keep(message.clone(), pushed.reach, naming, io);
                 }
-                Novelty::Known => io.count("gossip.message_known"),
+                Novelty::Known => {
+                    if message.content.is_announced() {
+                        self.payloads.also_has(message.id, from);
+                    }
+                    io.count("gossip.message_known");
+                }
                 Novelty::Refused => io.count("gossip.origins_full"),
             }
+        }
+    }
+
+    fn hear_content(&mut self, from: NodeId, message: &Message, io: &mut Io<'_>) {
+        let Message { id, topic, content } = message;
+        match (self.soft.of_topic(*topic), content) {
+            (None, Content::Whole(bytes)) => {
+                self.topics.deliver((*id, *topic), bytes.clone(), None, io);
+            }
+            (None, Content::Announced(announcement)) => {
+                self.hear_announcement(from, *id, (*topic, *announcement), io);
+            }
+            (Some(object), Content::Whole(bytes)) => self.hear_delta(object, *id, bytes, io),
+            (Some(_), Content::Announced(_)) => io.count("gossip.delta_unreadable"),
         }
     }
 
@@ -212,6 +250,7 @@ impl Agent {
     /// Adds to a probe or its answer what this node has, and wants of what the other has.
     pub(super) fn add_haves(&mut self, packet: &mut Packet, draft: Draft<'_>, len_max: usize) {
         let theirs = draft.answers.map_or(&[][..], |answered| &answered.news.haves);
+        self.note_haves(draft.to, theirs);
         let room =
             |packet: &Packet| len_max.saturating_sub(packet.encoded_len() + SECTION_LEN) / HASH_LEN;
         let wanted = &theirs[..theirs.len().min(room(packet))];
@@ -225,10 +264,11 @@ impl Agent {
 
     /// Answers what a packet wants, and what it has if it is not answered otherwise.
     pub(super) fn answer_haves(&mut self, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
-        let news = &mut self.topics.news;
-        news.on_answer(from);
         let is_answered = matches!(packet.leg, Leg::Probe { .. });
         let haves = if is_answered { &[][..] } else { &packet.news.haves };
+        self.note_haves(from, haves);
+        let news = &mut self.topics.news;
+        news.on_answer(from);
         let (wants, mut wanted) = (news.wants(from, haves), news.wanted(&packet.news.wants));
         // Whoever wants much, or says so, leaves half of what a period has room for to what is new.
         if self.topics.push_left < PUSH_BYTES_MAX / 2 {
@@ -305,12 +345,16 @@ impl Agent {
         }
         let Some(len_max) = len_max(to, io) else { return };
         let mut packet = Packet::new(Leg::Push);
-        // Those in short have a section of their own.
+        // Those in short have a section of their own, and so have those that are announced.
         let room = len_max - packet.encoded_len() - 2 * SECTION_LEN;
+        let takes = |pushed: &Pushed| {
+            let section = if pushed.content.is_announced() { SECTION_LEN } else { 0 };
+            pushed.encoded_len() + section
+        };
         packet.news.wants = wants;
         let mut left = (len_max - 2 * SECTION_LEN).saturating_sub(packet.encoded_len());
-        for pushed in messages.iter().filter(|pushed| pushed.encoded_len() <= room) {
-            let len = pushed.encoded_len();
+        for pushed in messages.iter().filter(|pushed| takes(pushed) <= room) {
+            let len = takes(pushed);
             if len > left {
                 let full = std::mem::replace(&mut packet, Packet::new(Leg::Push));
                 self.push_packet(to, &full, io);
@@ -345,12 +389,26 @@ impl Agent {
         let below = Tree::of(members.me()).below(Reach::ALL, members);
         let push_max = self.topics.push_left / below.len().max(1);
         let take_max = push_max.saturating_sub(MESSAGE_HEAD_LEN_MAX + MESSAGE_BYTES_MAX);
+        // Feeds whose next message is longer than may be said now.
+        let mut blocked = Vec::new();
         while self.topics.take_left > 0 && self.topics.taken < take_max {
-            let Some(object) = self.topics.waiting.pop_front() else { return };
+            let Some(object) = self.topics.waiting.pop_front() else { break };
             let stop_at = self.topics.take_left.saturating_sub(TURN_BYTES_MAX);
-            while let Some(taken) = io.take(object, usize::MAX) {
+            while let Some(mut taken) = io.take(object, MESSAGE_BYTES_MAX) {
+                let is_long = !taken.last;
+                if is_long {
+                    io.rewind(object, taken.message);
+                    if !self.can_announce() {
+                        blocked.push(object);
+                        break;
+                    }
+                    taken = io.take(object, usize::MAX).expect("it was just there");
+                }
                 io.release(object, taken.message);
                 match taken.command {
+                    Command::Send(bytes) if is_long => {
+                        self.say_long(object, (taken.message, bytes), io);
+                    }
                     Command::Send(bytes) => self.say_message(object, taken.message, bytes, io),
                     _ => io.count("gossip.unknown_command"),
                 }
@@ -360,12 +418,13 @@ impl Agent {
                 }
             }
         }
+        self.topics.waiting.extend(blocked);
     }
 
     fn say_message(&mut self, object: ObjectId, command: u64, bytes: Bytes, io: &mut Io<'_>) {
-        let topic = self.topics.open.get(&object).expect("it has commands, so it is open").topic;
-        let message = self.message(topic, bytes);
-        self.topics.deliver(&message, Some(command), io);
+        let topic = self.topics.topic(object);
+        let message = self.message(topic, Content::Whole(bytes.clone()));
+        self.topics.deliver((message.id, topic), bytes, Some(command), io);
         self.tell_all(message, io);
     }
 
@@ -373,17 +432,17 @@ impl Agent {
     pub(super) fn say_delta(&mut self, topic: Topic, bytes: Bytes, io: &mut Io<'_>) -> bool {
         let has_room = self.topics.take_left > 0;
         if has_room {
-            let message = self.message(topic, bytes);
+            let message = self.message(topic, Content::Whole(bytes));
             self.tell_all(message, io);
         }
         has_room
     }
 
     /// A message of this node, which counts from now on.
-    fn message(&mut self, topic: Topic, bytes: Bytes) -> Message {
+    pub(super) fn message(&mut self, topic: Topic, content: Content) -> Message {
         let origin = self.knowledge.members().own().member;
         let id = MessageId { origin, number: self.topics.next_number };
-        let message = Message { id, topic, bytes };
+        let message = Message { id, topic, content };
         self.topics.next_number += 1;
         let len = Pushed::new(&message, Reach::ALL, self.naming()).encoded_len();
         self.topics.take_left = self.topics.take_left.saturating_sub(len);
@@ -396,7 +455,7 @@ impl Agent {
         if self.rounds < NEW_ROUNDS { Naming::InFull } else { Naming::Short }
     }
 
-    fn tell_all(&mut self, message: Message, io: &mut Io<'_>) {
+    pub(super) fn tell_all(&mut self, message: Message, io: &mut Io<'_>) {
         let is_alone = self.knowledge.members().up_count() < 2;
         let novelty = self.topics.news.hear(message.id, self.rounds);
         // Who comes later is not to hear what was said before. With too many origins to remember

@@ -9,6 +9,7 @@
 //!  tag 18, digest of claims:  u64, whether no news of them is under way u8
 //!  tag 19, haves:    short hash of a message u32 …
 //!  tag 20, wants:    short hash of a message u32 …
+//!  tag 21, announcements:  as of tag 16, but for the bytes a hash of them, [16]
 //!  tag 22, digest of entries: depth u8, and as of claims
 //!  tag 23, messages in short: as of tag 16, of the origin 5 bytes and of the incarnation 2
 //! ```
@@ -21,7 +22,8 @@ use live_objects::{Incarnation, Member, NodeId, ObjectId};
 use super::rows::{put_varint, take_varint, varint_len};
 use super::{HASH_LEN, Naming, PacketError, SECTION_LEN, put_section, take_array};
 use crate::news::{
-    MESSAGE_BYTES_MAX, Origin, Pushed, Reach, SHORT_INCARNATION_LEN, SHORT_NODE_LEN, Topic,
+    Announcement, Content, MESSAGE_BYTES_MAX, Origin, Pushed, Reach, SHORT_INCARNATION_LEN,
+    SHORT_NODE_LEN, Topic,
 };
 use crate::records::{Record, RecordKey, RecordsDigest, Version};
 
@@ -39,6 +41,7 @@ pub(crate) const RECORDS_DIGEST_SECTION_LEN: usize = SECTION_LEN + 1 + RECORDS_D
 /// What a packet says for applications.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NewsSections {
+    /// Those in full, then those in short, then those that are announced.
     pub(crate) messages: Vec<Pushed>,
     pub(crate) records: Vec<Record>,
     /// Of the claims of names.
@@ -63,7 +66,7 @@ impl NewsSections {
 
     /// Whether a section of this tag is one of these.
     pub(super) const fn has(tag: u8) -> bool {
-        matches!(tag, TAG_MESSAGES..=TAG_WANTS | TAG_ENTRIES_DIGEST | TAG_SHORT_MESSAGES)
+        matches!(tag, TAG_MESSAGES..=TAG_SHORT_MESSAGES)
     }
 
     pub(super) fn encoded_len(&self) -> usize {
@@ -72,18 +75,16 @@ impl NewsSections {
         let entries = self.entries.map_or(0, |_| 1 + RECORDS_DIGEST_LEN);
         let digests = section(claims) + section(entries);
         let hashes = section(self.haves.len() * HASH_LEN) + section(self.wants.len() * HASH_LEN);
-        let messages = section(self.messages_len(Naming::InFull));
-        let messages = messages + section(self.messages_len(Naming::Short));
+        let messages: usize = FORMS.iter().map(|form| section(self.messages_len(*form))).sum();
         messages + section(self.records_len()) + digests + hashes
     }
 
     pub(super) fn put(&self, out: &mut BytesMut) {
-        let forms = [(TAG_MESSAGES, Naming::InFull), (TAG_SHORT_MESSAGES, Naming::Short)];
-        for (tag, naming) in forms {
-            let len = self.messages_len(naming);
+        for form in FORMS {
+            let len = self.messages_len(form);
             if len > 0 {
-                put_section(out, tag, len);
-                self.messages_of(naming).for_each(|pushed| put_message(out, pushed));
+                put_section(out, form, len);
+                self.messages_of(form).for_each(|pushed| put_message(out, pushed));
             }
         }
         if !self.records.is_empty() {
@@ -119,8 +120,9 @@ impl NewsSections {
         }
         while !body.is_empty() {
             match tag {
-                TAG_MESSAGES => self.messages.push(take_message(body, Naming::InFull)?),
-                TAG_SHORT_MESSAGES => self.messages.push(take_message(body, Naming::Short)?),
+                TAG_MESSAGES | TAG_SHORT_MESSAGES | TAG_ANNOUNCEMENTS => {
+                    self.messages.push(take_message(body, tag)?);
+                }
                 TAG_RECORDS => self.records.push(take_record(body)?),
                 TAG_HAVES => self.haves.push(body.try_get_u32()?),
                 _ => self.wants.push(body.try_get_u32()?),
@@ -129,12 +131,12 @@ impl NewsSections {
         Ok(())
     }
 
-    fn messages_of(&self, naming: Naming) -> impl Iterator<Item = &Pushed> {
-        self.messages.iter().filter(move |pushed| pushed.origin.naming() == naming)
+    fn messages_of(&self, form: u8) -> impl Iterator<Item = &Pushed> {
+        self.messages.iter().filter(move |pushed| form_of(pushed) == form)
     }
 
-    fn messages_len(&self, naming: Naming) -> usize {
-        self.messages_of(naming).map(Pushed::encoded_len).sum()
+    fn messages_len(&self, form: u8) -> usize {
+        self.messages_of(form).map(Pushed::encoded_len).sum()
     }
 
     fn records_len(&self) -> usize {
@@ -149,8 +151,17 @@ impl Pushed {
             Origin::InFull(_) => NodeId::LEN + Incarnation::LEN,
             Origin::Short { .. } => SHORT_NODE_LEN + SHORT_INCARNATION_LEN,
         };
-        let len = self.bytes.len();
-        1 + origin + varint_len(self.number) + Topic::LEN + varint_len(len as u64) + len
+        let len = varint_len(self.content.len() as u64) + self.content.told_len();
+        1 + origin + varint_len(self.number) + Topic::LEN + len
+    }
+}
+
+/// The tag of the section that a message is in.
+const fn form_of(pushed: &Pushed) -> u8 {
+    match (&pushed.content, pushed.origin.naming()) {
+        (Content::Announced(_), _) => TAG_ANNOUNCEMENTS,
+        (Content::Whole(_), Naming::InFull) => TAG_MESSAGES,
+        (Content::Whole(_), Naming::Short) => TAG_SHORT_MESSAGES,
     }
 }
 
@@ -172,8 +183,11 @@ fn put_message(out: &mut BytesMut, pushed: &Pushed) {
     }
     put_varint(out, pushed.number);
     out.put_uint(pushed.topic.into(), Topic::LEN);
-    put_varint(out, pushed.bytes.len() as u64);
-    out.put_slice(&pushed.bytes);
+    put_varint(out, pushed.content.len() as u64);
+    match &pushed.content {
+        Content::Whole(bytes) => out.put_slice(bytes),
+        Content::Announced(announcement) => out.put_slice(announcement.hash()),
+    }
 }
 
 fn put_record(out: &mut BytesMut, record: &Record) {
@@ -207,21 +221,25 @@ fn put_len(out: &mut BytesMut, len: usize) {
     out.put_u16(u16::try_from(len).expect("what goes into a packet is shorter"));
 }
 
-fn take_message(bytes: &mut &[u8], naming: Naming) -> Result<Pushed, PacketError> {
+fn take_message(bytes: &mut &[u8], form: u8) -> Result<Pushed, PacketError> {
     let reach = Reach::try_from(bytes.try_get_u8()?)?;
-    let origin = match naming {
-        Naming::InFull => Origin::InFull(take_member(bytes)?),
-        Naming::Short => {
-            Origin::Short { node: take_array(bytes)?, incarnation: take_array(bytes)? }
-        }
+    let origin = if form == TAG_SHORT_MESSAGES {
+        Origin::Short { node: take_array(bytes)?, incarnation: take_array(bytes)? }
+    } else {
+        Origin::InFull(take_member(bytes)?)
     };
     let number = take_varint(bytes)?;
     let topic = Topic::from(bytes.try_get_uint(Topic::LEN)?);
     let len = usize::try_from(take_varint(bytes)?).unwrap_or(usize::MAX);
-    if len > MESSAGE_BYTES_MAX {
+    let content = if form == TAG_ANNOUNCEMENTS {
+        let announcement = Announcement::new(len, take_array(bytes)?);
+        Content::Announced(announcement.ok_or(PacketError::LongMessage(len))?)
+    } else if len > MESSAGE_BYTES_MAX {
         return Err(PacketError::LongMessage(len));
-    }
-    Ok(Pushed { origin, number, topic, bytes: take_bytes(bytes, len)?, reach })
+    } else {
+        Content::Whole(take_bytes(bytes, len)?)
+    };
+    Ok(Pushed { origin, number, topic, content, reach })
 }
 
 fn take_record(bytes: &mut &[u8]) -> Result<Record, PacketError> {
@@ -254,8 +272,12 @@ const TAG_RECORDS: u8 = 17;
 const TAG_CLAIMS_DIGEST: u8 = 18;
 const TAG_HAVES: u8 = 19;
 const TAG_WANTS: u8 = 20;
+const TAG_ANNOUNCEMENTS: u8 = 21;
 const TAG_ENTRIES_DIGEST: u8 = 22;
 const TAG_SHORT_MESSAGES: u8 = 23;
+
+/// The sections of messages, in the order in which they are written.
+const FORMS: [u8; 3] = [TAG_MESSAGES, TAG_SHORT_MESSAGES, TAG_ANNOUNCEMENTS];
 
 const RECORDS_DIGEST_LEN: usize = 8 + 1;
 
@@ -278,8 +300,9 @@ pub(crate) mod tests {
         let hashes = any::<[Vec<u32>; 2]>();
         (messages, prop::collection::vec(records(), 0..4), digests, hashes).prop_map(
             |(mut messages, records, (claims, entries), [haves, wants])| {
-                // Those in short are read after the others.
-                messages.sort_by_key(|pushed: &Pushed| pushed.origin.naming());
+                // They are read as they are written.
+                let place = |form| FORMS.iter().position(|other| *other == form);
+                messages.sort_by_key(|pushed: &Pushed| place(form_of(pushed)));
                 NewsSections { messages, records, claims, entries, haves, wants }
             },
         )
@@ -321,8 +344,34 @@ pub(crate) mod tests {
         assert_eq!(hex(&told.encode()), format!("{golden}{head}00000100006b"));
     }
 
+    fn announced() -> NewsSections {
+        let mut announced = message(1, 7, b"");
+        announced.content = Content::Announced(Announcement::of(&[7; 1_001]));
+        // However it is called otherwise, its origin is named in full.
+        let pushed = Pushed::new(&announced, Reach::NONE, Naming::Short);
+        NewsSections { messages: vec![pushed], ..NewsSections::default() }
+    }
+
+    #[test]
+    fn golden_announcement() {
+        let [ten, one] = ["10", "01"].map(|byte| byte.repeat(16));
+        let hash = "721b3a7d83749ac6df7d7203a9f8fc73";
+        let golden = format!("10000000000010000015003a80{ten}{one}07000000000004e907{hash}");
+        assert_eq!(hex(&packet(announced()).encode()), golden);
+    }
+
     #[test]
     fn each_fault_has_its_name() {
+        let announced = packet(announced()).encode().to_vec();
+        for len in [[0xe7, 0x07], [0xff, 0xff]] {
+            let mut of_length = announced.clone();
+            let len_at = of_length.len() - 16 - len.len();
+            of_length[len_at..][..len.len()].copy_from_slice(&len);
+            let decoded = Packet::decode(&of_length);
+            assert!(decoded.is_err(), "what is short is told whole");
+        }
+        let short = announced.len() - 1;
+        assert!(Packet::decode(&announced[..short]).is_err());
         let decode = |sections: NewsSections, at: usize, byte: u8| {
             let mut bytes = packet(sections).encode().to_vec();
             bytes[at] = byte;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
 use logo::{FolderError, Founding, Identity, MEMBERS_MAX, Node, Options, StartError};
 use serde_json::Value;
@@ -119,6 +120,7 @@ impl Cluster {
             disk: None,
             founding,
             is_seated: true,
+            metadata: Bytes::new(),
             modules: Vec::new(),
         }))
     }

@@ -216,10 +216,12 @@ fn tell(json: bool, event: &MembersEvent) -> io::Result<()> {
             let text = format!("{node} is in another cluster, {cluster:?}, founded apart");
             (json!({ "foreign": node }), text)
         }
-        // Answers to what nobody asks here.
+        // Answers to what nobody asks here, and what this shows nothing of.
         MembersEvent::Evidence { .. }
         | MembersEvent::Unclear { .. }
-        | MembersEvent::Heard { .. } => return Ok(()),
+        | MembersEvent::Heard { .. }
+        | MembersEvent::MetadataChanged(_)
+        | MembersEvent::Metadata { .. } => return Ok(()),
     };
     say(json, &value, &text)
 }

@@ -57,7 +57,9 @@ impl Standing {
             | MembersEvent::ForeignCluster(..)
             | MembersEvent::Evidence { .. }
             | MembersEvent::Unclear { .. }
-            | MembersEvent::Heard { .. } => {}
+            | MembersEvent::Heard { .. }
+            | MembersEvent::MetadataChanged(_)
+            | MembersEvent::Metadata { .. } => {}
         }
         match &self.view {
             Some(view) => self.gone.retain(|member| view.has(*member)),

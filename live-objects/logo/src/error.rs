@@ -5,6 +5,8 @@ use live_objects::{Closure, Command, Name, NameError, Refusal, RestoreError, Try
 use live_objects_net::{FolderError, NodeError, StartError as NetError};
 use thiserror::Error;
 
+use crate::members::MetadataError;
+
 /// Why a node did not start. Nothing runs.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -17,6 +19,9 @@ pub enum StartError {
     /// The folder by which nodes of this machine find each other cannot be used.
     #[error("nodes of this user on this machine cannot find each other: {0}")]
     Folder(#[from] FolderError),
+    /// What it is to say of itself cannot be said.
+    #[error("what the node is to say of itself was not said: {0}")]
+    Metadata(#[from] MetadataError),
     /// There is nothing to look at.
     #[error("no node of the cluster {0:?} runs on this machine: start one with `logo node`")]
     NoCluster(String),

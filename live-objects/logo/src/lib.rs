@@ -68,7 +68,7 @@ pub use live_objects_net::{
     Authority, AuthorityError, Folder, FolderError, Identity, IdentityError, NodeError, RenewError,
 };
 pub use live_objects_sim as sim;
-pub use members::{Agree, Agreed, Eventual, Members, Why, WhyError};
+pub use members::{Agree, Agreed, Eventual, Members, MetadataError, Why, WhyError};
 pub use names::Holding;
 pub use nearest::{Nearest, OfferError};
 pub use node::{Node, Options, Place};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 
+use bytes::Bytes;
 use live_objects::{
     Agreement, Answered, Command, Event, IdPrefix, Incarnation, Member, MembersEvent, Name, NodeId,
     ObjectType, Port, Testimony, Told, View,
@@ -145,7 +146,9 @@ impl Known {
             | MembersEvent::ForeignCluster(..)
             | MembersEvent::Evidence { .. }
             | MembersEvent::Unclear { .. }
-            | MembersEvent::Heard { .. } => {}
+            | MembersEvent::Heard { .. }
+            | MembersEvent::MetadataChanged(_)
+            | MembersEvent::Metadata { .. } => {}
         }
     }
 }
@@ -184,6 +187,27 @@ impl Members<Eventual> {
         loop {
             if let MembersEvent::Heard { answers, .. } = self.answer(asked).await? {
                 return Ok(answers.into_iter().collect());
+            }
+        }
+    }
+
+    /// Says this of this node, in place of what it said of itself before: nothing, if it is empty.
+    /// The others are told of it as they are of members, and can [read](Self::metadata) it until
+    /// this node is gone. It costs least up to 999 bytes, which go with the exchanges of gossip,
+    /// and is 64 KiB long at most.
+    pub async fn set_metadata(&self, metadata: impl Into<Bytes>) -> Result<(), SendError> {
+        self.channel.send(Command::SetMetadata(metadata.into())).await.map(|_| ())
+    }
+
+    /// What a node says of itself, as far as this node has heard; none if it says nothing, or is
+    /// not up. What is short is here already, and so is most of what is long.
+    /// [`MembersEvent::MetadataChanged`] tells when to read it again.
+    pub async fn metadata(&mut self, node: NodeId) -> Result<Option<Bytes>, MetadataError> {
+        let asked = self.channel.send(Command::Metadata(node)).await?;
+        loop {
+            if let MembersEvent::Metadata { metadata, told, .. } = self.answer(asked).await? {
+                let is_here = metadata.is_some() || told == Told::All;
+                return if is_here { Ok(metadata) } else { Err(MetadataError::OutOfReach(node)) };
             }
         }
     }
@@ -227,6 +251,20 @@ pub enum WhyError {
     /// There are several.
     #[error("several ids begin with {0}: write one of them further. {those}", those = list(.1))]
     Ambiguous(IdPrefix, Vec<NodeId>),
+}
+
+/// Why what a node says of itself was not said, or not read.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum MetadataError {
+    /// The object by which it is said cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The question was not asked, or not answered any more.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// It says something, and neither it nor anybody else could send it in time.
+    #[error("{0} says something of itself that could not be had from anybody in time: ask again")]
+    OutOfReach(NodeId),
 }
 
 fn list(nodes: &[NodeId]) -> String {

@@ -12,9 +12,11 @@ use live_objects::{
     Port, Schema, Spec,
 };
 use live_objects_net::{Entry, Folder, Identity, NodeError, Presence, RenewError};
+use tokio::sync::Mutex;
 
 use crate::dynamic::Dynamic;
 use crate::error::{OpenError, StartError, UnknownName};
+use crate::members::{Members, MetadataError};
 use crate::names::{Holding, Names, ask};
 use crate::object::{Object, opened};
 use crate::query::{self, Answer, Query, QueryError};
@@ -23,6 +25,8 @@ use crate::query::{self, Answer, Query, QueryError};
 pub struct Node {
     net: live_objects_net::Node,
     names: Names,
+    /// Held while the node says something of itself.
+    saying: Mutex<()>,
     /// Keeps the node in its cluster's configuration.
     _seat: Option<Port>,
     _presence: Option<Presence>,
@@ -88,7 +92,11 @@ impl Node {
             vec![Box::new(Gossip::default()), Box::new(groupcomm)];
         modules.extend(options.modules);
         let net = live_objects_net::Node::start(config, modules).await?;
-        let mut node = Self { net, names: Names::default(), _seat: None, _presence: None };
+        let (names, saying) = (Names::default(), Mutex::default());
+        let mut node = Self { net, names, saying, _seat: None, _presence: None };
+        if !options.metadata.is_empty() {
+            node.set_metadata(options.metadata).await?;
+        }
         if options.is_seated {
             let name = SEAT.parse().expect("it is a name");
             let spec = Spec::new(name, ObjectType::members(Agreement::Views));
@@ -196,6 +204,16 @@ impl Node {
         query::missing(&self.net, query, answer).await
     }
 
+    /// Says this of this node, in place of what it said of itself before: see
+    /// [`Members::set_metadata`], and [`Members::metadata`] for how others read it.
+    pub async fn set_metadata(&self, metadata: impl Into<Bytes>) -> Result<(), MetadataError> {
+        let _one_at_a_time = self.saying.lock().await;
+        let mut members: Members = self.open(MEMBERS).await?;
+        members.set_metadata(metadata).await?;
+        // With the answer it is certain that it was taken.
+        members.metadata(self.member().node).await.map(|_| ())
+    }
+
     /// What each module would carry an object of this type for, or what it lacks.
     pub async fn offers(
         &self,
@@ -254,6 +272,8 @@ pub struct Options {
     /// Whether it is a member of agreed views from the start, and not only once it opens a strong
     /// object.
     pub is_seated: bool,
+    /// What it says of itself from the start, 64 KiB at most: see [`Node::set_metadata`].
+    pub metadata: Bytes,
     /// Modules beside those that come with LO/GO.
     pub modules: Vec<Box<dyn Module>>,
 }
@@ -268,6 +288,7 @@ impl Options {
             disk: None,
             founding: if entry.is_founder() { Founding::Alone } else { Founding::Wait },
             is_seated: true,
+            metadata: Bytes::new(),
             modules: Vec::new(),
         }
     }
@@ -294,3 +315,6 @@ impl Place<'_> {
 
 /// The object that a local node has open as long as it lives.
 const SEAT: &str = "/.logo/cluster";
+
+/// The object by which a node says something of itself.
+const MEMBERS: &str = "/.logo/members";

@@ -25,7 +25,8 @@ pub trait Promise: Send + 'static {
     fn object_type() -> ObjectType;
 }
 
-/// Messages reach most holders, most of the time, in any order: news.
+/// Messages reach most holders, most of the time, in any order: news. They are 1 MiB long at most,
+/// and cost least up to 1,000 bytes, which fit into a packet.
 #[derive(Clone, Copy, Debug)]
 pub enum BestEffort {}
 
@@ -92,6 +93,8 @@ pub enum TopicEvent<T> {
 impl<T: Live, G: Promise> Topic<T, G> {
     /// Sends a message, when there is room. Returns its number among those sent: 0, 1, 2, … Until
     /// [`TopicEvent::Stable`] tells that all hold it, it goes with this handle and with its node.
+    /// One that is too long for the topic is refused: [`SendError::TooLong`] says how long it may
+    /// be.
     pub async fn send(&self, message: &T) -> Result<u64, SendError> {
         self.channel.send(Command::Send(encode(message)?)).await
     }

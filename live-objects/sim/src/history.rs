@@ -116,7 +116,9 @@ fn trace_members(trace: &mut Trace, event: &MembersEvent) -> bool {
         | MembersEvent::ForeignCluster(..)
         | MembersEvent::Evidence { .. }
         | MembersEvent::Unclear { .. }
-        | MembersEvent::Heard { .. } => return false,
+        | MembersEvent::Heard { .. }
+        | MembersEvent::MetadataChanged(_)
+        | MembersEvent::Metadata { .. } => return false,
     };
     trace.number(tag);
     for member in members {

@@ -188,6 +188,11 @@ impl Io<'_> {
         self.desk.counts.add(name);
     }
 
+    /// Adds so many to a counter, as [`Io::count`] adds one.
+    pub fn count_many(&mut self, name: &'static str, count: usize) {
+        self.desk.counts.add_many(name, count as u64);
+    }
+
     /// Says how much of something this module keeps now.
     pub fn gauge(&mut self, name: &'static str, count: usize) {
         self.desk.counts.set(name, count as u64);

@@ -135,19 +135,22 @@ fn a_slow_reader_is_told_what_it_missed() {
     assert_eq!(heard.last(), Some(&(1, "next".into())));
 }
 
-/// A message that is too long is refused, and not cut.
+/// One that fits into a packet, the shortest that does not, and the longest of all. What is longer
+/// is refused, and not cut.
 #[test]
-fn a_message_fits_into_a_packet_or_is_refused() {
+fn a_message_is_heard_whole_or_refused() {
     let mut world = cluster(9, 2);
     let object = open(&mut world, [0, 1], "/news", &ObjectType::best_effort_topic());
-    let since = world.history().len();
-    let long = Bytes::from(vec![7; 1_000]);
-    say(&mut world, 0, object, long.clone());
-    let longer = live_objects::Command::Send(vec![7; 1_001].into());
+    for len in [1_000, 1_001, 1 << 20] {
+        let since = world.history().len();
+        let long = Bytes::from(vec![7; len]);
+        say(&mut world, 0, object, long.clone());
+        world.run(10 * PERIOD);
+        assert_eq!(heard(&world, 1, object, since), [(0, long)]);
+    }
+    let longer = live_objects::Command::Send(vec![7; (1 << 20) + 1].into());
     let refused = world.send(0, object, longer);
-    assert!(matches!(refused, Err(TrySendError::TooLong { bytes_max: 1_000, .. })));
-    world.run(5 * PERIOD);
-    assert_eq!(heard(&world, 1, object, since), [(0, long)]);
+    assert!(matches!(refused, Err(TrySendError::TooLong { bytes_max: 1_048_576, .. })));
 }
 
 /// What was said while nobody was there is not told to those who come.

@@ -23,7 +23,7 @@ use super::world::{World, credential, id};
 use crate::agent::{Gossip, claims};
 use crate::entry::tests::entry;
 use crate::entry::{Entry, Generation, Standing};
-use crate::news::{Message, MessageId, Pushed, Reach, Topic};
+use crate::news::{Content, Message, MessageId, Pushed, Reach, Topic};
 use crate::records::{Record, RecordKey, Version, place};
 use crate::wire::rows::Title;
 use crate::wire::{Leg, Naming, Packet};
@@ -427,7 +427,7 @@ fn nobody_is_silenced_by_who_speaks_in_his_name() {
         let id = MessageId { origin: world.nodes[1].member, number };
         let (ty, bytes) = (claims::hash(&topic), Bytes::from("a lie"));
         let object = "/t".parse::<Name>().unwrap().id();
-        let message = Message { id, topic: Topic::new(object, ty), bytes };
+        let message = Message { id, topic: Topic::new(object, ty), content: Content::Whole(bytes) };
         let mut packet = Packet::new(Leg::Push);
         packet.news.messages.push(Pushed::new(&message, Reach::NONE, Naming::InFull));
         packet.encode()

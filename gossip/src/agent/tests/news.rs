@@ -11,7 +11,7 @@ use super::world::{World, id};
 use crate::agent::claims;
 use crate::control::Control;
 use crate::entry::tests::entry;
-use crate::news::{HAVES_MAX, Message, MessageId, Pushed, Reach, Topic};
+use crate::news::{Content, HAVES_MAX, Message, MessageId, Pushed, Reach, Topic};
 use crate::records::{Collection, Hashes, Record, RecordKey, Version};
 use crate::wire::{Leg, Naming, Packet};
 use crate::{Config, Gossip};
@@ -41,7 +41,7 @@ fn pushed_as(
     let topic = Topic::new(name.parse::<Name>().unwrap().id(), claims::hash(ty));
     let mut packet = Packet::new(Leg::Push);
     let bytes = vec![7; len].into();
-    let message = Message { id, topic, bytes };
+    let message = Message { id, topic, content: Content::Whole(bytes) };
     packet.news.messages.push(Pushed::new(&message, reach, naming));
     packet.encode()
 }
@@ -262,7 +262,7 @@ proptest! {
         world.open(0, "/d", ObjectType::directory());
         let mut rng = Rng::from_seed(seed);
         for body in bodies {
-            let tag = rng.random_range(16..21);
+            let tag = rng.random_range(16..24);
             let head = [&[16, 0, 0, 0, 0, tag][..], &(body.len() as u16).to_be_bytes()].concat();
             world.inject(id(1), 0, &[&head[..], &body].concat());
             let variant = rng.random_range(2..5);

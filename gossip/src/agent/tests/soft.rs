@@ -10,7 +10,7 @@ use super::seconds;
 use super::world::{World, id};
 use crate::agent::claims::hash;
 use crate::control::Control;
-use crate::news::{Message, MessageId, Pushed, Reach, Topic};
+use crate::news::{Content, Message, MessageId, Pushed, Reach, Topic};
 use crate::wire::{Leg, Naming, Packet};
 
 type Notes = Map<u32, Register<Bytes>>;
@@ -138,7 +138,7 @@ fn what_is_no_delta_is_dropped() {
         let origin = Member { node: id(1), incarnation: Incarnation::from_bytes([9; 16]) };
         let id = MessageId { origin, number };
         let bytes = [&[0][..], bytes].concat().into();
-        let message = Message { id, topic: Topic::new(object, ty), bytes };
+        let message = Message { id, topic: Topic::new(object, ty), content: Content::Whole(bytes) };
         let mut packet = Packet::new(Leg::Push);
         packet.news.messages.push(Pushed::new(&message, Reach::NONE, Naming::InFull));
         packet.encode()

@@ -51,6 +51,8 @@ pub(super) struct Wire {
     rooms: BTreeMap<(usize, usize), usize>,
     /// How many bulk messages went from one to the other.
     pub(super) bulk: BTreeMap<(usize, usize), u32>,
+    /// How long all of them were together.
+    pub(super) bulk_bytes: u64,
     /// Bytes of datagrams sent, with 28 for headers.
     pub(super) datagram_bytes: u64,
     pub(super) datagram_longest: usize,
@@ -100,6 +102,7 @@ impl World {
             room: usize::MAX,
             rooms: BTreeMap::new(),
             bulk: BTreeMap::new(),
+            bulk_bytes: 0,
             datagram_bytes: 0,
             datagram_longest: 0,
             asked: Vec::new(),
@@ -300,6 +303,7 @@ impl Hands<'_> {
         };
         *room = left;
         *self.wire.bulk.entry(pair).or_default() += 1;
+        self.wire.bulk_bytes += len as u64;
         Ok(())
     }
 }

@@ -12,8 +12,8 @@ use crate::prelude::{
     Nearest, Overlay, Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
 };
 use crate::{
-    Descriptor, Distinct, Highest, Histogram, Node, OpenError, Profile, Quantiles, Rate, SendError,
-    TopK, UnknownName, UpdateError, Variance,
+    Descriptor, Distinct, Highest, Histogram, MetadataError, Node, OpenError, Profile, Quantiles,
+    Rate, SendError, TopK, UnknownName, UpdateError, Variance,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,11 +36,37 @@ async fn news_reaches_the_others_and_its_sender() {
     let TopicEvent::Message { own: Some(0), .. } = soon(says.next()).await.unwrap() else {
         panic!("its sender hears it too")
     };
-    let long = "x".repeat(2_000);
-    let Err(SendError::TooLong { bytes_max, .. }) = says.try_send(&long) else {
-        panic!("news are short")
+    // One that fits into no packet goes over a link.
+    let long = "x".repeat(200_000);
+    soon(says.send(&long)).await.unwrap();
+    while soon(hears.next_message()).await.is_some_and(|heard| heard != long) {}
+    let longer = "x".repeat(2 << 20);
+    let Err(SendError::TooLong { bytes_max, .. }) = says.try_send(&longer) else {
+        panic!("it is longer than any")
     };
-    assert!((500..2_000).contains(&bytes_max), "{bytes_max}");
+    assert_eq!(bytes_max, 1 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_says_of_itself_is_read_by_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = nodes(folder.path()).await;
+    let mut members: Members = soon(other.open("/who")).await.unwrap();
+    assert!(soon(members.wait_for(2)).await);
+    let me = one.member().node;
+    assert_eq!(soon(members.metadata(me)).await, Ok(None));
+    // Short, and the longest, which goes over a link.
+    for len in [100, 64 << 10] {
+        let says = vec![7; len];
+        soon(one.set_metadata(says.clone())).await.unwrap();
+        while soon(members.metadata(me)).await.unwrap().is_none_or(|read| read != says) {
+            soon(members.next()).await.unwrap();
+        }
+    }
+    let too_long = soon(one.set_metadata(vec![7; (64 << 10) + 1])).await;
+    let bytes_max = 64 << 10;
+    let expected = SendError::TooLong { bytes: bytes_max + 1, bytes_max };
+    assert_eq!(too_long, Err(MetadataError::Send(expected)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -117,7 +117,9 @@ impl Roster {
             },
             MembersEvent::Evidence { .. }
             | MembersEvent::Unclear { .. }
-            | MembersEvent::Heard { .. } => Ok(()),
+            | MembersEvent::Heard { .. }
+            | MembersEvent::MetadataChanged(_)
+            | MembersEvent::Metadata { .. } => Ok(()),
             MembersEvent::View(_) | MembersEvent::Outside | MembersEvent::ForeignCluster(..) => {
                 Err(format!("{event:?} of an object that agrees on no views"))
             }

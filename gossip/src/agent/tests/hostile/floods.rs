@@ -176,7 +176,8 @@ fn origins_that_it_makes_up_silence_nobody() {
         origin.node = NodeId::from_public_key(&number.to_le_bytes());
         let object = "/none".parse::<Name>().unwrap().id();
         let id = MessageId { origin, number: 0 };
-        let message = Message { id, topic: Topic::new(object, 0), bytes: Bytes::new() };
+        let message =
+            Message { id, topic: Topic::new(object, 0), content: Content::Whole(Bytes::new()) };
         let mut packet = Packet::new(Leg::Push);
         packet.news.messages.push(Pushed::new(&message, Reach::NONE, Naming::InFull));
         say(&mut world, liar, &packet);
