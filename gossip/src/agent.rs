@@ -83,6 +83,7 @@ use crate::suspicion::Suspicions;
 use crate::transfer::{Gives, Pulls};
 use crate::wire::payloads::Supply;
 use crate::wire::{self, Packet, PacketError};
+use crate::zones::row::Subject;
 
 /// The module "gossip".
 pub struct Gossip {
@@ -338,7 +339,11 @@ impl Module for Gossip {
             let changed = agent.aggregates.take_changed();
             agent.holders.tell(round, &changed, &mut agent.aggregates, io);
             agent.tell_queries(round, &changed, io);
-            agent.nearest.finish(agent.knowledge.members(), io);
+            let mean_of = |object| {
+                let subject = Subject::new(object, Summary::Average);
+                agent.aggregates.estimate(round, subject).value
+            };
+            agent.nearest.finish(agent.knowledge.members(), mean_of, io);
             agent.overlays.finish(io);
             agent.finish(now);
         }

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::aggregate::{Estimate, Share};
 use crate::attributes::Attributes;
 use crate::evidence::{Answered, Testimony};
+use crate::name::ObjectId;
 use crate::nearest::{Load, Near};
 use crate::node::{IdPrefix, Member, NodeId};
 use crate::object::ObjectType;
@@ -58,6 +59,10 @@ pub enum Command {
     Retract,
     /// Asks for the nearest: [`Event::Nearest`] answers at once.
     Rank,
+    /// From here on passes over members with too much load for the mean of this aggregate, an
+    /// [`Average`](crate::Summary::Average) that this node has open: see [`Near::balance`]. None
+    /// passes over nobody.
+    Balance(Option<ObjectId>),
     /// Says what this holder of a catalog is, in place of what it said before: nothing, if there
     /// are no attributes.
     Describe(Attributes),
@@ -122,6 +127,7 @@ impl Command {
             Self::Offer(load) => Self::Offer(*load),
             Self::Retract => Self::Retract,
             Self::Rank => Self::Rank,
+            Self::Balance(by) => Self::Balance(*by),
             Self::Describe(_) | Self::Search { .. } | Self::Stand { .. } => self.clone(),
             Self::Why(prefix) => Self::Why(*prefix),
             Self::Heard => Self::Heard,
@@ -148,6 +154,7 @@ impl Command {
             | Self::Offer(_)
             | Self::Retract
             | Self::Rank
+            | Self::Balance(_)
             | Self::Describe(_)
             | Self::Search { .. }
             | Self::Stand { .. }

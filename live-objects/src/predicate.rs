@@ -107,14 +107,38 @@ impl Predicate {
 
     /// Whether it is true of these.
     pub fn matches(&self, attributes: &Attributes) -> bool {
+        self.holds(|name| attributes.get(name))
+    }
+
+    /// Whether it is true where names have these values.
+    pub fn holds<'a>(&self, value: impl Fn(&str) -> Option<&'a Scalar>) -> bool {
         let truth = self.computed(|step| match step {
-            Step::Compare(name, relation, value) => {
-                relation.holds(attributes.get(name)?.order(value)?)
-            }
-            Step::IsSet(name) => Some(attributes.get(name).is_some()),
+            Step::Compare(name, relation, with) => relation.holds(value(name)?.order(with)?),
+            Step::IsSet(name) => Some(value(name).is_some()),
             _ => None,
         });
         truth == Some(true)
+    }
+
+    /// What is left of it to ask where a name has this value: it is true of the same as before. A
+    /// comparison with a value of another kind stays as it is.
+    pub fn given(self, name: &str, value: &Scalar) -> Result<Self, PredicateError> {
+        let mut steps = Vec::with_capacity(self.0.len());
+        for step in self.0 {
+            let truth = match &step {
+                Step::Compare(of, relation, with) if of == name => {
+                    value.order(with).and_then(|order| relation.holds(order))
+                }
+                Step::IsSet(of) if of == name => Some(true),
+                _ => None,
+            };
+            match truth {
+                Some(true) => steps.push(Step::True),
+                Some(false) => steps.extend([Step::True, Step::Not]),
+                None => steps.push(step),
+            }
+        }
+        steps.try_into()
     }
 
     /// Whether it may be true of attributes of which only this is known: whether the name has the
@@ -361,6 +385,32 @@ mod tests {
                 inner.prop_map(|one| one.negated().unwrap()),
             ]
         })
+    }
+
+    #[test]
+    fn what_is_given_is_asked_no_more() {
+        let (ams, db) = (Scalar::from("ams"), Attributes::default().with("role", "db").unwrap());
+        let zone = |relation| Predicate::compare("zone", relation, "ams").unwrap();
+        let is_db = || Predicate::equal("role", "db").unwrap();
+        for (asked, holds) in [
+            (zone(Relation::Equal).and(is_db()).unwrap(), true),
+            (zone(Relation::Less).or(is_db()).unwrap(), true),
+            (zone(Relation::NotEqual).and(is_db()).unwrap(), false),
+            (zone(Relation::Equal).negated().unwrap(), false),
+            (Predicate::is_set("zone").unwrap(), true),
+            (Predicate::equal("zone", 7.0).unwrap(), false),
+            (Predicate::equal("zone", 7.0).unwrap().negated().unwrap(), false),
+        ] {
+            let both = |name: &str| if name == "zone" { Some(&ams) } else { db.get(name) };
+            assert_eq!(asked.holds(both), holds, "{asked:?}");
+            let given = asked.clone().given("zone", &ams).unwrap();
+            assert_eq!(given.matches(&db), holds, "{asked:?}");
+        }
+        let many = |count: usize| {
+            (1..count).fold(zone(Relation::Less), |all, _| all.or(zone(Relation::Less)).unwrap())
+        };
+        let over = many(Predicate::STEPS_MAX / 2).given("zone", &ams);
+        assert!(matches!(over, Err(PredicateError::TooManySteps(_))), "{over:?}");
     }
 
     proptest! {

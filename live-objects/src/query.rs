@@ -7,7 +7,8 @@
 //! An object's name is made of the hash of the query, so that all who ask the same share one.
 //!
 //! A *row* is what a node says of itself in one catalog whose name fits the pattern, if the
-//! predicate is true of it. Rows are told apart by nothing but the group that they are in.
+//! predicate is true of it, in which `zone` is what the stars of the pattern stand for. Rows are
+//! told apart by nothing but the group that they are in.
 //!
 //! Invariant: a query is within its bounds, whoever it comes from.
 
@@ -168,6 +169,10 @@ impl Query {
         format!("{}{hex}", Self::PREFIX).parse().expect("digits are a segment")
     }
 
+    /// By which name a predicate asks of what the stars of the pattern stand for, and of no
+    /// attribute.
+    pub const ZONE: &str = "zone";
+
     /// What the names of all queries begin with.
     pub const PREFIX: &str = "/queries/";
 
@@ -180,11 +185,13 @@ impl Query {
         let measures = self.measures();
         let mut groups = Groups::new(self.layout());
         for (name, attributes) in own {
-            let Some(zone) = from.zone(name).filter(|_| matching.matches(attributes)) else {
+            let Some(zone) = from.zone(name).map(Scalar::Text) else { continue };
+            let value = |of: &str| if of == Self::ZONE { Some(&zone) } else { attributes.get(of) };
+            if !matching.holds(value) {
                 continue;
-            };
+            }
             let key = |key: &GroupKey| match key {
-                GroupKey::Zone => Some(Scalar::Text(zone.clone())),
+                GroupKey::Zone => Some(zone.clone()),
                 GroupKey::Attribute(name) => attributes.get(name).cloned(),
             };
             let cell = |(measure, name): &(Measure, &str)| match attributes.get(name) {

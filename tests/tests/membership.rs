@@ -2,6 +2,7 @@
 //! wrong.
 
 mod broken;
+mod starts;
 mod why;
 
 use std::time::Duration;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use gossip::Gossip;
-use live_objects::{Agreement, Command, Event, Load, Name, Near, ObjectId, ObjectType, Spec};
+use live_objects::{
+    Agreement, Command, Event, Load, Name, Near, ObjectId, ObjectType, Share, Spec, Summary,
+};
 use live_objects_sim::{Cities, Latency, MembersChecker, Network, What, World};
 
 /// A cluster in some cities that loses a packet in twenty; the first few nodes offer themselves.
@@ -42,13 +44,23 @@ impl Cluster {
 
     /// Asks a node; whom it is told of, the best first.
     fn asked(&mut self, node: usize) -> Vec<usize> {
+        let ranking = self.told(node);
+        let node_of = |near: &Near| self.world.node_of(near.member).expect("one of the world's");
+        ranking.iter().map(node_of).collect()
+    }
+
+    /// Asks a node; what it is told, the best first.
+    fn told(&mut self, node: usize) -> Vec<Near> {
         let since = self.world.history().len();
         self.say(node, Command::Rank);
         self.world.run(Duration::from_nanos(1));
         let told = crate::told(&self.world, node, self.object, since).last();
         let Some((_, Event::Nearest(ranking))) = told else { panic!("no answer: {told:?}") };
-        let node_of = |near: &Near| self.world.node_of(near.member).expect("one of the world's");
-        ranking.iter().map(node_of).collect()
+        ranking.clone()
+    }
+
+    fn told_all(&mut self) -> Vec<Vec<Near>> {
+        (0..NODES).map(|node| self.told(node)).collect()
     }
 
     fn ask_all(&mut self) -> Vec<Vec<usize>> {
@@ -68,6 +80,47 @@ fn most_find_one_that_is_near() {
     };
     let good = (0..NODES).filter(|asker| is_good(*asker)).count();
     assert!(good * 10 >= NODES * 9, "{good} of {NODES}");
+}
+
+/// Of eight that offer themselves four have as much load as all others together: once whoever asks
+/// has named the mean of all loads, nobody is sent to these but from next door.
+#[test]
+fn who_has_more_load_than_the_mean_is_passed_over() {
+    let mut cluster = Cluster::new(4, 8);
+    let load = |node: usize| if node < 4 { 2.0 } else { 0.25 };
+    let aggregate = ObjectType::aggregate(Summary::Average);
+    let spec = Spec::new("/load".parse().expect("a name"), aggregate);
+    let by = spec.name.id();
+    for node in 0..NODES {
+        cluster.world.open(node, spec.clone()).expect("gossip carries it");
+        if node < 8 {
+            cluster.say(node, Command::Offer(Load::new(load(node)).expect("a load")));
+            let share = Share::new(load(node).into()).expect("a number");
+            cluster.world.send(node, by, Command::Set(share)).expect("the feed is empty");
+        }
+    }
+    cluster.world.run(SETTLING);
+    let is_loaded = |near: &&Near| near.load.number() > 1.0;
+    let first_loaded = |answers: &[Vec<Near>]| {
+        answers.iter().filter_map(|answer| answer.first()).filter(is_loaded).count()
+    };
+    let before = first_loaded(&cluster.told_all());
+    (0..NODES).for_each(|node| cluster.say(node, Command::Balance(Some(by))));
+    cluster.world.run(SETTLING);
+    let answers = cluster.told_all();
+    let after = first_loaded(&answers);
+    assert!(before > after, "{before} were sent to one with much load, and {after} are");
+    for answer in &answers {
+        let best = answer.iter().filter(|near| !is_loaded(near)).map(Near::cost).min();
+        let best = best.expect("seven others offer themselves, and four at most have much load");
+        for near in answer.iter().take_while(|near| is_loaded(near)) {
+            assert!(near.cost() * Near::MUCH_NEARER <= best, "{answer:?}");
+        }
+    }
+    // Nobody is passed over any more, and as many are sent there as before.
+    (0..NODES).for_each(|node| cluster.say(node, Command::Balance(None)));
+    cluster.world.run(Duration::from_secs(1));
+    assert!(first_loaded(&cluster.told_all()) > after);
 }
 
 /// From when a node knows of an end, whoever is gone is not told, however many still pass it on.

@@ -11,6 +11,10 @@
 //!
 //! A node that has no such object, and hears of no offer, has no place to say, and says nothing.
 //!
+//! Whoever asks may name the aggregate of all loads: then those above its mean are passed over, in
+//! what is told and in who is measured (`Near::balance`). The mean is looked up once a round, and
+//! whenever there is something to tell.
+//!
 //! Invariant: who is told of is up, in that life, and is not this node.
 
 use core::time::Duration;
@@ -74,6 +78,8 @@ struct Holder {
     told: Option<Vec<Near>>,
     /// Whether it asked, and is to be told whatever there is.
     has_asked: bool,
+    /// Of which aggregate the mean is not to be exceeded, and that mean as it is known.
+    balance: Option<(ObjectId, Option<f64>)>,
 }
 
 impl Nearest {
@@ -129,8 +135,11 @@ impl Nearest {
                 Command::Offer(load) => self.offer(object, Some(load)),
                 Command::Retract => self.offer(object, None),
                 Command::Rank => {
-                    let holder = self.branch(object).holder.as_mut();
-                    holder.expect("it is open").has_asked = true;
+                    self.holder(object).has_asked = true;
+                    self.due.insert(object);
+                }
+                Command::Balance(by) => {
+                    self.holder(object).balance = by.map(|by| (by, None));
                     self.due.insert(object);
                 }
                 _ => io.count("gossip.unknown_command"),
@@ -290,6 +299,10 @@ impl Nearest {
         self.objects.entry(object).or_insert_with(|| Branch::new(self.me.node))
     }
 
+    fn holder(&mut self, object: ObjectId) -> &mut Holder {
+        self.branch(object).holder.as_mut().expect("it is open")
+    }
+
     fn held(&self) -> impl Iterator<Item = (&ObjectId, &Branch)> {
         self.objects.iter().filter(|(_, branch)| branch.holder.is_some())
     }
@@ -371,14 +384,24 @@ impl Nearest {
     fn ranking(&self, branch: &Branch, members: &Members, count: usize) -> Vec<Near> {
         let near = |offer: &Offer| self.near(offer, members);
         let mut ranking: Vec<Near> = branch.offers.valid().map(near).collect();
-        ranking.sort_by_cached_key(|near| (near.cost(), near.member.node));
+        let balance = branch.holder.as_ref().and_then(|holder| holder.balance);
+        Near::balance(&mut ranking, balance.and_then(|(_, mean)| mean));
         ranking.truncate(count);
         ranking
     }
 
-    /// Tells applications what is new to them.
-    pub(super) fn finish(&mut self, members: &Members, io: &mut Io<'_>) {
+    /// Tells applications what is new to them. What is the mean of an aggregate is asked for.
+    pub(super) fn finish(
+        &mut self,
+        members: &Members,
+        mut mean_of: impl FnMut(ObjectId) -> Option<f64>,
+        io: &mut Io<'_>,
+    ) {
         for object in std::mem::take(&mut self.due) {
+            let holder = self.objects.get_mut(&object).and_then(|branch| branch.holder.as_mut());
+            if let Some((by, mean)) = holder.and_then(|holder| holder.balance.as_mut()) {
+                *mean = mean_of(*by);
+            }
             let Some(branch) = self.objects.get(&object) else { continue };
             let Some(holder) = &branch.holder else { continue };
             let ranking = self.ranking(branch, members, RANKED_MAX);
@@ -387,8 +410,8 @@ impl Nearest {
                 continue;
             }
             let is_told = io.emit(object, Event::Nearest(ranking.clone())).is_ok();
-            let told = is_told.then_some(ranking);
-            self.branch(object).holder = Some(Holder { told, has_asked: false });
+            let holder = self.holder(object);
+            (holder.told, holder.has_asked) = (is_told.then_some(ranking), false);
         }
     }
 }

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use logo::{FolderError, Founding, Identity, MEMBERS_MAX, Node, Options, StartError};
 use serde_json::Value;
@@ -43,7 +42,8 @@ pub(crate) struct Stay {
     /// Found the cluster: say so to one node, the first time it starts.
     #[arg(long, requires = "listen", conflicts_with = "expect")]
     found: bool,
-    /// Found the cluster together with others that expect as many nodes.
+    /// Found the cluster together with others that expect as many nodes, this one included: start
+    /// them with the same seeds, in any order. Each says so when it knows them all.
     #[arg(long, value_name = "NODES", requires = "listen",
         value_parser = clap::value_parser!(u16).range(1..=MEMBERS_MAX as i64))]
     expect: Option<u16>,
@@ -113,15 +113,11 @@ impl Cluster {
         let Some(listen) = self.listen else { return Ok(None) };
         let identity = self.identity.as_deref().map(Identity::load).transpose();
         Ok(Some(Options {
-            listen,
             advertise: self.advertise.clone(),
             seeds: self.seeds.clone(),
             identity: identity.map_err(Failure::new)?,
-            disk: None,
             founding,
-            is_seated: true,
-            metadata: Bytes::new(),
-            modules: Vec::new(),
+            ..Options::at(listen)
         }))
     }
 }

@@ -7,6 +7,7 @@
 //! the command was not understood; 130 and 143 it was interrupted, by ^C or SIGTERM, before it was
 //! done. A node that stays is done when it is interrupted.
 
+mod bench;
 mod cert;
 mod demo;
 mod interrupt;
@@ -14,6 +15,7 @@ mod join;
 mod names;
 mod node;
 mod objects;
+mod process;
 mod query;
 mod renewal;
 mod sim;
@@ -37,6 +39,9 @@ struct Logo {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what nodes on real sockets cost.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// The shop: eight processes take real orders together, and one is killed half-way.
     ///
     /// Stock and takings are a replicated state, price notices a topic, loads an aggregate, tills
@@ -89,8 +94,10 @@ enum Command {
     ///
     /// FROM takes a pattern of catalogs' names in quotes, in which a star is any one segment; zone
     /// is what the stars stand for. There are count, sum, avg, min, max, variance, stddev, median
-    /// and p1 to p99; WHERE, GROUP BY zone or attributes, ORDER BY and LIMIT. The exit code is 2 if
-    /// the text is no query, and what is wrong is shown under the word.
+    /// and p1 to p99; WHERE, GROUP BY zone or attributes, HAVING, ORDER BY and LIMIT. Without a
+    /// function and without GROUP BY it lists rows, with --json as they are found, where node is
+    /// who describes itself so. The exit code is 2 if the text is no query, and what is wrong is
+    /// shown under the word.
     ///
     /// Example: logo query "SELECT zone, avg(load) FROM '/dc/*' WHERE role = 'db' GROUP BY zone"
     Query(query::QueryArgs),
@@ -136,6 +143,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Logo::parse().command {
+        Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Node(node) => node.run(),
         Command::Ls(ls) => ls.run(),

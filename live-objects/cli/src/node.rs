@@ -1,12 +1,13 @@
 //! `logo node` and `logo members`: a node that stays, and who is there.
 
+use std::future::pending;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use live_objects::{Departure, Member, MembersEvent, Name};
-use logo::{Agreed, Identity, Members, Node, Replicated, Table};
+use logo::{Agreed, Identity, Members, Node, NotReady, Replicated, Table};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -65,6 +66,7 @@ impl NodeArgs {
         print(self.json, &started, || format!("node {id} listens at {address}"));
         let done = tokio::select! {
             done = self.serve(&node, &mut renewal) => done,
+            done = self.tell_ready(&node) => done,
             _ = interrupt.interrupted() => {
                 print(self.json, &json!({ "stops": id }), || "says good-bye".to_owned());
                 Ok(())
@@ -72,6 +74,20 @@ impl NodeArgs {
         };
         interrupt.stop(node).await;
         done.map(|()| ExitCode::SUCCESS)
+    }
+
+    /// Tells when the node knows those whom it expects, and how many are missing until then. Ends
+    /// only if that can never be.
+    async fn tell_ready(&self, node: &Node) -> Result<(), Failure> {
+        while let Err(not_ready) = node.ready(READY_EVERY).await {
+            if !matches!(not_ready, NotReady::Fewer { .. }) {
+                return Err(Failure::new(not_ready));
+            }
+            join::complain(&format!("not ready: {not_ready}"));
+        }
+        let id = node.member().node.to_string();
+        print(self.json, &json!({ "ready": id }), || "ready: knows those it expects".to_owned());
+        pending().await
     }
 
     /// Holds the tables and tells what happens, for as long as the node runs.
@@ -230,5 +246,7 @@ fn say(json: bool, value: &Value, text: &str) -> io::Result<()> {
     if json { line(&value.to_string()) } else { line(text) }
 }
 
+/// How often it is told that a node is not ready.
+const READY_EVERY: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(1);
 const VIEW: Duration = Duration::from_secs(15);

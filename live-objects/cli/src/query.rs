@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use live_objects::{Attributes, Name, Scalar};
-use logo::{Answer, Catalog, Node, Query, QueryError};
+use logo::{Answer, Answers, Catalog, Node, Query, QueryError};
 use serde_json::{Map, Value, json};
 
 use crate::join::{Cluster, Failure, complain, line, print};
@@ -47,7 +47,12 @@ impl QueryArgs {
     pub(crate) fn run(self) -> ExitCode {
         // What is no query is said before anything starts.
         match Query::check(&self.sql) {
-            Ok(()) => self.cluster.visit(async |node| self.work(node).await),
+            Ok(Answers::Rows) if self.watch => {
+                let what = "a list of rows is told once: leave --watch out, or ask for a function";
+                Failure::usage(what).tell()
+            }
+            Ok(Answers::Rows) => self.cluster.visit(async |node| self.list(node).await),
+            Ok(Answers::Groups) => self.cluster.visit(async |node| self.work(node).await),
             Err(error) => Failure::usage(error).tell(),
         }
     }
@@ -70,6 +75,32 @@ impl QueryArgs {
             complain(&format!("nobody in {} has an attribute {names}", query.pattern()));
         }
         Ok(())
+    }
+
+    /// Tells rows as they come; as a table, when all have come.
+    async fn list(&self, node: &Node) -> Result<(), Failure> {
+        let mut rows = node.rows(&self.sql).await?;
+        let (columns, mut all) = (rows.columns().to_vec(), Vec::new());
+        let ended = loop {
+            match rows.next().await {
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Failure::new(error)),
+                Ok(Some(row)) if !self.json => all.push(row),
+                Ok(Some(row)) => {
+                    let row: Map<String, Value> =
+                        columns.iter().cloned().zip(row.iter().map(json_of)).collect();
+                    if line(&Value::from(row).to_string()).is_err() {
+                        break Ok(());
+                    }
+                }
+            }
+        };
+        if !self.json {
+            let mut lines = aligned(&columns, &all, None);
+            lines.push(format!("({} row{})", all.len(), if all.len() == 1 { "" } else { "s" }));
+            let _ = line(&lines.join("\n"));
+        }
+        ended
     }
 
     fn tell(&self, answer: &Answer) -> std::io::Result<()> {
@@ -112,7 +143,7 @@ fn attribute(text: &str) -> Result<(String, Scalar), String> {
 
 /// An answer as JSON: each row by the names of the columns.
 fn told(answer: &Answer) -> Value {
-    let row = |row: &Vec<Option<Scalar>>| -> Map<String, Value> {
+    let row = |row: &Row| -> Map<String, Value> {
         answer.columns.iter().cloned().zip(row.iter().map(json_of)).collect()
     };
     let mut told = json!({
@@ -146,27 +177,8 @@ fn json_of(value: &Option<Scalar>) -> Value {
 
 /// An answer as a table, with a line below that says what it is made of.
 fn table(answer: &Answer) -> String {
-    let shown = |row: &Vec<Option<Scalar>>| row.iter().map(text_of).collect::<Vec<_>>();
-    let mut lines = vec![answer.columns.clone()];
-    lines.extend(answer.rows.iter().map(shown));
-    lines.extend(answer.others.iter().map(|(others, _)| shown(others)));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: Vec<usize> =
-        (0..answer.columns.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let is_number = |column: usize| {
-        let values = answer.rows.iter().filter_map(|row| row[column].as_ref());
-        values.clone().count() > 0 && values.clone().all(|value| value.number().is_some())
-    };
-    let aligned = |line: &Vec<String>| {
-        let cells = line.iter().enumerate().map(|(column, text)| {
-            let width = widths[column];
-            if is_number(column) { format!("{text:>width$}") } else { format!("{text:<width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  ");
-    let mut told: Vec<String> = lines.iter().map(aligned).collect();
-    told.insert(1, rule);
+    let others = answer.others.as_ref().map(|(others, _)| others);
+    let mut told = aligned(&answer.columns, &answer.rows, others);
     let Answer { members, heard, nodes, age, .. } = answer;
     let mut says = format!("{members} members match; {heard} of {nodes} nodes heard");
     says += &format!(", within {:.1} s", age.as_secs_f64());
@@ -179,6 +191,33 @@ fn table(answer: &Answer) -> String {
     told.push(format!("({says})"));
     told.join("\n")
 }
+
+/// The lines of a table: what the columns are called, a rule, the rows, and what else there is.
+fn aligned(columns: &[String], rows: &[Row], others: Option<&Row>) -> Vec<String> {
+    let shown = |row: &Row| row.iter().map(text_of).collect::<Vec<_>>();
+    let mut lines = vec![columns.to_vec()];
+    lines.extend(rows.iter().chain(others).map(shown));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let is_number = |column: usize| {
+        let values = rows.iter().filter_map(|row| row[column].as_ref());
+        values.clone().count() > 0 && values.clone().all(|value| value.number().is_some())
+    };
+    let aligned = |line: &Vec<String>| {
+        let cells = line.iter().enumerate().map(|(column, text)| {
+            let width = widths[column];
+            if is_number(column) { format!("{text:>width$}") } else { format!("{text:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  ");
+    let mut told: Vec<String> = lines.iter().map(aligned).collect();
+    told.insert(1, rule);
+    told
+}
+
+/// A value a column; none where there is none.
+type Row = Vec<Option<Scalar>>;
 
 fn text_of(value: &Option<Scalar>) -> String {
     match value {

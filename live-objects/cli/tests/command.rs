@@ -233,6 +233,31 @@ fn top_shows_who_is_there_and_what_is_open() {
 }
 
 #[test]
+fn those_who_describe_themselves_are_listed_and_summed_up() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let _node = Running::node(runtime);
+    let own = ["role=db", "load=0.5", "--seconds", "600", "--json"];
+    let describes = Running::start(runtime, &[&["describe", "/dc/ams"][..], &own].concat());
+    describes.says(|told| told["described"] == "/dc/ams");
+    let sql = "SELECT node, zone, load FROM '/dc/*' WHERE role = 'db'";
+    // What was just said may not be known yet.
+    let mut asked = (0..20).map(|_| told(runtime, &["query", sql, "--json"]));
+    let rows = asked.find(|rows| !rows.is_empty()).expect("it is known in time");
+    assert_eq!((rows.len(), &rows[0]["zone"], &rows[0]["load"]), (1, &"ams".into(), &0.5.into()));
+    let table = String::from_utf8(run(runtime, &["query", sql]).stdout).expect("text");
+    assert!(table.contains("ams") && table.ends_with("(1 row)\n"), "{table}");
+    let sum = "SELECT zone, count(*) AS n FROM '/dc/*' WHERE zone = 'ams' GROUP BY zone HAVING";
+    for (having, groups) in [("n = 1", 1), ("n > 1", 0)] {
+        let told = told(runtime, &["query", &format!("{sum} {having}"), "--json"]);
+        assert_eq!(told[0]["rows"].as_array().map(Vec::len), Some(groups), "{told:?}");
+        assert_eq!(told[0]["members"], 1);
+    }
+    let watched = run(runtime, &["query", sql, "--watch"]);
+    assert_eq!(watched.status.code(), Some(2), "a list is told once");
+}
+
+#[test]
 fn an_identity_lets_a_node_in_from_afar() {
     let runtime = tempfile::tempdir().expect("a folder");
     let runtime = runtime.path();
@@ -244,8 +269,11 @@ fn an_identity_lets_a_node_in_from_afar() {
     assert_eq!(refused.status.code(), Some(1), "what is there is not written over");
     let mut arguments = vec!["node", "--identity", &one, "--json", "--found"];
     arguments.extend(["--listen", "0.0.0.0:0", "--advertise", "127.0.0.1:1"]);
-    let started = Running::start(runtime, &arguments).says(|_| true);
+    let node = Running::start(runtime, &arguments);
+    let started = node.says(|_| true);
     assert_eq!(started["node"], signed[0]["node"]);
+    // Who founds alone expects nobody else.
+    node.says(|told| told["ready"] == signed[0]["node"]);
 }
 
 #[test]
@@ -317,6 +345,51 @@ fn what_is_wrong_is_told_to_nobody_without_a_panic() {
     drop(reader);
     let status = logo(runtime.path(), &["members"]).stderr(unread).status();
     assert_eq!(status.expect("the command runs").code(), Some(1));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_nodes_at_rest_cost_is_measured() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    let runtime = runtime.path();
+    let bench = ["bench", "gossip", "--nodes", "5", "--rest", "0", "--seconds", "2", "--json"];
+    let told = told(runtime, &bench);
+    assert_eq!((&told[0]["nodes"], &told[0]["aggregates"]), (&5.into(), &8.into()));
+    let positive = ["seconds", "rss_mib_median", "own_mib_median", "wakes_s_median"];
+    for key in positive.into_iter().chain(["threads_worst", "bytes_out_s_median"]) {
+        assert!(told[0][key].as_f64().is_some_and(|value| value > 0.0), "{key}: {told:?}");
+    }
+    for [median, worst] in [
+        ["cpu_percent_median", "cpu_percent_worst"],
+        ["rss_mib_median", "rss_mib_worst"],
+        ["own_mib_median", "rss_mib_median"],
+    ] {
+        assert!(told[0][median].as_f64() <= told[0][worst].as_f64(), "{median}: {told:?}");
+    }
+    let left = runtime.join("logo").read_dir().expect("its folder").map_while(Result::ok);
+    assert_eq!(left.filter(|it| it.path().is_dir()).count(), 0, "the nodes' own folder is gone");
+}
+
+/// The nodes that are measured end with whoever measures, however that ends. They have its standard
+/// error, which has an end when the last of them has ended.
+#[cfg(target_os = "linux")]
+#[test]
+fn nodes_that_are_measured_end_with_the_command() {
+    let runtime = tempfile::tempdir().expect("a folder");
+    for (signal, code) in [("-TERM", Some(143)), ("-KILL", None)] {
+        let bench = ["bench", "gossip", "--nodes", "3", "--rest", "600"];
+        let mut command = logo(runtime.path(), &bench);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the command runs");
+        let error = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (said, says) = channel();
+        thread::spawn(move || error.lines().map_while(Result::ok).try_for_each(|it| said.send(it)));
+        let running = Running { child, says };
+        let line = running.says.recv_timeout(PATIENCE).expect("all nodes are up in time");
+        assert!(line.contains("know each other"), "{line}");
+        running.signal(signal);
+        let mut running = running;
+        assert_eq!(running.code(), code, "{signal}");
+    }
 }
 
 /// Of two, the senior goes on alone; the other cannot know that it may.

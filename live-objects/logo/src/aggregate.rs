@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use live_objects::sketch::{self, LongKey, Sketch};
-use live_objects::{Command, Estimate, Event, Name, NotFinite, ObjectType, Port, Share, Summary};
+use live_objects::{
+    Command, Estimate, Event, Name, NotFinite, ObjectId, ObjectType, Port, Share, Summary,
+};
 use thiserror::Error;
 
 use crate::channel::Channel;
@@ -188,6 +190,11 @@ impl Aggregate<Rate> {
 }
 
 impl<A: Summarize> Aggregate<A> {
+    /// Which object it is.
+    pub(crate) fn object(&self) -> ObjectId {
+        self.channel.port().object()
+    }
+
     fn give(&self, command: Command) -> Result<(), SetError> {
         // If the object was closed meanwhile, that is among what waits.
         self.get();

@@ -21,11 +21,12 @@
 //!
 //! **Not here.** How promises are kept (`gossip`, `groupcomm`), sockets (`live-objects-net`).
 //!
-//! **Reading order.** `node`: where objects are opened. `object`: what a handle is. `topic`,
-//! `replicated`, `epidemic`, `members`, `aggregate`, `directory`, `nearest`, `catalog`, `overlay`:
-//! the handles. `query` and the files below it, `sql` first: questions in SQL to all who describe
-//! themselves. `table`: a state for whoever has none. `names`, `dynamic`: which objects there are,
-//! and how to use them without a Rust type. `error`, `channel`: what all share.
+//! **Reading order.** `node`: where objects are opened. `ready`: when enough others are known.
+//! `object`: what a handle is. `topic`, `replicated`, `epidemic`, `members`, `aggregate`,
+//! `directory`, `nearest`, `catalog`, `overlay`: the handles. `query` and the files below it, `sql`
+//! first: questions in SQL to all who describe themselves. `table`: a state for whoever has none.
+//! `names`, `dynamic`: which objects there are, and how to use them without a Rust type. `error`,
+//! `channel`: what all share.
 
 mod aggregate;
 mod catalog;
@@ -41,6 +42,7 @@ mod node;
 mod object;
 mod overlay;
 mod query;
+mod ready;
 mod reference;
 mod replicated;
 mod table;
@@ -74,7 +76,10 @@ pub use nearest::{Nearest, OfferError};
 pub use node::{Node, Options, Place};
 pub use object::Object;
 pub use overlay::{Overlay, StandError};
-pub use query::{Answer, AnswerError, NoCatalog, Query, QueryError, SqlError};
+pub use query::{
+    Answer, AnswerError, Answers, NoCatalog, Query, QueryError, Rows, RowsError, SqlError,
+};
+pub use ready::NotReady;
 pub use reference::Ref;
 pub use replicated::{Reading, Replicated, Strength, Watch};
 pub use table::{Table, TableUpdate};

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use live_objects::{Command, Event, Load, Name, Near, NoLoad, ObjectType, Port};
 use thiserror::Error;
 
+use crate::aggregate::{Aggregate, Average};
 use crate::channel::Channel;
 use crate::error::{OpenError, SendError};
 use crate::object::{Object, opened};
@@ -13,8 +14,9 @@ use crate::object::{Object, opened};
 /// are local: asking sends nothing, since the few best are measured before anybody asks.
 ///
 /// Whoever offers tells its load, and counts as further away for it: by its round trip again for
-/// each 1. What a node offers holds for as long as it lives and has the object open, and a node is
-/// not told of itself.
+/// each 1. Where many look for the same, an aggregate keeps them from all going to one: those
+/// whose load is above its mean are passed over ([`Nearest::balance`]). What a node offers holds
+/// for as long as it lives and has the object open, and a node is not told of itself.
 ///
 /// ```no_run
 /// # async fn story() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,9 +24,12 @@ use crate::object::{Object, opened};
 ///
 /// let node = Node::local("shop").await?;
 /// let mirrors: Nearest = node.open("/shop/mirrors").await?;
+/// let load: Aggregate<Average> = node.open("/shop/mirrors/load").await?;
 /// if std::env::args().any(|argument| argument == "--mirror") {
-///     mirrors.offer(0.0)?;
+///     mirrors.offer(0.5)?;
+///     load.set(0.5)?;
 /// }
+/// mirrors.balance(&load)?;
 /// while let Some(best) = mirrors.next().await {
 ///     let Some(near) = best.first() else { continue };
 ///     println!("{} is {:?} away, within {:?}", near.member.node, near.round_trip, near.error);
@@ -47,6 +52,19 @@ impl Nearest {
     /// Takes the offer back.
     pub fn withdraw(&self) -> Result<(), SendError> {
         self.say(Command::Retract)
+    }
+
+    /// From here on passes over those whose load is above 1.25 times the mean that the aggregate
+    /// has, unless they are much nearer than all who are left: see [`Near::balance`]. Whoever
+    /// offers itself is to set the load there that it tells here. It holds for as long as this
+    /// node has the aggregate open.
+    pub fn balance(&self, load: &Aggregate<Average>) -> Result<(), SendError> {
+        self.say(Command::Balance(Some(load.object())))
+    }
+
+    /// Passes over nobody any more.
+    pub fn unbalance(&self) -> Result<(), SendError> {
+        self.say(Command::Balance(None))
     }
 
     /// The best that this node knows of now, the best first.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gossip::Gossip;
 use groupcomm::{Config, Founding, Groupcomm};
 use live_objects::{
     Agreement, Command, Cost, Kind, Lack, Listing, Member, Module, Name, NameError, ObjectType,
-    Port, Schema, Spec,
+    Pattern, Port, Schema, Spec,
 };
 use live_objects_net::{Entry, Folder, Identity, NodeError, Presence, RenewError};
 use tokio::sync::Mutex;
@@ -19,7 +20,8 @@ use crate::error::{OpenError, StartError, UnknownName};
 use crate::members::{Members, MetadataError};
 use crate::names::{Holding, Names, ask};
 use crate::object::{Object, opened};
-use crate::query::{self, Answer, Query, QueryError};
+use crate::query::{self, Answer, Query, QueryError, Rows};
+use crate::ready::{NotReady, Readiness};
 
 /// A running node. Dropping it ends it at once, which the others see as a crash: [`Node::stop`] it.
 pub struct Node {
@@ -27,8 +29,7 @@ pub struct Node {
     names: Names,
     /// Held while the node says something of itself.
     saying: Mutex<()>,
-    /// Keeps the node in its cluster's configuration.
-    _seat: Option<Port>,
+    readiness: Readiness,
     _presence: Option<Presence>,
 }
 
@@ -93,16 +94,26 @@ impl Node {
         modules.extend(options.modules);
         let net = live_objects_net::Node::start(config, modules).await?;
         let (names, saying) = (Names::default(), Mutex::default());
-        let mut node = Self { net, names, saying, _seat: None, _presence: None };
+        let readiness = Readiness::new(options.founding, None);
+        let mut node = Self { net, names, saying, readiness, _presence: None };
         if !options.metadata.is_empty() {
             node.set_metadata(options.metadata).await?;
         }
         if options.is_seated {
             let name = SEAT.parse().expect("it is a name");
             let spec = Spec::new(name, ObjectType::members(Agreement::Views));
-            node._seat = Some(node.net.open(spec).await?);
+            let seat = node.net.open(spec).await?;
+            node.readiness = Readiness::new(options.founding, Some(seat));
         }
         Ok(node)
+    }
+
+    /// Waits until this node knows as many members as it [expects](Options::founding), itself
+    /// included, or is in a view of a cluster that was founded before; for so long at most. Asked
+    /// again it goes on to wait, and once it was ready it stays so. What is opened before works as
+    /// ever, and knows fewer.
+    pub async fn ready(&self, patience: Duration) -> Result<(), NotReady> {
+        self.readiness.wait(&self.net, patience).await
     }
 
     /// Who this node is, in this life.
@@ -191,11 +202,25 @@ impl Node {
     /// any more when the last handle on it is dropped; a node asks the same once at a time.
     pub async fn query(&self, sql: &str) -> Result<Query, QueryError> {
         let sql = query::read(sql)?;
-        // Names before the first star are those that can fit.
-        let pattern = sql.query.pattern().as_str();
-        let begin = pattern.split('*').next().unwrap_or(pattern).to_owned();
+        let begin = begin_of(sql.query.pattern());
         query::find(sql.query.pattern(), &begin, async |prefix| self.names(prefix).await).await?;
         query::ask(&self.net, sql).await
+    }
+
+    /// Lists those who describe themselves in catalogs, in SQL without functions:
+    ///
+    /// ```text
+    /// SELECT node, zone, load FROM '/dc/*' WHERE role = 'db' ORDER BY load LIMIT 10
+    /// ```
+    ///
+    /// `node` is who says it. Rows are looked for when they are read, in one catalog after the
+    /// other, none of which this node may have open itself.
+    pub async fn rows(&self, sql: &str) -> Result<Rows<'_>, QueryError> {
+        let listing = query::read_listing(sql)?;
+        let (pattern, begin) = (&listing.pattern, begin_of(&listing.pattern));
+        let names = async |prefix: &str| self.names(prefix).await;
+        let catalogs = query::catalogs(pattern, &begin, names).await?;
+        Ok(Rows::new(&self.net, listing, catalogs))
     }
 
     /// Of the attributes that a query asks for, those that nobody has whom it is asked of, if its
@@ -267,7 +292,8 @@ pub struct Options {
     pub identity: Option<Identity>,
     /// The folder in which modules keep files: this node's alone. Without one they keep none.
     pub disk: Option<PathBuf>,
-    /// What it does while there is no cluster.
+    /// What it does while there is no cluster, and how many members it expects: as many as found
+    /// it together, none if it founds it alone, else one who is there. See [`Node::ready`].
     pub founding: Founding,
     /// Whether it is a member of agreed views from the start, and not only once it opens a strong
     /// object.
@@ -279,17 +305,34 @@ pub struct Options {
 }
 
 impl Options {
-    fn of_entry(entry: &Entry) -> Self {
+    /// A node that binds this address, and of which nothing else is said yet.
+    pub fn at(listen: SocketAddr) -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            listen,
             advertise: Vec::new(),
-            seeds: entry.living().to_vec(),
-            identity: Some(entry.identity().clone()),
+            seeds: Vec::new(),
+            identity: None,
             disk: None,
-            founding: if entry.is_founder() { Founding::Alone } else { Founding::Wait },
+            founding: Founding::Wait,
             is_seated: true,
             metadata: Bytes::new(),
             modules: Vec::new(),
+        }
+    }
+
+    /// One of so many nodes, itself included, that start with the same seeds, in any order, and
+    /// make one cluster.
+    #[must_use]
+    pub fn expect(self, nodes: u16) -> Self {
+        Self { founding: Founding::Expect(nodes), ..self }
+    }
+
+    fn of_entry(entry: &Entry) -> Self {
+        Self {
+            seeds: entry.living().to_vec(),
+            identity: Some(entry.identity().clone()),
+            founding: if entry.is_founder() { Founding::Alone } else { Founding::Wait },
+            ..Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         }
     }
 }
@@ -311,6 +354,11 @@ impl Place<'_> {
     pub async fn open<O: Object>(&self, segment: &str) -> Result<O, OpenError> {
         self.node.open_name(self.name.enter(segment)?).await
     }
+}
+
+/// How all names begin that can fit.
+fn begin_of(pattern: &Pattern) -> String {
+    pattern.as_str().split('*').next().unwrap_or_default().to_owned()
 }
 
 /// The object that a local node has open as long as it lives.

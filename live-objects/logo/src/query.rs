@@ -4,7 +4,9 @@ mod answer;
 mod condition;
 mod fault;
 mod function;
+mod listing;
 mod misread;
+mod rows;
 mod sql;
 
 use core::time::Duration;
@@ -19,7 +21,9 @@ use tokio::time::sleep;
 
 pub use self::answer::Answer;
 pub use self::fault::SqlError;
-use self::sql::{Output, Sql};
+use self::listing::Listing;
+pub use self::rows::{Rows, RowsError};
+use self::sql::{Asks, Output, Sql, ZONE};
 use crate::channel::Channel;
 use crate::error::OpenError;
 use crate::names::Holding;
@@ -51,9 +55,15 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether the text is a query: it asks nobody.
-    pub fn check(sql: &str) -> Result<(), SqlError> {
-        sql::parse(sql).map(drop)
+    /// Whether the text is a query, and whether it lists rows, which [`Node::rows`] does, or sums
+    /// them up: it asks nobody.
+    ///
+    /// [`Node::rows`]: crate::Node::rows
+    pub fn check(sql: &str) -> Result<Answers, SqlError> {
+        Ok(match sql::parse(sql)? {
+            Asks::Groups(_) => Answers::Groups,
+            Asks::Rows(_) => Answers::Rows,
+        })
     }
 
     /// What the columns of answers are called.
@@ -86,7 +96,8 @@ impl Query {
             while let Some(event) = self.channel.try_next() {
                 let Event::Query(tally) = event else { continue };
                 let answer = self.answer(&tally);
-                if best.as_ref().is_none_or(|best| !best.is_as_wide(&answer)) {
+                let is_some = self.sql.having.is_some();
+                if best.as_ref().is_none_or(|best| !best.is_as_wide(&answer, is_some)) {
                     same = Duration::ZERO;
                 }
                 best = Some(answer);
@@ -146,7 +157,8 @@ fn suspects(query: &live_objects::Query, answer: &Answer) -> Vec<String> {
     let mut all: Vec<String> = query.columns().iter().filter_map(of).collect();
     all.extend(query.keys().iter().filter_map(by));
     if answer.members == 0 {
-        all.extend(query.matching().attributes().map(str::to_owned));
+        let names = query.matching().attributes();
+        all.extend(names.filter(|name| *name != ZONE).map(str::to_owned));
     }
     all.sort();
     all.dedup();
@@ -172,7 +184,14 @@ pub(crate) async fn missing(
     // Without an attribute there is none that can be missing.
     let Ok(counts) = counts else { return Ok(Vec::new()) };
     let outputs = (0..names.len()).map(Output::Value).collect();
-    let sql = Sql { query: counts, names: names.clone(), outputs, order: None, limit: None };
+    let sql = Sql {
+        query: counts,
+        names: names.clone(),
+        outputs,
+        having: None,
+        order: None,
+        limit: None,
+    };
     let Ok(mut counts) = ask(net, sql).await else { return Ok(Vec::new()) };
     let Ok(told) = counts.once().await else { return Ok(Vec::new()) };
     let row = told.rows.into_iter().next().unwrap_or_default();
@@ -200,9 +219,39 @@ pub(crate) async fn ask(net: &live_objects_net::Node, sql: Sql) -> Result<Query,
     Ok(Query { sql, channel, last: None })
 }
 
-/// Reads a query.
+/// What a query is answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answers {
+    /// With what rows come to, in groups.
+    Groups,
+    /// With rows.
+    Rows,
+}
+
+/// Reads a query that sums up.
 pub(crate) fn read(sql: &str) -> Result<Sql, SqlError> {
-    sql::parse(sql)
+    match sql::parse(sql)? {
+        Asks::Groups(groups) => Ok(groups),
+        Asks::Rows(_) => Err(SqlError::at_word(
+            sql,
+            1,
+            1,
+            "this lists rows, and sums nothing up: ask for rows, or for a function, as count(*)",
+        )),
+    }
+}
+
+/// Reads a query that lists rows.
+pub(crate) fn read_listing(sql: &str) -> Result<Listing, SqlError> {
+    match sql::parse(sql)? {
+        Asks::Rows(rows) => Ok(rows),
+        Asks::Groups(_) => Err(SqlError::at_word(
+            sql,
+            1,
+            1,
+            "this sums up, and lists no rows: name what to list of each, as SELECT node, role",
+        )),
+    }
 }
 
 /// Looks whether there are catalogs of a pattern, until there is one, or has been none for long.
@@ -236,6 +285,28 @@ pub(crate) async fn find(
     }
 }
 
+/// All catalogs of a pattern, once there is one and as many have been for a while: a node that has
+/// just come hears of them one by one.
+pub(crate) async fn catalogs(
+    pattern: &Pattern,
+    begin: &str,
+    names: impl AsyncFn(&str) -> Result<Vec<Holding>, NodeError>,
+) -> Result<Vec<Name>, QueryError> {
+    find(pattern, begin, &names).await?;
+    let (mut all, mut same, mut waited) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+    while same < NAMED_FOR && waited < FINDING {
+        let begin_so = names(begin).await?.into_iter().filter_map(catalog);
+        let mut known: Vec<Name> = begin_so.filter(|name| pattern.zone(name).is_some()).collect();
+        known.sort_unstable();
+        known.dedup();
+        same = if known == all { same + LOOKING } else { Duration::ZERO };
+        all = known;
+        sleep(LOOKING).await;
+        waited += LOOKING;
+    }
+    Ok(all)
+}
+
 fn catalog(holding: Holding) -> Option<Name> {
     (holding.ty.kind == Kind::Catalog).then_some(holding.name)
 }
@@ -251,8 +322,8 @@ pub enum QueryError {
     NoCatalog(#[from] NoCatalog),
     /// This node asks it already.
     #[error(
-        "this node asks this query already, but perhaps for its LIMIT, its order and what its \
-         columns are called: read that handle, or drop it first"
+        "this node asks this query already, but perhaps for its HAVING, its LIMIT, its order and what \
+         its columns are called: read that handle, or drop it first"
     )]
     AlreadyAsked,
     /// Its object was not opened.
@@ -312,6 +383,8 @@ const NOBODY: Duration = Duration::from_secs(6);
 /// How long a node that has just come is given to hear of catalogs, and how often it looks.
 const FINDING: Duration = Duration::from_secs(4);
 const LOOKING: Duration = Duration::from_millis(250);
+/// For how long no catalog more must have been heard of.
+const NAMED_FOR: Duration = Duration::from_secs(1);
 
 /// How long a query that was dropped may take to be closed.
 const CLOSING: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! Handles on real sockets of this machine.
 
 mod queries;
+mod ready;
 mod strangers;
 mod weak;
 

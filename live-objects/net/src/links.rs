@@ -116,7 +116,7 @@ impl Links {
     /// Sends over a link that is there, or keeps the datagram until it is up.
     pub(crate) fn send_datagram(&mut self, now: Time, to: NodeId, bytes: Bytes) {
         let Some(link) = self.links.get_mut(&to) else { return };
-        link.used = now;
+        link.on_datagram(now);
         if !link.send_datagram(bytes) {
             self.outlet.tally.add("net.datagram_unsent");
         }
@@ -145,7 +145,7 @@ impl Links {
             }
             Happening::Datagram(id, bytes, room) => {
                 if let Some(link) = self.up(id) {
-                    link.used = now;
+                    link.on_datagram(now);
                     arrivals.push(Arrival::Datagram { from: id.peer, bytes });
                 }
                 drop(room);

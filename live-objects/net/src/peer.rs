@@ -21,8 +21,10 @@ pub(crate) struct Peer {
     room: usize,
     /// The peer's claim, for when this end's own connection fails.
     pub(crate) parked: Option<Claim>,
-    /// When something was last sent or came.
+    /// When a message was last sent or came, or the last of many datagrams.
     pub(crate) used: Time,
+    /// Since when datagrams are counted, and how many were sent or came since.
+    datagrams: (Time, u32),
 }
 
 /// How far a link is.
@@ -37,7 +39,7 @@ pub(crate) enum State {
 impl Peer {
     pub(crate) fn new(state: State, now: Time) -> Self {
         let (lanes, early) = (Arc::default(), VecDeque::new());
-        Self { state, lanes, early, room: 0, parked: None, used: now }
+        Self { state, lanes, early, room: 0, parked: None, used: now, datagrams: (now, 0) }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -55,6 +57,19 @@ impl Peer {
         self.used = now;
         for bytes in std::mem::take(&mut self.early) {
             self.send_datagram(bytes);
+        }
+    }
+
+    /// A datagram is sent, or came. Few of them are no use of a link: they go sealed as well, and
+    /// cost less so than what keeps the link alive.
+    pub(crate) fn on_datagram(&mut self, now: Time) {
+        let (since, count) = &mut self.datagrams;
+        if now >= *since + DATAGRAMS_SPAN {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        if *count >= DATAGRAMS_MANY {
+            self.used = now;
         }
     }
 
@@ -89,6 +104,29 @@ impl Peer {
     }
 }
 
+/// In such a span a link costs about so many packets to keep alive: see `KEEP_ALIVE`.
+const DATAGRAMS_SPAN: Duration = Duration::from_secs(30);
+const DATAGRAMS_MANY: u32 = 30;
 /// How many datagrams wait for a link.
 const EARLY_MAX: usize = 56;
 const DRAIN: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_datagrams_are_no_use_of_a_link_and_many_are() {
+        let at = |millis| Time::ZERO + Duration::from_millis(millis);
+        let mut peer = Peer::new(State::Dialling(1), at(0));
+        // Gossip between two of fifty, and then a stream.
+        for round in 1..=100 {
+            peer.on_datagram(at(2_000 * round));
+        }
+        assert_eq!(peer.used, at(0));
+        for frame in 1..=100 {
+            peer.on_datagram(at(300_000 + 20 * frame));
+        }
+        assert_eq!(peer.used, at(302_000));
+    }
+}

@@ -33,6 +33,28 @@ fn answer(query: &Query, said: &[(Name, Attributes)]) -> Tally {
 }
 
 #[test]
+fn a_zone_is_asked_of_as_an_attribute_is_and_hides_one() {
+    let said = [
+        catalog("/dc/ams", "db", Some(1.0)),
+        catalog("/dc/fra", "db", Some(2.0)),
+        catalog("/dc/fra", "web", Some(3.0)),
+    ];
+    let (name, own) = catalog("/dc/lon", "db", Some(4.0));
+    let hidden = (name, own.with("zone", "ams").unwrap());
+    let said = [&said[..], &[hidden]].concat();
+    let sum = |asked: Predicate| {
+        let columns = vec![of(Function::Sum, "load")];
+        let query = Query::new("/dc/*".parse().unwrap(), asked, vec![], columns).unwrap();
+        answer(&query, &said).groups.first().and_then(|group| group.values[0])
+    };
+    let zone = |zone: &str| Predicate::equal(Query::ZONE, zone).unwrap();
+    assert_eq!(sum(zone("fra")), Some(5.0));
+    assert_eq!(sum(zone("ams")), Some(1.0), "what stars stand for, and not what a node says");
+    assert_eq!(sum(zone("ams").negated().unwrap()), Some(9.0));
+    assert_eq!(sum(zone("ber")), None);
+}
+
+#[test]
 fn rows_are_grouped_and_summed_up() {
     let columns = [
         Column::Members,

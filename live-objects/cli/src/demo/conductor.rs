@@ -15,8 +15,9 @@ use super::orders::Order;
 use super::screen::Screen;
 use super::talk::{Say, Tell};
 use super::till::now_ms;
-use super::troupe::{Heard, Troupe};
+use super::troupe::Troupe;
 use super::truth::{JOIN_PERIODS, Truth};
+use crate::process::Heard;
 
 /// What is to be played.
 pub(super) struct Script {
@@ -31,7 +32,7 @@ pub(super) struct Script {
 pub(super) struct Play {
     script: Script,
     pub(super) troupe: Troupe,
-    hearing: UnboundedReceiver<(usize, Heard)>,
+    hearing: UnboundedReceiver<(usize, Heard<Say>)>,
     by_line: BTreeMap<u32, Order>,
     /// What is to be dealt.
     waiting: VecDeque<Order>,
@@ -283,7 +284,7 @@ impl Play {
         Ok(())
     }
 
-    fn on(&mut self, number: usize, heard: Heard) -> Result<(), Stopped> {
+    fn on(&mut self, number: usize, heard: Heard<Say>) -> Result<(), Stopped> {
         let Heard::Say(say) = heard else {
             let is_expected = !self.troupe.tills[number].is_alive;
             return if is_expected { Ok(()) } else { Err(Stopped::Ended(number)) };

@@ -13,13 +13,13 @@ use live_objects::{Attributes, Command, MembersEvent, NodeId, ObjectType, Port, 
 use logo::ReadError;
 use logo::prelude::*;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::orders::Order;
 use super::shop::Shop;
 use super::talk::{Say, Standing, Tell};
+use crate::process::{listen, say};
 
 /// What a CD went for.
 #[derive(Clone, Copy, PartialEq, Debug, Live, Serialize, Deserialize)]
@@ -180,30 +180,6 @@ fn note_members(event: &MembersEvent) {
         }
         _ => {}
     }
-}
-
-/// What the conductor tells, line by line.
-fn listen() -> UnboundedReceiver<Tell> {
-    let (sender, told) = unbounded_channel();
-    tokio::spawn(async move {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            let Ok(tell) = serde_json::from_str(&line) else { continue };
-            if sender.send(tell).is_err() {
-                return;
-            }
-        }
-    });
-    told
-}
-
-/// One line, whole. If nobody listens any more, the end of the input tells so.
-fn say(say: &Say) {
-    use std::io::Write;
-    let mut line = serde_json::to_vec(say).expect("what is said can be written");
-    line.push(b'\n');
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 
 pub(super) fn now_ms() -> u64 {

@@ -2,33 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::load::Play;
 use super::talk::{Say, Standing, Tell};
+use crate::process::{Heard, Process};
 
 /// All tills, by their numbers. One that was killed keeps its number.
 pub(super) struct Troupe {
     folder: PathBuf,
-    said: UnboundedSender<(usize, Heard)>,
+    said: UnboundedSender<(usize, Heard<Say>)>,
     pub(super) tills: Vec<Till>,
-}
-
-/// What comes from a till.
-pub(super) enum Heard {
-    Say(Say),
-    /// It says nothing more.
-    End,
 }
 
 /// What is known of a till.
 pub(super) struct Till {
-    child: Child,
-    telling: UnboundedSender<Tell>,
+    process: Process<Tell>,
     pub(super) play: Play,
     pub(super) is_alive: bool,
     /// Its node, once it is ready.
@@ -49,7 +39,7 @@ pub(super) struct Till {
 }
 
 impl Troupe {
-    pub(super) fn new(folder: &Path) -> (Self, UnboundedReceiver<(usize, Heard)>) {
+    pub(super) fn new(folder: &Path) -> (Self, UnboundedReceiver<(usize, Heard<Say>)>) {
         let (said, hearing) = unbounded_channel();
         (Self { folder: folder.to_owned(), said, tills: Vec::new() }, hearing)
     }
@@ -57,29 +47,12 @@ impl Troupe {
     /// Starts one more till.
     pub(super) fn start(&mut self) -> std::io::Result<()> {
         let number = self.tills.len();
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["demo", "--till", &number.to_string(), "--folder"])
-            .arg(&self.folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let (telling, told) = unbounded_channel();
-        tokio::spawn(tell(child.stdin.take().expect("it is piped"), told));
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let said = self.said.clone();
-        tokio::spawn(async move {
-            let mut lines = lines;
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Ok(say) = serde_json::from_str(&line) {
-                    let _ = said.send((number, Heard::Say(say)));
-                }
-            }
-            let _ = said.send((number, Heard::End));
-        });
+        let till = number.to_string();
+        let arguments = ["demo".as_ref(), "--till".as_ref(), till.as_ref(), "--folder".as_ref()];
+        let arguments = [&arguments[..], &[self.folder.as_os_str()]].concat();
+        let process = Process::start(&arguments, number, self.said.clone())?;
         self.tills.push(Till {
-            child,
-            telling,
+            process,
             play: Play::of(number),
             is_alive: true,
             node: None,
@@ -111,35 +84,24 @@ impl Troupe {
     pub(super) fn kill(&mut self, number: usize) -> std::io::Result<BTreeSet<u32>> {
         let till = &mut self.tills[number];
         till.is_alive = false;
-        till.child.start_kill()?;
+        till.process.kill()?;
         Ok(std::mem::take(&mut till.doing))
     }
 
     /// Waits until all have ended that were told to.
     pub(super) async fn wait(&mut self) {
         for till in &mut self.tills {
-            let _ = till.child.wait().await;
+            till.process.wait().await;
         }
     }
 }
 
 impl Till {
     pub(super) fn tell(&self, tell: Tell) {
-        // One that has ended is found out by what it no longer says.
-        let _ = self.telling.send(tell);
+        self.process.tell(tell);
     }
 
     pub(super) fn is_ready(&self) -> bool {
         self.is_alive && self.node.is_some()
-    }
-}
-
-async fn tell(mut stdin: ChildStdin, mut told: UnboundedReceiver<Tell>) {
-    while let Some(tell) = told.recv().await {
-        let mut line = serde_json::to_vec(&tell).expect("what is told can be written");
-        line.push(b'\n');
-        if stdin.write_all(&line).await.is_err() {
-            return;
-        }
     }
 }

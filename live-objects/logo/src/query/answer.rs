@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use live_objects::{Column, Function, Group, Scalar, Tally};
 
+use super::condition::column_of;
 use super::sql::{Output, Sorting, Sql};
 
 /// The answer to a query, as far as this node knows it.
@@ -15,7 +16,8 @@ pub struct Answer {
     /// A row a group, each with a value a column; none where there is no value.
     pub rows: Vec<Vec<Option<Scalar>>>,
     /// What there is no room for beside those groups, as one row without keys, and how many
-    /// describe themselves in it. None if there is no more. It is told whatever the limit.
+    /// describe themselves in it. None if there is no more. It is told whatever the limit, and
+    /// whatever HAVING says: of the groups in it nobody knows what is true.
     pub others: Option<(Vec<Option<Scalar>>, u64)>,
     /// How many that match describe themselves, in all of it.
     pub members: u64,
@@ -35,6 +37,9 @@ impl Answer {
         if rows.is_empty() && sql.query.keys().is_empty() {
             // Without GROUP BY SQL has one row, of nothing if there is nothing.
             rows.push(sql.outputs.iter().map(|of| nothing(sql, *of)).collect());
+        }
+        if let Some(having) = &sql.having {
+            rows.retain(|row| having.holds(|name| row[column_of(name)?].as_ref()));
         }
         if let Some(Sorting { column, is_descending }) = sql.order {
             rows.sort_by(|one, other| order(&one[column], &other[column], is_descending));
@@ -57,9 +62,11 @@ impl Answer {
         self.heard >= self.nodes
     }
 
-    /// Whether as many are in it, in as many groups.
-    pub(super) fn is_as_wide(&self, other: &Self) -> bool {
-        let groups = |of: &Self| (of.rows.len(), of.others.as_ref().map(|(_, members)| *members));
+    /// Whether as many are in it, in as many groups; `is_some` of them are shown, if it goes by
+    /// what they say at the moment which.
+    pub(super) fn is_as_wide(&self, other: &Self, is_some: bool) -> bool {
+        let rows = |of: &Self| if is_some { 0 } else { of.rows.len() };
+        let groups = |of: &Self| (rows(of), of.others.as_ref().map(|(_, members)| *members));
         self.members == other.members && groups(self) == groups(other)
     }
 
@@ -87,7 +94,7 @@ fn nothing(sql: &Sql, of: Output) -> Option<Scalar> {
 }
 
 /// Numbers before texts; what has no value last, whichever way round.
-fn order(one: &Option<Scalar>, other: &Option<Scalar>, is_descending: bool) -> Ordering {
+pub(super) fn order(one: &Option<Scalar>, other: &Option<Scalar>, is_descending: bool) -> Ordering {
     let (Some(one), Some(other)) = (one, other) else {
         return one.is_none().cmp(&other.is_none());
     };

@@ -1,19 +1,48 @@
-//! WHERE: conditions on attributes, as a predicate.
+//! WHERE and HAVING: conditions on attributes, or on columns of the answer, as a predicate.
+//!
+//! In a predicate of HAVING a column is named by its place, as [`column_name`] has it.
 
 use live_objects::{Predicate, PredicateError, Relation, Scalar};
 use sqlparser::ast::InTarget;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Spanned, UnaryOperator, Value};
 
 use super::fault::SqlError;
+use super::listing::NODE;
 use super::sql::{ZONE, attribute};
 
 /// What a condition says.
-pub(super) fn predicate(sql: &str, condition: &Expr) -> Result<Predicate, SqlError> {
-    Reading { sql }.condition(condition)
+pub(super) fn predicate(
+    sql: &str,
+    condition: &Expr,
+    place: Place<'_>,
+) -> Result<Predicate, SqlError> {
+    Reading { sql, place }.condition(condition)
+}
+
+/// Where a condition stands, and so what it may speak of.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// Of attributes and the zone, where rows are summed up.
+    Where,
+    /// As well, where they are listed.
+    WhereOfRows,
+    /// Of columns of the answer, which this finds.
+    Having(&'a dyn Fn(&Expr) -> Result<usize, SqlError>),
+}
+
+/// How a predicate calls a column of the answer.
+pub(super) fn column_name(at: usize) -> String {
+    format!("c{at}")
+}
+
+/// Which column that is.
+pub(super) fn column_of(name: &str) -> Option<usize> {
+    name.strip_prefix('c')?.parse().ok()
 }
 
 struct Reading<'a> {
     sql: &'a str,
+    place: Place<'a>,
 }
 
 impl Reading<'_> {
@@ -62,10 +91,14 @@ impl Reading<'_> {
             Expr::Like { .. } | Expr::ILike { .. } | Expr::SimilarTo { .. } => {
                 Err(self.error(of, "patterns are not known here: compare with = or IN"))
             }
-            Expr::Function(_) => Err(self.error(
+            Expr::Function(_) if !self.is_having() => Err(self.error(
                 of,
                 "WHERE is asked of each row by itself, where there is nothing to sum up: compare \
                  an attribute with a value",
+            )),
+            _ if self.is_having() => Err(self.error(
+                of,
+                "this is no condition: compare a column with a value, as in count(*) > 1",
             )),
             _ => Err(self.error(
                 of,
@@ -84,36 +117,67 @@ impl Reading<'_> {
         let (name, relation, value) = match (left, right) {
             (Expr::Nested(inner), _) => return self.comparison(inner, relation, right),
             (_, Expr::Nested(inner)) => return self.comparison(left, relation, inner),
-            (Expr::Identifier(_), Expr::Identifier(other)) => {
+            (_, Expr::Identifier(other)) if self.is_name(left) => {
                 return Err(self.error(right, no_value(other)));
             }
-            (Expr::Identifier(name), value) => (name, relation, value),
-            (value, Expr::Identifier(name)) => (name, turned(relation), value),
+            (name, value) if self.is_name(name) && !self.is_name(value) => (name, relation, value),
+            (value, name) if self.is_name(name) && !self.is_name(value) => {
+                (name, turned(relation), value)
+            }
+            _ if self.is_having() => {
+                let what = "a column of the answer is compared with a value, as in count(*) > 1";
+                return Err(self.error(left, what));
+            }
             _ => {
                 let what = "one side has to be the name of an attribute, as in load < 0.5";
                 return Err(self.error(left, what));
             }
         };
-        let attribute = self.attribute(name)?;
-        let compared = Predicate::compare(&attribute, relation, self.value(value)?);
+        let attribute = self.name(name)?;
+        let with = self.value(value)?;
+        if !self.is_having() && attribute == ZONE && with.number().is_some() {
+            let what = "a zone is a text: write it in single quotes, as in zone = 'ams'";
+            return Err(self.error(value, what));
+        }
+        let compared = Predicate::compare(&attribute, relation, with);
         self.checked(compared, value)
     }
 
     fn is_set(&self, of: &Expr) -> Result<Predicate, SqlError> {
-        let Expr::Identifier(name) = of else {
+        if !self.is_name(of) {
             return Err(self.error(of, "IS NULL is asked of an attribute: write its name"));
-        };
-        self.checked(Predicate::is_set(&self.attribute(name)?), of)
+        }
+        self.checked(Predicate::is_set(&self.name(of)?), of)
     }
 
-    fn attribute(&self, name: &Ident) -> Result<String, SqlError> {
-        let attribute = attribute(self.sql, name)?;
-        if attribute == ZONE {
-            let what = "`zone` is what the stars of FROM stand for: say there which one, as in \
-                        FROM '/dc/ams'";
-            return Err(SqlError::at(self.sql, name.span, what));
+    fn is_having(&self) -> bool {
+        matches!(self.place, Place::Having(_))
+    }
+
+    /// Whether it names something that has a value.
+    fn is_name(&self, of: &Expr) -> bool {
+        match of {
+            Expr::Identifier(_) => true,
+            Expr::Function(_) => self.is_having(),
+            _ => false,
         }
-        Ok(attribute)
+    }
+
+    /// How the predicate calls it.
+    fn name(&self, of: &Expr) -> Result<String, SqlError> {
+        match (self.place, of) {
+            (Place::Having(find), _) => find(of).map(column_name),
+            (place, Expr::Identifier(name)) => {
+                let attribute = attribute(self.sql, name)?;
+                if matches!(place, Place::WhereOfRows) && attribute == NODE {
+                    let what = "`node` is who says it, and can only be listed: look for what it \
+                                says";
+                    return Err(self.error(of, what));
+                }
+                Ok(attribute)
+            }
+            _ => unreachable!("only names are asked for theirs"),
+        }
     }
 
     fn value(&self, of: &Expr) -> Result<Scalar, SqlError> {

@@ -66,7 +66,7 @@ fn path_without_quotes(sql: &str) -> Option<(usize, usize)> {
 }
 
 /// The words of SQL that may be meant where something is misspelt.
-pub(super) const KEYWORDS: [&str; 14] = [
+pub(super) const KEYWORDS: [&str; 15] = [
     "SELECT", "FROM", "WHERE", "GROUP", "ORDER", "BY", "LIMIT", "AND", "OR", "NOT", "BETWEEN",
-    "DESC", "AS", "NULL",
+    "DESC", "AS", "NULL", "HAVING",
 ];

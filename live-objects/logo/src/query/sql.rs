@@ -5,8 +5,11 @@
 //!  FROM     one pattern of names, in quotes
 //!  WHERE    what must be true of a row: = <> < <= > >= AND OR NOT IN BETWEEN IS NULL
 //!  GROUP BY zone or attributes
+//!  HAVING   what must be true of a group, by its columns of the answer
 //!  ORDER BY one column of the answer, DESC; LIMIT so many groups
 //! ```
+//!
+//! Without a function and a group it lists rows instead (`listing`).
 //!
 //! The text is parsed by `sqlparser`, which knows far more. What is not in this list is refused,
 //! with the place of the word and what would be right; nothing is passed over in silence.
@@ -25,11 +28,13 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Span, Token, Tokenizer};
+use sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::condition::Place;
 use super::fault::{SqlError, nearest};
+use super::listing::Listing;
 use super::misread::{KEYWORDS, misread};
-use super::{condition, function};
+use super::{condition, function, listing};
 
 /// A query, and how its answer is shown.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,6 +44,8 @@ pub(crate) struct Sql {
     pub(crate) names: Vec<String>,
     /// And what it shows.
     pub(crate) outputs: Vec<Output>,
+    /// What must be true of a row of the answer, in which columns are named by their places.
+    pub(crate) having: Option<Predicate>,
     pub(crate) order: Option<Sorting>,
     pub(crate) limit: Option<usize>,
 }
@@ -59,8 +66,17 @@ pub(crate) struct Sorting {
     pub(crate) is_descending: bool,
 }
 
+/// What a text asks for.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Asks {
+    /// What rows come to.
+    Groups(Sql),
+    /// The rows.
+    Rows(Listing),
+}
+
 /// Reads a query.
-pub(crate) fn parse(sql: &str) -> Result<Sql, SqlError> {
+pub(crate) fn parse(sql: &str) -> Result<Asks, SqlError> {
     if sql.len() > TEXT_LEN_MAX {
         let what = format!("the query is {} bytes long, and may have {TEXT_LEN_MAX}", sql.len());
         return Err(SqlError::at_word(sql, 1, 1, what));
@@ -99,7 +115,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn query(&self, asked: Asked) -> Result<Sql, SqlError> {
+    fn query(&self, asked: Asked) -> Result<Asks, SqlError> {
         let Asked {
             with,
             body,
@@ -124,12 +140,16 @@ impl Reading<'_> {
             return Err(SqlError::at(self.sql, span, what));
         };
         let mut all = self.select(*select)?;
-        all.order = order_by.map(|by| self.order(&by, &all)).transpose()?;
-        all.limit = limit_clause.map(|limit| self.limit(&limit)).transpose()?;
+        let order = order_by.map(|by| self.order(&by, &all)).transpose()?;
+        let limit = limit_clause.map(|limit| self.limit(&limit)).transpose()?;
+        match &mut all {
+            Asks::Groups(groups) => (groups.order, groups.limit) = (order, limit),
+            Asks::Rows(rows) => (rows.order, rows.limit) = (order, limit),
+        }
         Ok(all)
     }
 
-    fn select(&self, select: Select) -> Result<Sql, SqlError> {
+    fn select(&self, select: Select) -> Result<Asks, SqlError> {
         let Select {
             select_token: _,
             optimizer_hints,
@@ -166,7 +186,6 @@ impl Reading<'_> {
         self.none(!cluster_by.is_empty(), "CLUSTER")?;
         self.none(!distribute_by.is_empty(), "DISTRIBUTE")?;
         self.none(!sort_by.is_empty(), "SORT")?;
-        self.none(having.is_some(), "HAVING")?;
         self.none(!named_window.is_empty(), "WINDOW")?;
         self.none(qualify.is_some(), "QUALIFY")?;
         let is_odd = !optimizer_hints.is_empty()
@@ -175,11 +194,20 @@ impl Reading<'_> {
             || flavor != SelectFlavor::Standard;
         self.none(is_odd, "SELECT")?;
         let pattern = self.pattern(&from)?;
+        let keys = self.keys(&group_by)?;
+        let is_listing = keys.is_empty() && listing::is_listing(&projection);
+        let place = if is_listing { Place::WhereOfRows } else { Place::Where };
         let matching = match &selection {
-            Some(condition) => condition::predicate(self.sql, condition)?,
+            Some(condition) => condition::predicate(self.sql, condition, place)?,
             None => Predicate::all(),
         };
-        let keys = self.keys(&group_by)?;
+        if is_listing {
+            if let Some(having) = having {
+                let what = "HAVING is of groups, and these are rows: ask that in WHERE";
+                return Err(SqlError::at(self.sql, having.span(), what));
+            }
+            return Ok(Asks::Rows(listing::read(self.sql, pattern, matching, &projection)?));
+        }
         let (mut names, mut outputs, mut columns) = (Vec::new(), Vec::new(), Vec::new());
         for item in &projection {
             let (name, shown) = self.item(item, &keys)?;
@@ -202,7 +230,19 @@ impl Reading<'_> {
         }
         let query = Query::new(pattern, matching, keys, columns);
         let query = query.map_err(|error| SqlError::at_word(self.sql, 1, 1, error.to_string()))?;
-        Ok(Sql { query, names, outputs, order: None, limit: None })
+        let mut all = Sql { query, names, outputs, having: None, order: None, limit: None };
+        if let Some(having) = &having {
+            let find = |of: &Expr| {
+                self.column(of, &all)?.ok_or_else(|| {
+                    let names = all.names.join(", ");
+                    let what = format!("HAVING is of columns of the answer, which has {names}");
+                    SqlError::at(self.sql, of.span(), what)
+                })
+            };
+            let having = condition::predicate(self.sql, having, Place::Having(&find))?;
+            all.having = Some(having);
+        }
+        Ok(Asks::Groups(all))
     }
 
     fn pattern(&self, from: &[TableWithJoins]) -> Result<Pattern, SqlError> {
@@ -275,7 +315,7 @@ impl Reading<'_> {
         let (of, alias) = match item {
             SelectItem::UnnamedExpr(of) => (of, None),
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias)),
-            _ => return Err(self.listing(item.span())),
+            _ => return Err(listing::all_refused(self.sql, item.span())),
         };
         let (name, shown) = self.shown(of, keys)?;
         Ok((alias.map_or(name, |alias| alias.value.clone()), shown))
@@ -289,9 +329,6 @@ impl Reading<'_> {
                 let called = called(&key).to_owned();
                 match keys.iter().position(|known| *known == key) {
                     Some(at) => Ok((called, Shown::Key(at))),
-                    None if keys.is_empty() && key != GroupKey::Zone => {
-                        Err(self.listing(name.span))
-                    }
                     None => {
                         let what = format!(
                             "`{called}` is different from row to row: add GROUP BY {called}, or \
@@ -314,7 +351,7 @@ impl Reading<'_> {
         }
     }
 
-    fn order(&self, by: &OrderBy, all: &Sql) -> Result<Sorting, SqlError> {
+    fn order(&self, by: &OrderBy, all: &Asks) -> Result<Sorting, SqlError> {
         const WHAT: &str = "ORDER BY takes one column of the answer, and perhaps DESC";
         let [OrderByExpr { expr, options, with_fill: None }] = (match &by.kind {
             OrderByKind::Expressions(all) if by.interpolate.is_none() => &all[..],
@@ -331,29 +368,23 @@ impl Reading<'_> {
             let what = "what has no value comes last here: leave NULLS out";
             return Err(SqlError::at(self.sql, by.span(), what));
         }
-        let column = match expr {
-            Expr::Identifier(name) => {
-                all.names.iter().position(|known| known.eq_ignore_ascii_case(&name.value))
-            }
-            Expr::Function(call) => {
-                let column = function::column(self.sql, call)?;
-                let at = all.query.columns().iter().position(|known| *known == column);
-                at.and_then(|at| all.outputs.iter().position(|it| *it == Output::Value(at)))
-            }
-            Expr::Value(value) => match &value.value {
-                Value::Number(digits, _) => {
-                    let at = digits.parse::<usize>().ok().and_then(|at| at.checked_sub(1));
-                    at.filter(|at| *at < all.names.len())
-                }
-                _ => None,
-            },
-            _ => None,
+        let (column, names) = match all {
+            Asks::Groups(groups) => (self.column(expr, groups)?, &groups.names),
+            Asks::Rows(rows) => (named(expr, &rows.names), &rows.names),
         };
         let column = column.ok_or_else(|| {
-            let what = format!("the answer has no such column: it has {}", all.names.join(", "));
+            let what = format!("the answer has no such column: it has {}", names.join(", "));
             SqlError::at(self.sql, expr.span(), what)
         })?;
         Ok(Sorting { column, is_descending })
+    }
+
+    /// Which column of the answer is meant, if one is.
+    fn column(&self, of: &Expr, all: &Sql) -> Result<Option<usize>, SqlError> {
+        let Expr::Function(call) = of else { return Ok(named(of, &all.names)) };
+        let column = function::column(self.sql, call)?;
+        let at = all.query.columns().iter().position(|known| *known == column);
+        Ok(at.and_then(|at| all.outputs.iter().position(|it| *it == Output::Value(at))))
     }
 
     fn limit(&self, limit: &LimitClause) -> Result<usize, SqlError> {
@@ -374,13 +405,6 @@ impl Reading<'_> {
         })
     }
 
-    /// Rows are asked for as they are.
-    fn listing(&self, span: Span) -> SqlError {
-        let what = "a query sums up, and lists no rows: ask for a function, as in SELECT count(*), \
-                    or group by what you want to see, as in SELECT role, count(*) … GROUP BY role";
-        SqlError::at(self.sql, span, what)
-    }
-
     /// A word that stands where a keyword may have been meant.
     fn misspelt(&self, word: &Ident, what: &str) -> SqlError {
         let what = match nearest(&word.value, KEYWORDS) {
@@ -397,10 +421,27 @@ impl Reading<'_> {
         }
         let what = format!(
             "{keyword} is not known here in this form: a query is SELECT … FROM '…' WHERE … GROUP \
-             BY … ORDER BY … LIMIT …"
+             BY … HAVING … ORDER BY … LIMIT …"
         );
         let (line, column) = place_of(self.sql, keyword);
         Err(SqlError::at_word(self.sql, line, column, what))
+    }
+}
+
+/// The column of this name, or at this place, counted from 1.
+fn named(of: &Expr, names: &[String]) -> Option<usize> {
+    match of {
+        Expr::Identifier(name) => {
+            names.iter().position(|known| known.eq_ignore_ascii_case(&name.value))
+        }
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => {
+                let at = digits.parse::<usize>().ok().and_then(|at| at.checked_sub(1));
+                at.filter(|at| *at < names.len())
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -441,7 +482,7 @@ fn leading(sql: &str) -> usize {
 }
 
 /// The key that is no attribute.
-pub(super) const ZONE: &str = "zone";
+pub(super) const ZONE: &str = Query::ZONE;
 
 /// How long the text of a query may be, in bytes.
 pub(crate) const TEXT_LEN_MAX: usize = 4_096;

@@ -1,10 +1,13 @@
 //! Texts that are queries, and texts that are not.
 
 use super::*;
-use live_objects::{Function, Name, Relation};
+use live_objects::{Function, Name, Relation, Scalar};
 
 fn of(sql: &str) -> Sql {
-    parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    match parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}")) {
+        Asks::Groups(groups) => groups,
+        Asks::Rows(rows) => panic!("{sql}: {rows:?}"),
+    }
 }
 
 fn matches(condition: &str, own: &Attributes) -> bool {
@@ -75,6 +78,22 @@ fn conditions_are_what_they_say() {
     let sql = of("SELECT count(*) FROM '/a' WHERE 3 <= load");
     let turned = Predicate::compare("load", Relation::GreaterOrEqual, 3.0).unwrap();
     assert_eq!(sql.query.matching(), &turned);
+}
+
+#[test]
+fn groups_are_left_out_by_what_their_columns_say() {
+    let sql = of("SELECT role, count(*) AS n, avg(load) FROM '/a' GROUP BY role \
+                  HAVING n >= 2 AND (avg(load) > 0.5 OR role IN ('db')) AND role IS NOT NULL");
+    let having = sql.having.unwrap();
+    let holds = |role: Option<&str>, n: f64, load: Option<f64>| {
+        let row = [role.map(Scalar::from), Some(n.into()), load.map(Scalar::from)];
+        having.holds(|name| row[condition::column_of(name)?].as_ref())
+    };
+    assert!(holds(Some("web"), 2.0, Some(0.6)) && holds(Some("db"), 2.0, None));
+    assert!(!holds(Some("web"), 1.0, Some(0.6)) && !holds(None, 2.0, Some(0.6)));
+    assert!(!holds(Some("web"), 2.0, None), "what is unknown does not hold");
+    let sql = of("SELECT count(*), zone FROM '/a/*' GROUP BY zone HAVING 1 < COUNT(*)");
+    assert!(sql.having.unwrap().holds(|name| (name == "c0").then_some(&Scalar::Number(2.0))));
 }
 
 #[test]
@@ -162,16 +181,31 @@ const BAD: &[(&str, &str, &str)] = &[
         "p99999999999999999999",
     ),
     (
-        "SELECT role FROM '/dc/*'",
-        "a query sums up, and lists no rows: ask for a function, as in SELECT count(*), or \
-         group by what you want to see, as in SELECT role, count(*) … GROUP BY role",
+        "SELECT role, count(*) FROM '/dc/*'",
+        "`role` is different from row to row: add GROUP BY role, or take a function of it, \
+         such as max(role)",
         "role",
     ),
     (
         "SELECT * FROM '/dc/*'",
-        "a query sums up, and lists no rows: ask for a function, as in SELECT count(*), or \
-         group by what you want to see, as in SELECT role, count(*) … GROUP BY role",
+        "rows need not have the same attributes: name those that you want to see, as in \
+         SELECT node, zone, role, or sum up, as in SELECT count(*)",
         "*",
+    ),
+    (
+        "SELECT role FROM '/dc/*' HAVING role = 'db'",
+        "HAVING is of groups, and these are rows: ask that in WHERE",
+        "role = 'db'",
+    ),
+    (
+        "SELECT role FROM '/dc/*' WHERE node = '3fa9'",
+        "`node` is who says it, and can only be listed: look for what it says",
+        "node",
+    ),
+    (
+        "SELECT role FROM '/dc/*' ORDER BY load",
+        "the answer has no such column: it has role",
+        "load",
     ),
     (
         "SELECT role, count(*) FROM '/dc/*' GROUP BY zone",
@@ -267,13 +301,13 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "WITH x AS (SELECT 1) SELECT count(*) FROM '/a'",
         "WITH is not known here in this form: a query is SELECT … FROM '…' WHERE … GROUP \
-         BY … ORDER BY … LIMIT …",
+         BY … HAVING … ORDER BY … LIMIT …",
         "WITH",
     ),
     (
         "SELECT DISTINCT role FROM '/a' GROUP BY role",
         "DISTINCT is not known here in this form: a query is SELECT … FROM '…' WHERE … \
-         GROUP BY … ORDER BY … LIMIT …",
+         GROUP BY … HAVING … ORDER BY … LIMIT …",
         "DISTINCT",
     ),
     (
@@ -305,10 +339,39 @@ const BAD: &[(&str, &str, &str)] = &[
         "1",
     ),
     (
-        "SELECT count(*) FROM '/a' HAVING count(*) > 1",
-        "HAVING is not known here in this form: a query is SELECT … FROM '…' WHERE … GROUP \
-         BY … ORDER BY … LIMIT …",
-        "HAVING",
+        "SELECT count(*) FROM '/a' HAVING avg(load) > 1",
+        "HAVING is of columns of the answer, which has count(*)",
+        "avg(load",
+    ),
+    (
+        "SELECT count(*) AS n FROM '/a' HAVING m > 1",
+        "HAVING is of columns of the answer, which has n",
+        "m",
+    ),
+    (
+        "SELECT count(*) FROM '/a' HAVING max(load, cpu) > 1",
+        "max() takes the name of one attribute",
+        "max(load, cpu",
+    ),
+    (
+        "SELECT count(*), max(a) FROM '/a' HAVING count(*) > max(a)",
+        "a column of the answer is compared with a value, as in count(*) > 1",
+        "count",
+    ),
+    (
+        "SELECT count(*) FROM '/a' HAVING count(*)",
+        "this is no condition: compare a column with a value, as in count(*) > 1",
+        "count",
+    ),
+    (
+        "SELECT role, count(*) FROM '/a' GROUP BY role HAVING role = db",
+        "attributes are compared with values: a text stands in single quotes, 'db'",
+        "db",
+    ),
+    (
+        "SELECT count(*) FROM '/a' HVAING count(*) > 1",
+        "`HVAING` is not known here: did you mean HAVING?",
+        "HVAING",
     ),
     (
         "SELECT count(*) FROM '/a' WHERE role = db",
@@ -331,10 +394,9 @@ const BAD: &[(&str, &str, &str)] = &[
         "role LIKE 'd%'",
     ),
     (
-        "SELECT count(*) FROM '/a' WHERE zone = 'ams'",
-        "`zone` is what the stars of FROM stand for: say there which one, as in FROM \
-         '/dc/ams'",
-        "zone",
+        "SELECT count(*) FROM '/a/*' WHERE zone > 7",
+        "a zone is a text: write it in single quotes, as in zone = 'ams'",
+        "7",
     ),
     (
         "SELECT count(*) FROM '/a' WHERE avg(load) > 1",
@@ -452,7 +514,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "SELECT count(*) FROM '/a' FETCH FIRST 3 ROWS ONLY",
         "FETCH is not known here in this form: a query is SELECT … FROM '…' WHERE … GROUP \
-         BY … ORDER BY … LIMIT …",
+         BY … HAVING … ORDER BY … LIMIT …",
         "FETCH",
     ),
     (
@@ -477,7 +539,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "SELECT count(*) FROM '/a' FOR UPDATE",
         "FOR is not known here in this form: a query is SELECT … FROM '…' WHERE … GROUP BY \
-         … ORDER BY … LIMIT …",
+         … HAVING … ORDER BY … LIMIT …",
         "FOR",
     ),
 ];
