@@ -9,7 +9,7 @@
 //! of themselves. `topics` is what holders say to all, `payloads` what of that no packet takes.
 //! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
 //! say of themselves, `searches` how they are found by it, and `queries` who asks for that of all.
-//! `soft` is how states spread that all merge.
+//! `soft` is how states spread that all merge. `view` is which part of a large cluster it keeps.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.
@@ -36,6 +36,7 @@ mod soft;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod view;
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ use self::directory::Directories;
 use self::errands::Errands;
 use self::holders::Holders;
 use self::inquiries::Inquiries;
+use self::join::with_shown;
 use self::listeners::Listeners;
 use self::nearest::Nearest;
 use self::overlays::Overlays;
@@ -63,6 +65,7 @@ use self::searches::Searches;
 use self::shelves::Shelves;
 use self::soft::SoftStates;
 use self::topics::Topics;
+use self::view::Outlook;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
@@ -77,6 +80,7 @@ use crate::payloads::Payloads;
 use crate::probe::Probes;
 use crate::records::RECORD_BYTES_MAX;
 use crate::records::witnesses::WITNESSES_MAX;
+use crate::roster::Roster;
 use crate::rounds::Rounds;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
@@ -88,6 +92,7 @@ use crate::zones::row::Subject;
 /// The module "gossip".
 pub struct Gossip {
     config: Config,
+    roster: Option<Arc<Roster>>,
     listeners: Listeners,
     life: Life,
 }
@@ -135,6 +140,8 @@ struct Agent {
     clock: Rounds,
     born_at: Time,
     born_unix_ms: u64,
+    /// Others knew of it before it started, by a roster.
+    is_expected: bool,
     /// How many periods it has lived, and had when the last round began.
     rounds: u64,
     rounds_before: u64,
@@ -154,8 +161,16 @@ struct Agent {
     heard_pushes: [usize; 2],
     /// How many exchanges it may start beside the first, if something is urgent.
     urgent: usize,
+    outlook: Outlook,
     /// What changed in this step, for the listeners.
-    changes: Vec<Change>,
+    noted: Vec<Noted>,
+}
+
+/// What listeners are told.
+enum Noted {
+    Change(Change),
+    /// Who was a contact is kept no more.
+    LetGo(Member),
 }
 
 impl Gossip {
@@ -172,11 +187,18 @@ impl Gossip {
     /// A module of this configuration.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let config = config.checked()?;
-        Ok(Self { config, listeners: Listeners::default(), life: Life::Unborn })
+        Ok(Self { config, roster: None, listeners: Listeners::default(), life: Life::Unborn })
+    }
+
+    /// A module whose node knows the members of a roster when it starts, and is one of them.
+    pub fn acquainted(config: Config, roster: Arc<Roster>) -> Result<Self, ConfigError> {
+        Ok(Self { roster: Some(roster), ..Self::new(config)? })
     }
 
     fn on_start(&mut self, now: Time, start: &Start, io: &mut Io<'_>) {
-        let agent = Agent::new(self.config, now, start, io);
+        let roster = self.roster.take().filter(|roster| roster.has(start.me));
+        let mut agent = Agent::new(self.config, now, start, io);
+        roster.iter().for_each(|roster| agent.know(now, roster, io));
         agent.seeds.all().for_each(|seed| io.dial(seed));
         self.life = Life::Up(Box::new(agent));
     }
@@ -330,8 +352,8 @@ impl Module for Gossip {
             agent.on_answers(now, io);
             agent.on_searches_ended(now, io);
             agent.on_inquiries_ended(now, io);
-            let changes = std::mem::take(&mut agent.changes);
-            self.listeners.tell(&changes, agent.knowledge.members(), io);
+            let noted = std::mem::take(&mut agent.noted);
+            self.listeners.tell(&noted, agent.knowledge.members(), io);
             agent.take_restated().iter().for_each(|event| self.listeners.tell_all(event, io));
             let round = agent.clock.at(now);
             agent.run_queries(round, io);
@@ -403,6 +425,7 @@ impl Agent {
             clock: Rounds::new(config.period, now),
             born_at: now,
             born_unix_ms: start.unix_ms,
+            is_expected: false,
             rounds: 0,
             rounds_before: 0,
             pace: Pace::new(config.period, now + offset),
@@ -414,7 +437,8 @@ impl Agent {
             said_rows_bytes: 0,
             heard_pushes: [0; 2],
             urgent: 0,
-            changes: Vec::new(),
+            outlook: Outlook::default(),
+            noted: Vec::new(),
         }
     }
 
@@ -478,7 +502,7 @@ impl Agent {
         }
         let objects = heard.merged == Merged::Refuted;
         match heard.merged {
-            Merged::Stale | Merged::Known => {}
+            Merged::Stale | Merged::Known | Merged::Elsewhere => {}
             Merged::Changed(change) => self.on_change(now, change, io),
             Merged::Refused => io.count("gossip.members_full"),
             Merged::Refuted => {
@@ -535,7 +559,11 @@ impl Agent {
         self.on_aggregates_change(now, &change);
         self.on_nearest_change(&change);
         self.on_overlays_change(&change);
-        self.changes.push(change);
+        let node = change.after.member.node;
+        self.noted.push(Noted::Change(change));
+        while let Some(entry) = self.knowledge.let_go_beside(node) {
+            self.on_let_go(entry);
+        }
     }
 
     /// A weak object of this node, but for those of kind `Members`.

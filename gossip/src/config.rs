@@ -9,6 +9,8 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+use crate::members::MEMBERS_MAX;
+
 /// The numbers of the protocol. Change some by `Config { helpers: 5, ..Config::with_period(period)
 /// }`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +33,10 @@ pub struct Config {
     /// How often a node passes a piece of news on, times the binary logarithm of the number of
     /// members: 1 to [`Config::RETRANSMIT_MULT_MAX`]. SWIM calls it λ.
     pub retransmit_mult: u32,
+    /// Up to how many members a node keeps all of: 1 to [`Config::WHOLE_MAX_MAX`]. In a larger
+    /// cluster it keeps its neighbourhood, about the root of their number, and a few of each other
+    /// one; but of up to 128 members all keep all.
+    pub whole_max: usize,
 }
 
 impl Config {
@@ -44,13 +50,24 @@ impl Config {
     pub const SUSPICION_PERIODS_MAX: u32 = 10_000;
     /// The highest `retransmit_mult`.
     pub const RETRANSMIT_MULT_MAX: u32 = 6;
+    /// The highest `whole_max`.
+    pub const WHOLE_MAX_MAX: usize = MEMBERS_MAX;
 
     /// The defaults for another period.
     pub const fn with_period(period: Duration) -> Self {
         // Half a period.
         let ack_timeout = Duration::from_micros(period.as_micros() as u64 / 2);
         let (stretch, helpers, suspicion_periods, retransmit_mult) = (5, 3, 10, 3);
-        Self { period, stretch, ack_timeout, helpers, suspicion_periods, retransmit_mult }
+        let whole_max = 10_000;
+        Self {
+            period,
+            stretch,
+            ack_timeout,
+            helpers,
+            suspicion_periods,
+            retransmit_mult,
+            whole_max,
+        }
     }
 
     /// Whether the protocol works with these numbers.
@@ -68,6 +85,8 @@ impl Config {
             Err(ConfigError::SuspicionPeriods(self.suspicion_periods))
         } else if !(1..=Self::RETRANSMIT_MULT_MAX).contains(&self.retransmit_mult) {
             Err(ConfigError::RetransmitMult(self.retransmit_mult))
+        } else if !(1..=Self::WHOLE_MAX_MAX).contains(&self.whole_max) {
+            Err(ConfigError::WholeMax(self.whole_max))
         } else {
             Ok(self)
         }
@@ -113,6 +132,9 @@ pub enum ConfigError {
     /// The number of times that news is passed on is out of bounds.
     #[error("a retransmit_mult of {0}: choose 1 to {max}", max = Config::RETRANSMIT_MULT_MAX)]
     RetransmitMult(u32),
+    /// The number of members that are all kept is out of bounds.
+    #[error("a whole_max of {0}: choose 1 to {max}", max = Config::WHOLE_MAX_MAX)]
+    WholeMax(usize),
 }
 
 /// A thousand times the decimal logarithm, within 45, by integers: logarithms of floating point
@@ -168,5 +190,9 @@ mod tests {
         let config = Config { suspicion_periods: forever, ..good };
         assert_eq!(refused(config), ConfigError::SuspicionPeriods(forever));
         assert_eq!(refused(Config { retransmit_mult: 7, ..good }), ConfigError::RetransmitMult(7));
+        for wrong in [0, Config::WHOLE_MAX_MAX + 1] {
+            let config = Config { whole_max: wrong, ..good };
+            assert_eq!(refused(config), ConfigError::WholeMax(wrong));
+        }
     }
 }

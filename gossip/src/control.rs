@@ -52,6 +52,9 @@ pub(crate) enum Control {
     Compare { object: ObjectId, ty: u64, summary: Summary },
     /// What you lack of it; and, if you asked, what I have, so that you tell me what I lack.
     Differ { object: ObjectId, ty: u64, difference: Difference, own: Option<Summary> },
+    /// I keep all whose ids begin with so many bits as mine, and a few others: if you are none of
+    /// the former pull from one of these.
+    View { depth: u8, entries: Vec<Entry> },
 }
 
 /// The hashes of all entries of the nodes behind one, up to another.
@@ -176,6 +179,7 @@ mod tests {
                 Control::Pull { entry: entries[0].clone(), known: known(3) },
                 Control::Fetch(known(3).hashes),
                 Control::Busy { entries: entries.clone() },
+                Control::View { depth: 8, entries: entries.clone() },
                 Control::Table { entries, last },
             ] {
                 prop_assert_eq!(Control::decode(&message.encode()), Ok(message));

@@ -184,6 +184,9 @@ impl Generation {
     }
 
     /// Where a node's life begins.
+    pub(crate) const FIRST: Self = Self(1);
+
+    /// Where a node begins whose clock says so.
     pub(crate) fn at_start(unix_ms: u64) -> Self {
         Self(unix_ms.min(Self::HEARSAY_MAX.0))
     }
@@ -318,6 +321,8 @@ pub(crate) enum Absurd {
     Load,
     #[error("bit {0} of a filter that has fewer")]
     Bit(u64),
+    #[error("a neighbourhood of {0} bits, smaller than any")]
+    Depth(u8),
     #[error("a filter written in a way of {0}")]
     Way(u8),
     #[error("level {0} behind level {1}")]

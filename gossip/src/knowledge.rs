@@ -15,6 +15,8 @@
 //! known hardly later, since the suspicion before it spread as fast as the verdict would, and since
 //! no span begins anew: a verdict on a suspect changes nothing.
 
+mod contacts;
+
 use live_objects::{NodeId, Rng};
 use rand::RngExt;
 use rand::seq::IteratorRandom;
@@ -23,6 +25,8 @@ use crate::config::Config;
 use crate::digest::{BUCKETS, short_hash};
 use crate::entry::{Entry, Generation, Standing, Telling};
 use crate::members::{Members, Merged};
+use crate::records::affinity::Depth;
+use crate::roster::Roster;
 use crate::rumor::{Limits, Rumors};
 use crate::wire::{self, Inventory, Leg, Packet};
 
@@ -138,7 +142,7 @@ impl Knowledge {
                 self.rumors.known(node);
                 false
             }
-            Merged::Stale | Merged::Refused | Merged::Unplaced => false,
+            Merged::Stale | Merged::Refused | Merged::Elsewhere | Merged::Unplaced => false,
         };
         Heard { merged, gave_way }
     }
@@ -167,8 +171,15 @@ impl Knowledge {
             packet.digest = None;
             return packet;
         }
+        packet.scope = packet.digest.and_then(|_| self.scope(to));
+        if !self.members.view().is_near(to) {
+            let named = answers.map_or(Vec::new(), |answered| self.contacts_for(to, answered));
+            self.add(named, &mut packet, len_max);
+            return packet;
+        }
         let told = answers.map_or(&[][..], |answered| &answered.entries);
-        let theirs = answers.and_then(|answered| answered.digest);
+        let theirs = answers.filter(|answered| self.is_like(to, answered));
+        let theirs = theirs.and_then(|answered| answered.digest);
         if theirs == Some(digest) {
             // Whoever knows the same has heard this node's news.
             self.rumors.all_known();
@@ -183,6 +194,22 @@ impl Knowledge {
             packet.buckets = Some(self.members.digest().buckets());
         }
         packet
+    }
+
+    /// This node knows the members of a roster, who know it.
+    pub(crate) fn know(&mut self, roster: &Roster) {
+        self.members.know(roster);
+        self.rumors.clear();
+    }
+
+    /// Keeps another part of the cluster from now on. Gives who is let go.
+    pub(crate) fn turn_to(&mut self, depth: Depth) -> Vec<Entry> {
+        self.members.turn_to(depth)
+    }
+
+    /// Lets go of a contact that is one too many beside this node.
+    pub(crate) fn let_go_beside(&mut self, node: NodeId) -> Option<Entry> {
+        self.members.let_go_beside(node)
     }
 
     /// An exchange was answered with this digest, after what came with it was taken in.
@@ -209,21 +236,32 @@ impl Knowledge {
             end[0] = (bucket as u8) << 4 | fill & 0x0f;
             NodeId::from_bytes(end)
         };
-        let (mut from, mut to) = (end(first, 0), end(last, 0xff));
+        Some(self.ask_between(number, (end(first, 0), end(last, 0xff)), u128::MAX >> 4, len_max))
+    }
+
+    /// Asks for what this node lacks from the one node to the other; if that is too much, from one
+    /// that differs from the first in some of these bits.
+    fn ask_between(
+        &mut self,
+        number: u32,
+        (mut from, mut to): (NodeId, NodeId),
+        bits: u128,
+        len_max: usize,
+    ) -> Packet {
         let mut packet = Packet::new(Leg::Rest { number });
         let room = len_max.saturating_sub(packet.encoded_len() + wire::INVENTORY_SECTION_LEN);
         let hashes_max = room / wire::HASH_LEN;
         if self.members.between(from, to).nth(hashes_max).is_some() {
             // Too many: some of them, from where chance has it, so that all have their turn.
-            let mut start: [u8; NodeId::LEN] = self.rng.random();
-            start[0] = from.as_bytes()[0] | start[0] & 0x0f;
-            from = NodeId::from_bytes(start);
+            let start = u128::from_be_bytes(self.rng.random()) & bits;
+            let start = u128::from_be_bytes(*from.as_bytes()) | start;
+            from = NodeId::from_bytes(start.to_be_bytes());
             let last = self.members.between(from, to).take(hashes_max).last();
             to = last.map_or(to, |last| last.member.node);
         }
         let hashes = self.members.between(from, to).map(|entry| short_hash(&entry)).collect();
         packet.inventory = Some(Inventory { from, to, hashes });
-        Some(packet)
+        packet
     }
 
     /// What whoever has this inventory lacks, if anything: as much as fits, members before

@@ -22,6 +22,14 @@
 //! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
 //! it panic, and every table has a limit.
 //!
+//! Above [`Config::whole_max`] members, 10,000 unless said otherwise, a node keeps a part: all of
+//! its *neighbourhood*, a zone of about the root of all, and four contacts in each other one, the
+//! same for all of the neighbourhood (`view`). So a node of 100,000 knows 1,400. A `Members` object
+//! tells of these: one that is replaced as a contact goes as `Departure::Unwatched`. A crash is
+//! found out by the neighbourhood as fast as ever, and by the others whom it concerns when they
+//! meet it, or when its neighbours tell them. Aggregates are of all, and so are messages, and what
+//! is looked up in directories.
+//!
 //! Who wants to know why a member was taken for dead is told by some who saw it, and by its
 //! accuser, which of its probes were not answered. Each node keeps that for the last 256 members
 //! that were doubted, eight things of each; what it names an accuser by is right but once in four
@@ -96,7 +104,11 @@
 //! **Not guaranteed.** A message may be lost, to all if its sender crashes at once. A directory is
 //! no database: who asks is told what this node, or whoever keeps the key, knows by then. A search
 //! may miss who described itself in the last rounds, or has just come. Nobody is told for certain
-//! who is nearest. Any two nodes may differ at any moment, and see changes in different orders: who
+//! who is nearest. In a partial view those whom a node keeps are all that it finds as the nearest,
+//! by a search or as neighbours in an overlay, and that it compares soft states with; what somebody
+//! published whom the keepers of the key do not keep is shown until he withdraws it, though he may
+//! be gone; and if a good part of all crash at once aggregates may count them for some hundred
+//! rounds. Any two nodes may differ at any moment, and see changes in different orders: who
 //! needs the same views in the same order needs [`Agreement::Views`], which this module does not
 //! offer. A verdict may be wrong.
 //!
@@ -106,7 +118,8 @@
 //!
 //! - say anything of a zone that it is not in: a row is of its teller's own (`zones`), and names
 //!   nobody else among the highest (`agent::aggregates`);
-//! - count more members there than a quarter and 16 above those that are known (`zones`);
+//! - count more members there than a quarter and 16 above those that are known (`zones`), or in a
+//!   zone of which but a few are known, twice as many and 64 as are to be expected (`population`);
 //! - be more than two rounds ahead (`zones::row`), nor lead the clock of whoever hears two others
 //!   (`rounds`). Whoever heard nobody else comes back when it is gone, and what was stamped ahead
 //!   by then holds no longer (`zones`, `offers`, `stands`);
@@ -184,18 +197,19 @@
 //!
 //! **Reading order.** `pace`, `rounds`, `partners`: when a node says something, what time it is,
 //! and whom it meets. `entry`: what nodes say of each other, and whose word counts more. `members`,
-//! `digest`: the table. `wire`, `control`: what travels. `rumor`, `knowledge`: what goes into a
-//! packet. `probe`, `suspicion`: the failure detector's books, and `evidence`: what people may ask
-//! of it. `seeds`, `transfer`: how newcomers
-//! get in. `queue`: what travels beside the membership; `news` and the files below it: messages of
-//! topics, the tree along which they go, and what mends it; `records`: what is published, who keeps
-//! it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
-//! `wire::rows`: what travels of them, and `agent::aggregates` when; `zones::filter`,
-//! `wire::terms`: which terms are where, and `agent::searches` who is asked then; `agent::queries`:
-//! what is asked of all who describe themselves. `coordinate`, `trips`, `offers`: the nearest;
-//! `wire::offers`: what travels of it. `stands`, `wire::stands`: overlays, and `agent::overlays`
-//! who is met. `wire::soft`, `agent::soft` and the file below it: soft states, whose merging is in
-//! `live_objects::soft`. `agent` and the files below it: the machine that all these are parts of.
+//! `digest`: the table. `view`, `population`, `roster`: which part of a large cluster is in it, how
+//! many there are, and who is known from the start. `wire`, `control`: what travels. `rumor`,
+//! `knowledge`: what goes into a packet. `probe`, `suspicion`: the failure detector's books, and
+//! `evidence`: what people may ask of it. `seeds`, `transfer`: how newcomers get in. `queue`: what
+//! travels beside the membership; `news` and the files below it: messages of topics, the tree along
+//! which they go, and what mends it; `records`: what is published, who keeps it, and which names
+//! are claimed; `question`: what is asked of those. `zones`: aggregates; `wire::rows`: what travels
+//! of them, and `agent::aggregates` when; `zones::filter`, `wire::terms`: which terms are where,
+//! and `agent::searches` who is asked then; `agent::queries`: what is asked of all who describe
+//! themselves. `coordinate`, `trips`, `offers`: the nearest; `wire::offers`: what travels of it.
+//! `stands`, `wire::stands`: overlays, and `agent::overlays` who is met. `wire::soft`,
+//! `agent::soft` and the file below it: soft states, whose merging is in `live_objects::soft`.
+//! `agent` and the files below it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views
@@ -215,10 +229,12 @@ mod offers;
 mod pace;
 mod partners;
 mod payloads;
+mod population;
 mod probe;
 mod question;
 mod queue;
 mod records;
+mod roster;
 mod rounds;
 mod rumor;
 mod seeds;
@@ -226,8 +242,10 @@ mod stands;
 mod suspicion;
 mod transfer;
 mod trips;
+mod view;
 mod wire;
 mod zones;
 
 pub use agent::Gossip;
 pub use config::{Config, ConfigError};
+pub use roster::Roster;

@@ -5,6 +5,8 @@
 //! which nobody else writes: whatever is said of this node that is not what it says itself makes it
 //! raise its generation above that.
 //!
+//! Of a large cluster it keeps a part (`view`), and passes over what is said of the others.
+//!
 //! Who is faulty or left stays as a *tombstone*, or an old rumor would bring it back to life. There
 //! are at most [`TOMBSTONES_MAX`], the oldest goes first, but none for the sake of one that was
 //! never known here; should a rumor older than that turn up, the failure detector buries its member
@@ -13,6 +15,7 @@
 //! Invariants: this node has a row. `up` counts the rows that are up, `tombstones` holds the
 //! others, each once. The digest is that of the rows.
 
+mod partial;
 mod rows;
 
 use core::cmp::Ordering;
@@ -23,8 +26,10 @@ use live_objects::{Member, NodeId};
 use self::rows::{Row, Rows};
 use crate::digest::Digest;
 use crate::entry::{Credential, Entry, Generation, Standing, Telling};
+use crate::records::affinity::Depth;
+use crate::view::View;
 
-/// The most members that are up. What is heard of more is refused.
+/// The most members that are up. What is heard of more is refused. No view is larger.
 pub(crate) const MEMBERS_MAX: usize = 65_536;
 
 /// The most tombstones.
@@ -33,6 +38,7 @@ pub(crate) const TOMBSTONES_MAX: usize = 1_024;
 /// Everything that this node believes.
 pub(crate) struct Members {
     me: NodeId,
+    view: View,
     rows: Rows,
     up: usize,
     /// The oldest first.
@@ -51,6 +57,8 @@ pub(crate) enum Merged {
     Changed(Change),
     /// It would have been one member too many.
     Refused,
+    /// It is of a member that others keep.
+    Elsewhere,
     /// It was brief, and of a member that is not known; or of one that is gone, and no more of
     /// these are kept.
     Unplaced,
@@ -95,7 +103,8 @@ impl Members {
     pub(crate) fn new(own: Entry) -> Self {
         let me = own.member.node;
         let (rows, tombstones) = (Rows::default(), VecDeque::new());
-        let mut members = Self { me, rows, up: 1, tombstones, digest: Digest::default() };
+        let (view, digest) = (View::new(me, Depth::default()), Digest::default());
+        let mut members = Self { me, view, rows, up: 1, tombstones, digest };
         members.put(own);
         members
     }
@@ -204,6 +213,9 @@ impl Members {
             Some(Ordering::Less) | None => {}
         }
         let change = Change { before, after: entry };
+        if change.before.is_none() && !self.keeps(&change.after) {
+            return Merged::Elsewhere;
+        }
         if change.is_arrival() && self.up == MEMBERS_MAX {
             return Merged::Refused;
         }

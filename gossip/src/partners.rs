@@ -11,11 +11,15 @@
 //! meet as by chance. That all share one exchange is what MiCA (Princehouse and others, SRDS 2012)
 //! calls a merge of correlated protocols.
 //!
+//! In a partial view (`view`) the ring is of the neighbourhood, and so is whoever is drawn by
+//! chance; at the levels above it the contacts have their turns, and how many members are there is
+//! an estimate (`population`).
+//!
 //! Nothing is kept of the members here but their number: partners are drawn from the table by rank.
 //! A level's members have their turns in strides, so that each has one before any has two; if their
 //! number changes on the way, as by chance.
 //!
-//! Invariant: a level's count is that of the members in it that are up.
+//! Invariant: a level's `up` is the number of its members in the table that are up.
 
 use core::ops::Range;
 
@@ -26,6 +30,7 @@ use crate::digest::mix;
 use crate::entry::Standing;
 use crate::members::Members;
 use crate::records::affinity::Part;
+use crate::zones::Headcount;
 use crate::zones::place::{level, sibling};
 use crate::zones::row::Round;
 
@@ -34,6 +39,8 @@ pub(crate) struct Partners {
     me: NodeId,
     rng: Rng,
     levels: Vec<Level>,
+    /// Of the levels above the neighbourhood, how many there are.
+    above: Vec<Headcount>,
 }
 
 /// How long the turn lasts in which each member is to be probed once.
@@ -63,7 +70,7 @@ struct Pass {
 
 impl Partners {
     pub(crate) fn new(me: NodeId, rng: Rng) -> Self {
-        Self { me, rng, levels: Vec::new() }
+        Self { me, rng, levels: Vec::new(), above: Vec::new() }
     }
 
     /// A member has come.
@@ -80,26 +87,39 @@ impl Partners {
         self.levels[level(self.me, node)].up -= 1;
     }
 
+    /// How many there are at the levels above the neighbourhood, the root's first.
+    pub(crate) fn set_above(&mut self, above: Vec<Headcount>) {
+        self.above = above;
+    }
+
     /// How many there are at a level.
     pub(crate) fn count(&self, level: usize) -> u32 {
-        self.levels.get(level).map_or(0, |level| level.up)
+        self.known(level).count
+    }
+
+    /// The same, and how many there may be.
+    pub(crate) fn known(&self, level: usize) -> Headcount {
+        let up = self.levels.get(level).map_or(0, |level| level.up);
+        let above = self.above.get(level).filter(|_| up > 0);
+        above.map_or(Headcount::all(up), |above| Headcount { count: above.count.max(up), ..*above })
     }
 
     /// The levels at which there is anybody, the root's first, and how many.
     pub(crate) fn counts(&self) -> impl DoubleEndedIterator<Item = (usize, u32)> {
-        let counts = self.levels.iter().map(|level| level.up).enumerate();
+        let counts = (0..self.levels.len()).map(|level| (level, self.count(level)));
         counts.filter(|(_, count)| *count > 0)
     }
 
-    /// Whose turn it is, of all.
+    /// Whose turn it is, of all in the neighbourhood.
     pub(crate) fn next(&self, turn: Turn, members: &Members) -> Option<NodeId> {
-        let others = members.up_count().checked_sub(1).filter(|others| *others > 0)?;
+        let ring = near(members);
+        let others = ring.len().checked_sub(1).filter(|others| *others > 0)?;
         let (salt, turn) = match turn {
             Turn::Short(round) => (0, u64::from(round)),
             Turn::Long(round, len) => (u64::from(len), u64::from(round) / u64::from(len)),
         };
         let further = 1 + mix(salt ^ mix(turn)) as usize % others;
-        members.up_at((members.up_below(self.me) + further) % members.up_count())
+        members.up_at(ring.start + (members.up_below(self.me) - ring.start + further) % ring.len())
     }
 
     /// Whose turn it is, of a level.
@@ -110,14 +130,14 @@ impl Partners {
         members.up_at(members.up_below(first) + rank as usize)
     }
 
-    /// Up to `count` members at random, none of them one of `except`.
+    /// Up to `count` members of the neighbourhood at random, none of them one of `except`.
     pub(crate) fn some(
         &mut self,
         count: usize,
         members: &Members,
         except: &[NodeId],
     ) -> Vec<NodeId> {
-        self.draw(0..members.up_count(), count, members, |node| !except.contains(&node))
+        self.draw(near(members), count, members, |node| !except.contains(&node))
     }
 
     /// As [`Partners::some`], but of a part of them, and none that is suspected.
@@ -128,11 +148,9 @@ impl Partners {
         members: &Members,
         except: &[NodeId],
     ) -> Vec<NodeId> {
-        let first = members.up_below(part.first);
-        let beyond = members.up_below(part.last) + usize::from(members.is_up(part.last));
         let is_well = |node| members.standing(node) == Some(Standing::Alive);
         let is_good = |node| is_well(node) && !except.contains(&node);
-        self.draw(first..beyond, count, members, is_good)
+        self.draw(ranks(part, members), count, members, is_good)
     }
 
     fn draw(
@@ -159,6 +177,20 @@ impl Partners {
         }
         some
     }
+}
+
+/// The ranks of the neighbourhood's members.
+fn near(members: &Members) -> Range<usize> {
+    if members.view().is_partial() {
+        ranks(members.view().near(), members)
+    } else {
+        0..members.up_count()
+    }
+}
+
+fn ranks(part: Part, members: &Members) -> Range<usize> {
+    let first = members.up_below(part.first);
+    first..members.up_below(part.last) + usize::from(members.is_up(part.last))
 }
 
 impl Pass {

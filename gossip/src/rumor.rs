@@ -85,6 +85,12 @@ impl Rumors {
         self.gained += self.feedback;
     }
 
+    /// There is no news any more.
+    pub(crate) fn clear(&mut self) {
+        self.queue.clear();
+        self.of.clear();
+    }
+
     /// Adds as much news to `entries` as fits into `room` bytes, each piece at most `sent_max`
     /// times over all calls; what stands in `told` is news to nobody there. Says whether all news
     /// fitted that was never sent before.

@@ -31,6 +31,8 @@ pub(crate) struct Pulls {
     /// How often it pulled again since it has one, and from whom last.
     again: u32,
     again_from: Option<NodeId>,
+    /// In how many rounds of its life it may do so, if that is not over.
+    early_until: u64,
 }
 
 struct Pull {
@@ -89,12 +91,27 @@ impl Pulls {
     /// exchanges bring a few entries at a time, and where all start together much is missing here
     /// and there.
     pub(crate) fn on_difference(&mut self, peer: NodeId, rounds: u64) {
-        let is_early = rounds < AGAIN_ROUNDS;
+        let is_early = rounds < self.early_until.max(AGAIN_ROUNDS);
         if self.has_table && is_early && self.again < AGAIN_MAX && self.is_idle() {
             self.again += 1;
             self.again_from = Some(peer);
             self.offer(peer);
         }
+    }
+
+    /// This node lacks hardly anything.
+    pub(crate) fn end(&mut self) {
+        self.has_table = true;
+    }
+
+    /// From this round of its life on it lacks much again.
+    pub(crate) fn start_over(&mut self, rounds: u64) {
+        (self.again, self.early_until) = (0, rounds + AGAIN_ROUNDS);
+    }
+
+    /// Whether this peer is asked for its table.
+    pub(crate) fn asks(&self, peer: NodeId) -> bool {
+        self.from.as_ref().is_some_and(|from| from.peer == peer)
     }
 
     /// From whom it wants to pull again, whether or not that peer is known.

@@ -21,6 +21,7 @@
 //!  tags 24, 25:    the nearest, see `wire/offers.rs`
 //!  tags 26, 27, 32: see `wire/questions.rs`
 //!  tag 28:         overlays, see `wire/stands.rs`
+//!  tag 29:         partial views, see `wire/scope.rs`
 //!  tag 30:         see `wire/terms.rs`
 //!  tag 40:         soft states, see `wire/soft.rs`
 //!  tag 41:         see `wire/evidence.rs`
@@ -36,6 +37,7 @@ pub(crate) mod offers;
 pub(crate) mod payloads;
 pub(crate) mod questions;
 pub(crate) mod rows;
+pub(crate) mod scope;
 pub(crate) mod soft;
 pub(crate) mod stands;
 pub(crate) mod terms;
@@ -52,6 +54,7 @@ pub(crate) use self::news::{
 };
 use self::offers::{OffersSection, Standpoint};
 use self::rows::Rows;
+use self::scope::Scope;
 use self::soft::SoftSection;
 use self::stands::StandsSection;
 use self::terms::TermsSection;
@@ -126,6 +129,8 @@ pub(crate) struct Packet {
     pub(crate) stands: Option<StandsSection>,
     /// What the sender has of soft states.
     pub(crate) soft: Option<SoftSection>,
+    /// What it keeps, if that is not the whole cluster.
+    pub(crate) scope: Option<Scope>,
 }
 
 /// All that the sender knows of a range of nodes, both ends included: the hashes of its entries.
@@ -186,6 +191,7 @@ impl Packet {
             offers: None,
             stands: None,
             soft: None,
+            scope: None,
         }
     }
 
@@ -207,7 +213,8 @@ impl Packet {
         let evidence = self.evidence.as_deref().map_or(0, evidence::section_len);
         let standpoint = self.standpoint.map_or(0, |_| offers::PLACE_SECTION_LEN);
         let offers = self.offers.as_ref().map_or(0, OffersSection::section_len);
-        let membership = LEG_LEN + target + digest + buckets + inventory + entries;
+        let scope = self.scope.map_or(0, |_| Scope::SECTION_LEN);
+        let membership = LEG_LEN + target + digest + buckets + inventory + entries + scope;
         let aggregates = rows + wants + terms;
         let asked = question + answer + clue + evidence;
         let stands = self.stands.as_ref().map_or(0, StandsSection::section_len);
@@ -260,6 +267,7 @@ impl Packet {
         self.offers.iter().for_each(|offers| offers.put(&mut out));
         self.stands.iter().for_each(|stands| stands.put(&mut out));
         self.soft.iter().for_each(|soft| soft.put(&mut out));
+        self.scope.iter().for_each(|scope| scope.put(&mut out));
         assert_eq!(out.len(), len, "a packet is as long as it said");
         out.freeze()
     }
@@ -298,6 +306,7 @@ impl Packet {
                 stands::TAG_STANDS => {
                     packet.stands = Some(StandsSection::take(&mut body, round)?);
                 }
+                scope::TAG_SCOPE => packet.scope = Some(Scope::take(&mut body)?),
                 soft::TAG_SOFT => packet.soft = Some(SoftSection::take(&mut body)?),
                 _ => continue,
             }
@@ -550,6 +559,7 @@ pub(crate) mod tests {
             prop::option::of(clues()),
             prop::option::of(evidence::tests::evidence()),
             prop::option::of(terms::tests::sections()),
+            prop::option::of(scope::tests::scopes()),
         );
         let nearest = rows.prop_flat_map(|rows| {
             let round = rows.as_ref().map_or(Round::MAX, |rows| rows.round);
@@ -579,6 +589,7 @@ pub(crate) mod tests {
                     offers,
                     stands,
                     soft: None,
+                    scope: asked.5,
                 }
             },
         )

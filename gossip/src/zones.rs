@@ -76,8 +76,24 @@ pub(crate) struct Told {
     pub(crate) row: Row,
     pub(crate) teller: NodeId,
     pub(crate) level: usize,
-    /// How many members are known to be in the zone.
-    pub(crate) known: u32,
+    pub(crate) known: Headcount,
+}
+
+/// How many members are known to be in a zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Headcount {
+    pub(crate) count: u32,
+    /// How many leaves a row may have: others may know of newcomers first, and what they tell then
+    /// is taken a little later. So nobody can speak of many more than there are.
+    pub(crate) leaves_max: u32,
+}
+
+impl Headcount {
+    /// They are known one by one.
+    pub(crate) const fn all(count: u32) -> Self {
+        let leaves_max = count.saturating_add(count / CROWD_PART).saturating_add(CROWD);
+        Self { count, leaves_max }
+    }
 }
 
 /// What became of it.
@@ -130,9 +146,10 @@ impl Table {
         if row.is_ahead(round) {
             return Taken::Ahead;
         }
-        if row.mark.leaves > crowd(known) {
+        if row.mark.leaves > known.leaves_max {
             return Taken::Crowded;
         }
+        let known = known.count;
         if level >= self.siblings.len() {
             self.siblings.resize(level + 1, None);
         }
@@ -255,13 +272,6 @@ impl Table {
     fn leaf(&self, round: Round) -> Row {
         Row::leaf(self.share.clone(), round.max(self.set_in.min(round.next())))
     }
-}
-
-/// How many leaves a row may have at most where so many members are known: others may know of
-/// newcomers first, and what they tell then is taken a little later. So nobody can speak of many
-/// more than there are.
-fn crowd(known: u32) -> u32 {
-    known.saturating_add(known / CROWD_PART).saturating_add(CROWD)
 }
 
 const CROWD_PART: u32 = 4;

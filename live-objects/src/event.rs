@@ -471,7 +471,9 @@ pub enum ReplicatedEvent {
 }
 
 /// Who is in the cluster, as this node believes. Between two rosters the others are changes to
-/// them: applied in order they give what this node believes now.
+/// them: applied in order they give what this node believes now. With eventual agreement that is
+/// all members of a cluster of up to ten thousand; of a larger one it is those whom this node
+/// watches.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MembersEvent {
     /// Everybody who is up, this node included. The first event, and again whenever the reader was
@@ -562,6 +564,9 @@ pub enum Departure {
     Left,
     /// It stopped answering, and did not object to being suspected.
     Failed,
+    /// It may be well, but this node does not watch it any more: of a cluster of very many a node
+    /// watches its neighbours and a few others, and this one is none of them now.
+    Unwatched,
 }
 
 static NOTHING: Bytes = Bytes::new();

@@ -58,7 +58,7 @@ use std::sync::Arc;
 use core::time::Duration;
 
 use live_objects::sketch::Sketch;
-use live_objects::{Estimate, Io, NodeId, Time};
+use live_objects::{Estimate, Io, NodeId, ObjectId, Summary, Time};
 use tracing::trace;
 
 pub(super) use self::entitled::STRAYS_MAX;
@@ -74,7 +74,7 @@ use crate::wire::{HEAD_LEN, Leg, Naming, Packet};
 use crate::zones::body::Body;
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row, Subject};
-use crate::zones::{Table, Taken, Told};
+use crate::zones::{Headcount, Table, Taken, Told};
 
 /// The aggregates that this node takes part in.
 pub(super) struct Aggregates {
@@ -182,6 +182,19 @@ impl Aggregates {
         self.changed.insert(subject.whole());
     }
 
+    /// From now on this node is counted, or not any more: whoever keeps a part of the cluster takes
+    /// part in the census (`population`).
+    pub(super) fn take_part_in_census(&mut self, round: Round, takes_part: bool) {
+        let share = [Body::default()];
+        let hold = if takes_part { Hold::Share(&share) } else { Hold::Not };
+        self.hold(round, CENSUS, &hold);
+    }
+
+    /// How many members the census knows of in the sibling zone of this level.
+    pub(super) fn census_at(&self, level: usize) -> u32 {
+        self.branches.get(&CENSUS).map_or(0, |branch| branch.table.held(level).leaves)
+    }
+
     /// This node takes no part in it from now on, whatever others say of it.
     pub(super) fn end(&mut self, subject: Subject) {
         for part in subject.parts() {
@@ -282,7 +295,7 @@ impl Aggregates {
     /// A round of exchanges begins. Gives the levels at which they should be, if it matters.
     pub(super) fn on_round(&mut self, round: Round, partners: &Partners) -> Option<Levels> {
         self.forget(round);
-        let up = 1 + partners.counts().map(|(_, count)| count).sum::<u32>();
+        let up = partners.counts().map(|(_, count)| count).fold(1, u32::saturating_add);
         self.turn = Turn::among(up);
         let Wanted { lacking, gaining, empty } = self.wanted(round, partners);
         self.lacking_rounds = lacking.map_or(0, |_| self.lacking_rounds.saturating_add(1));
@@ -440,7 +453,7 @@ impl Aggregates {
                 if self.branches.contains_key(&subject) {
                     return Ok(subject);
                 }
-                let is_stray = !claims.is_claimed(subject.object);
+                let is_stray = subject != CENSUS && !claims.is_claimed(subject.object);
                 if self.branches.len() >= RELAYED_MAX || is_stray && self.strays >= STRAYS_MAX {
                     return Err("gossip.aggregates_full");
                 }
@@ -539,7 +552,7 @@ impl Agent {
         io: &mut Io<'_>,
     ) {
         let members = self.knowledge.members();
-        if !members.is_up(from) || from == members.me() {
+        if !members.may_be_up(from) || from == members.me() {
             return;
         }
         self.hear_terms(now, from, packet, io);
@@ -548,7 +561,8 @@ impl Agent {
         let (me, level) = (members.me(), level(members.me(), from));
         // Who has no table yet has to believe that so many are there.
         let is_new = self.pulls.is_newcomer();
-        let known = if is_new { Row::LEAVES_MAX } else { self.partners.count(level) };
+        let all = Headcount::all(Row::LEAVES_MAX);
+        let known = if is_new { all } else { self.partners.known(level) };
         self.aggregates.is_agreed = rows.subjects == self.aggregates.subjects;
         let are_placed = self.aggregates.is_agreed && self.aggregates.are_many();
         let places = if are_placed { self.aggregates.numbers() } else { Vec::new() };
@@ -580,7 +594,7 @@ impl Agent {
     ) {
         let members = self.knowledge.members();
         // Whoever does not know the round would stamp its share with one of long ago.
-        let is_told = packet.round != Round::UNKNOWN && members.is_up(draft.to);
+        let is_told = packet.round != Round::UNKNOWN && members.may_be_up(draft.to);
         if !is_told || draft.to == members.me() {
             return;
         }
@@ -644,6 +658,9 @@ impl Agent {
         (is_ack || wants != 0).then_some(asked)
     }
 }
+
+/// The count of all who keep a part of the cluster. No name has this id.
+const CENSUS: Subject = Subject::new(ObjectId::from_bytes([0xff; ObjectId::LEN]), Summary::Count);
 
 /// What a node may say in a round goes to rows that are asked for once all else is said, in bytes:
 /// two of the longest datagrams.

@@ -160,7 +160,7 @@ impl Agent {
         let spec = &self.claims.own[&object];
         let same = self.rivals(&spec.name).remove(&hash(&spec.ty));
         let lots = same.map_or(Lots::default(), |same| same.lots);
-        let up = self.knowledge.members().up_count();
+        let up = self.cluster_size();
         let waits = lots.waits(self.own_lot(spec), up);
         let since = if wait.due.is_some() { wait.since } else { self.rounds };
         let wait = Wait { since, due: waits.map(|rounds| since + rounds) };

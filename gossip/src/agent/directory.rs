@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use live_objects::{Command, DirectoryEvent, Event, Io, Listing, Member, ObjectId, Time, Told};
+use live_objects::{Command, DirectoryEvent, Event, Io, Listing, ObjectId, Time, Told};
 
 use super::Agent;
 use crate::records::{Collection, Record, RecordKey, Sought, place};
@@ -177,15 +177,11 @@ impl Agent {
     /// Of some records, what is published by those who live, as much as an answer holds.
     pub(super) fn listings(&self, records: Vec<Record>, io: &mut Io<'_>) -> Vec<Listing> {
         let members = self.knowledge.members();
-        let is_up = |publisher: Member| {
-            let held = members.of(publisher.node);
-            held.is_some_and(|held| held.standing.is_up() && held.member == publisher)
-        };
         let listing = |record: Record| {
             let publisher = record.member();
             Some(Listing { key: record.key.key, publisher, value: record.value? })
         };
-        let living = records.into_iter().filter(|record| is_up(record.member()));
+        let living = records.into_iter().filter(|record| members.may_be(record.member()));
         let (listings, cut) = cut(living.filter_map(listing));
         (0..cut).for_each(|_| io.count("gossip.listings_cut"));
         listings

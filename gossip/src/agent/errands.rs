@@ -145,7 +145,7 @@ impl Agent {
         }
         for (place, depth) in next {
             let about = About::Find { asked, place, depth };
-            let number = self.errands.questions.open(about, depth.askable(place), now);
+            let number = self.errands.questions.open(about, self.askable(place), now);
             self.put_question(now, number, io);
         }
     }
@@ -179,7 +179,7 @@ impl Agent {
     /// many bytes that took.
     fn deliver(&mut self, now: Time, first: &RecordKey, io: &mut Io<'_>) -> usize {
         let (depth, round) = (self.shelves.depth, self.rounds);
-        let (part, among) = (depth.part(first.place()), depth.askable(first.place()));
+        let (part, among) = (depth.part(first.place()), self.askable(first.place()));
         let records = &self.shelves.entries.records;
         let due = self.errands.due.iter().take_while(|(due, _)| *due <= round);
         let beside = due.filter(|(_, key)| part.has(key.place())).take(BESIDE_MAX);
@@ -215,7 +215,7 @@ impl Agent {
                 continue;
             }
             let about = About::Check(part);
-            let number = self.errands.questions.open(about, depth.askable(place), now);
+            let number = self.errands.questions.open(about, self.askable(place), now);
             self.put_question(now, number, io);
         }
     }

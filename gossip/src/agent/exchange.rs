@@ -88,7 +88,7 @@ impl Agent {
             self.compare_records(from, packet, io);
         }
         if matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. })
-            && self.knowledge.members().is_up(from)
+            && self.knowledge.members().may_be_up(from)
         {
             self.clock.hear(now, from, packet.round);
         }
@@ -96,11 +96,13 @@ impl Agent {
         self.hear_offers(packet, io);
         self.hear_stands(packet, io);
         self.hear_soft(from, packet, io);
+        self.hear_scope(packet);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         // It is a newcomer, mostly, and will be told of, if it says anything else.
         let is_exchange =
             matches!(packet.leg, Leg::Probe { .. } | Leg::Ack { .. } | Leg::Rest { .. });
-        if is_exchange && self.knowledge.members().standing(from).is_none() {
+        let members = self.knowledge.members();
+        if is_exchange && members.standing(from).is_none() && members.view().is_near(from) {
             self.pulls.meet(from);
         }
         match packet.leg {
@@ -113,7 +115,8 @@ impl Agent {
             Leg::Ack { .. } => {
                 self.on_ack(now, from, packet, io);
                 if is_awaited {
-                    packet.digest.iter().for_each(|digest| self.knowledge.compare(*digest));
+                    let digest = packet.digest.filter(|_| self.knowledge.is_like(from, packet));
+                    digest.iter().for_each(|digest| self.knowledge.compare(*digest));
                     self.compare_all(now, from, packet);
                     self.say_rest(now, from, packet, io);
                 }
@@ -142,6 +145,7 @@ impl Agent {
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
         self.push_left = PUSH_BYTES_MAX;
+        self.on_round_of_view(now, io);
         for (partner, is_lean) in self.on_exchanges(now) {
             self.exchange(now, partner, is_lean, io);
         }
@@ -187,6 +191,7 @@ impl Agent {
         let levels = self.aggregates.on_round(round, &self.partners);
         let is_free = levels.as_ref().is_none_or(|levels| !levels.is_due);
         let is_turn_of_group = self.is_turn_of_group(is_free);
+        let is_turn_of_ring = self.is_turn_of_ring();
         let members = self.knowledge.members();
         let group = self.shelves.depth.part(members.me());
         let of_group = if is_turn_of_group {
@@ -195,7 +200,7 @@ impl Agent {
             None
         };
         let levels_of = levels.as_ref();
-        let by_level = levels_of.filter(|_| !self.aggregates.is_turn_of_all());
+        let by_level = levels_of.filter(|_| !self.aggregates.is_turn_of_all() && !is_turn_of_ring);
         let first =
             of_group.or_else(|| by_level.and_then(|it| self.partners.next_at(it.first, members)));
         let turn = if self.pace.is_resting() {
@@ -341,6 +346,9 @@ impl Agent {
     /// Looks whether a partner knows what this node knows, of members and of records.
     fn compare_all(&mut self, now: Time, from: NodeId, packet: &Packet) {
         let Some(digest) = packet.digest else { return };
+        if !self.knowledge.is_like(from, packet) {
+            return;
+        }
         if digest != self.knowledge.members().digest().total() {
             self.pulls.on_difference(from, self.rounds);
         }
@@ -426,6 +434,10 @@ impl Agent {
         let rest = match (&answered.buckets, &answered.inventory) {
             (Some(buckets), _) => self.knowledge.ask(number, buckets, len_max),
             (None, Some(inventory)) => self.knowledge.supply(number, inventory, len_max),
+            (None, None) if matches!(answered.leg, Leg::Ack { .. }) => {
+                let named = self.knowledge.acquaint(number, to, answered, len_max);
+                named.or_else(|| self.knowledge.ask_beside(number, to, answered, len_max))
+            }
             (None, None) => None,
         };
         let is_empty = rest.is_none();
@@ -444,7 +456,7 @@ impl Agent {
     /// would pull its table, to find out.
     fn introduce(&self, packet: &mut Packet) {
         let is_lean = packet.digest.is_none() && matches!(packet.leg, Leg::Probe { .. });
-        if is_lean && self.rounds < NEW_ROUNDS {
+        if is_lean && self.rounds < NEW_ROUNDS && !self.is_expected {
             packet.entries.insert(0, Telling::Whole.of(self.knowledge.members().own()));
         }
     }

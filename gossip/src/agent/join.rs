@@ -130,6 +130,7 @@ impl Agent {
             Control::Compare { object, ty, summary } => {
                 self.on_compare(from, (object, ty), &summary, io);
             }
+            Control::View { depth, entries } => self.on_view(now, from, (depth, entries), io),
             Control::Differ { object, ty, difference, own } => {
                 self.on_differ(from, (object, ty), (&difference, own.as_ref()), io);
             }
@@ -150,6 +151,8 @@ impl Agent {
     /// Asks a peer for what this node lacks of the nodes behind one.
     fn ask(&mut self, peer: NodeId, behind: Option<NodeId>, io: &mut Io<'_>) {
         let members = self.knowledge.members();
+        // Of another neighbourhood this node wants to know no more than who is there.
+        let behind = behind.or_else(|| (!members.view().is_near(peer)).then_some(LAST));
         let mut rest = members.after(behind);
         let some: Vec<_> = rest.by_ref().take(HASHES_MAX).collect();
         let is_rest = rest.next().is_some();
@@ -168,6 +171,9 @@ impl Agent {
     /// A peer pulls: it gets what it lacks, and is asked for what this node lacks.
     fn on_pull(&mut self, from: NodeId, known: Known, io: &mut Io<'_>) {
         let Known { behind, up_to, mut hashes } = known;
+        if behind.is_none_or(|behind| behind == LAST) && self.refer(from, io) {
+            return;
+        }
         let members = self.knowledge.members();
         if !self.gives.compare(members.len()) {
             return self.send_away(from, io);
@@ -266,7 +272,7 @@ impl Agent {
 }
 
 /// An entry with what its member shows, unless it is brief.
-fn with_shown(mut entry: Entry, io: &Io<'_>) -> Entry {
+pub(super) fn with_shown(mut entry: Entry, io: &Io<'_>) -> Entry {
     if !entry.is_brief() {
         entry.credential = shown(&entry, io);
     }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use live_objects::{Departure, Event, Io, MembersEvent, ObjectId, Signal};
 
+use super::Noted;
 use crate::entry::{Entry, Standing};
 use crate::members::{Change, Members};
 
@@ -64,11 +65,20 @@ impl Listeners {
     }
 
     /// Tells of the changes of a step, after which `members` holds.
-    pub(super) fn tell(&mut self, changes: &[Change], members: &Members, io: &mut Io<'_>) {
-        for change in changes {
-            signals_of(change).into_iter().flatten().for_each(|signal| io.signal(signal));
+    pub(super) fn tell(&mut self, noted: &[Noted], members: &Members, io: &mut Io<'_>) {
+        for noted in noted {
+            // Of whom this node does not watch any more it has nothing to signal.
+            if let Noted::Change(change) = noted {
+                signals_of(change).into_iter().flatten().for_each(|signal| io.signal(signal));
+            }
         }
-        let events: Vec<MembersEvent> = changes.iter().flat_map(events_of).flatten().collect();
+        let events_of = |noted: &Noted| match noted {
+            Noted::Change(change) => events_of(change),
+            Noted::LetGo(member) => {
+                [Some(MembersEvent::Down(*member, Departure::Unwatched)), None, None]
+            }
+        };
+        let events: Vec<MembersEvent> = noted.iter().flat_map(events_of).flatten().collect();
         if !events.is_empty() {
             for (object, listener) in &mut self.objects {
                 let tell = |event: &MembersEvent| io.emit(*object, Event::Members(event.clone()));

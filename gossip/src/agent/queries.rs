@@ -151,10 +151,10 @@ impl Agent {
         changed: &BTreeSet<Subject>,
         io: &mut Io<'_>,
     ) {
+        let nodes = self.cluster_size();
         let Queries { asked, due, .. } = &mut self.queries;
         let mut due = std::mem::take(due);
         due.extend(changed.iter().map(|subject| subject.object));
-        let nodes = self.knowledge.members().up_count();
         for object in due {
             let Some(Asked { spec, told }) = asked.get_mut(&object) else { continue };
             let Kind::Query(query) = &spec.ty.kind else { unreachable!("it was opened as one") };

@@ -135,7 +135,8 @@ impl Agent {
         io.gauge("gossip.members", members.up_count());
         io.gauge("gossip.aggregates", self.aggregates.len());
         io.gauge("gossip.nearest", self.nearest.len());
-        let among = depth.among(members.up_count());
+        let view = members.view().depth();
+        let among = if view.bits() > 0 { view } else { depth.among(members.up_count()) };
         if std::mem::replace(depth, among) != among {
             entries.records.set_part(among.part(me));
             self.on_groups_change();
@@ -223,9 +224,7 @@ impl Agent {
     ) -> bool {
         let mut are_kept = true;
         for record in records {
-            let publisher = self.knowledge.members().of(record.key.publisher);
-            let is_up = publisher
-                .is_some_and(|held| held.standing.is_up() && held.member == record.member());
+            let is_up = self.knowledge.members().may_be(record.member());
             let hearing = Hearing { round: self.rounds, is_up, source };
             let collection = self.collection(record.key.object);
             let kept = &mut self.shelves.of(collection).records;

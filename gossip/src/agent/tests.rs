@@ -13,6 +13,7 @@ mod queries;
 mod searches;
 mod sketches;
 mod soft;
+mod view;
 mod world;
 
 use core::time::Duration;

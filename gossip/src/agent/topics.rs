@@ -450,9 +450,11 @@ impl Agent {
         message
     }
 
-    /// What this node is called: who has just come is not known to all by its name for short.
-    const fn naming(&self) -> Naming {
-        if self.rounds < NEW_ROUNDS { Naming::InFull } else { Naming::Short }
+    /// What this node is called: who has just come is not known to all by its name for short, nor
+    /// is anybody where nobody knows all.
+    fn naming(&self) -> Naming {
+        let is_partial = self.knowledge.members().view().is_partial();
+        if self.rounds < NEW_ROUNDS || is_partial { Naming::InFull } else { Naming::Short }
     }
 
     pub(super) fn tell_all(&mut self, message: Message, io: &mut Io<'_>) {

@@ -15,7 +15,9 @@
 //! *trees* it uses, and in each tree a part has one contact. So the messages of many sources come
 //! to a node by few others, several in a packet when there are many. With a tree more for each
 //! member of a part the load would be even, and each message a packet of its own; four are in
-//! between. Who is suspected is passed over. How a zone is split is for each node to say: a reach
+//! between. In a partial view (`view`) only contacts are known of other neighbourhoods: a zone is
+//! split down to these first, and those of one neighbourhood find the contacts alike. Who is
+//! suspected is passed over. How a zone is split is for each node to say: a reach
 //! is in bits, so that others need not split alike.
 //!
 //! Invariant: what is told lies within the zone that is split, and each part of it is told once.
@@ -73,6 +75,13 @@ impl Tree {
         let me = members.me();
         let mut below = Vec::new();
         let Reach(mut bits) = reach;
+        // Of zones larger than that only contacts are known.
+        let near = members.view().depth().bits() as u8;
+        while bits < near {
+            let digit = DIGIT_BITS.min(near - bits);
+            bits += digit;
+            below.extend(self.beside(digit, Zone::of(me, bits), bits, members));
+        }
         while bits < BITS {
             let zone = Zone::of(me, bits);
             let others = zone.up(members).map(|(node, _)| node).filter(|node| *node != me);
@@ -83,13 +92,22 @@ impl Tree {
             }
             assert!(bits + DIGIT_BITS <= BITS, "a zone of fewer bits has no more ids than that");
             bits += DIGIT_BITS;
-            let own = Zone::of(me, bits);
-            for part in own.and_its_like().filter(|part| *part != own) {
-                let contact = self.contact(part, members);
-                below.extend(contact.map(|contact| (contact, Reach(bits))));
-            }
+            below.extend(self.beside(DIGIT_BITS, Zone::of(me, bits), bits, members));
         }
         below
+    }
+
+    /// The contacts in the other parts of the zone of one digit less.
+    fn beside(
+        self,
+        digit: u8,
+        own: Zone,
+        bits: u8,
+        members: &Members,
+    ) -> impl Iterator<Item = (NodeId, Reach)> {
+        let others = own.and_its_like(digit).filter(move |part| *part != own);
+        let contacts = others.filter_map(move |part| self.contact(part, members));
+        contacts.map(move |contact| (contact, Reach(bits)))
     }
 
     /// The contact in a zone, if anybody is there: one that is not suspected, if there is one.
@@ -115,11 +133,11 @@ impl Zone {
     }
 
     /// The parts of the zone of one digit less of which this is one.
-    fn and_its_like(self) -> impl Iterator<Item = Self> {
+    fn and_its_like(self, digit: u8) -> impl Iterator<Item = Self> {
         let rest = self.to - self.from;
-        let digit = BITS - DIGIT_BITS - rest.count_ones() as u8;
-        let whole = Self::of(NodeId::from_bytes(self.from.to_be_bytes()), digit);
-        (0..1 << DIGIT_BITS).map(move |value: u128| {
+        let bits = BITS - digit - rest.count_ones() as u8;
+        let whole = Self::of(NodeId::from_bytes(self.from.to_be_bytes()), bits);
+        (0..1 << digit).map(move |value: u128| {
             let from = whole.from | value << rest.count_ones();
             Self { from, to: from | rest }
         })
@@ -150,6 +168,7 @@ mod tests {
     use super::*;
     use crate::entry::Entry;
     use crate::entry::tests::entry;
+    use crate::records::affinity::Depth;
     use live_objects::Rng;
     use proptest::prelude::*;
     use rand::RngExt;
@@ -175,13 +194,21 @@ mod tests {
     /// How often each member is told, and after how many hops the last is, if `source` says
     /// something and nothing is lost.
     fn told(source: u128, ids: &BTreeSet<u128>) -> (BTreeMap<NodeId, usize>, usize) {
+        told_by(source, |me| members(me, ids))
+    }
+
+    /// The same, by what each knows.
+    fn told_by(
+        source: u128,
+        members: impl Fn(u128) -> Members,
+    ) -> (BTreeMap<NodeId, usize>, usize) {
         let mut told = BTreeMap::from([(node(source), 0)]);
         let mut now = vec![(source, Reach::ALL)];
         let mut hops = 0;
         while !now.is_empty() {
             let mut next = Vec::new();
             for (me, reach) in now {
-                for (to, reach) in Tree::of(node(source)).below(reach, &members(me, ids)) {
+                for (to, reach) in Tree::of(node(source)).below(reach, &members(me)) {
                     *told.entry(to).or_default() += 1;
                     next.push((u128::from_be_bytes(*to.as_bytes()), reach));
                 }
@@ -214,6 +241,22 @@ mod tests {
                 prop_assert_eq!(told[&node(*source)], 0);
             }
         }
+    }
+
+    /// Who knows but a few of each other neighbourhood tells one of each part all the same.
+    #[test]
+    fn all_are_told_once_where_nobody_knows_all() {
+        let ids = ids(600, &mut Rng::from_seed([5; 32]));
+        let depth = Depth::default().among(ids.len());
+        assert!(depth.bits() > 1);
+        let (told, hops) = told_by(*ids.first().unwrap(), |me| {
+            let mut members = members(me, &ids);
+            members.turn_to(depth);
+            assert!(members.up_count() < ids.len() / 3);
+            members
+        });
+        assert_eq!((told.len(), told.values().sum::<usize>()), (600, 599));
+        assert_eq!(hops, 2);
     }
 
     #[test]

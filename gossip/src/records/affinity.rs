@@ -3,7 +3,7 @@
 //!
 //! In a cluster of n nodes there are about √n groups, and every node is in one. A key is at home in
 //! one of them, all of whose members keep what is published under it, and gossip about it among
-//! themselves. Since every node knows all members, it knows somebody in each group: what is asked
+//! themselves. Since every node knows all members, or some of each group (`view`), what is asked
 //! is found in one hop, a node keeps about √n times its share, and a group loses nothing as long as
 //! any of its members is left.
 //!
@@ -46,6 +46,11 @@ impl Depth {
     /// How many groups there are.
     pub(crate) fn groups(self) -> u32 {
         1 << self.0
+    }
+
+    /// How many bits name a group.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
     }
 
     /// The part of the keys that is kept by the group of this node, or place.

@@ -27,7 +27,7 @@ fn leaf(number: f64, stamp: u64) -> Row {
 }
 
 fn told(level: usize, teller: u8, row: Row) -> Told {
-    Told { row, teller: id(teller, 0), level, known: 9 }
+    Told { row, teller: id(teller, 0), level, known: Headcount::all(9) }
 }
 
 /// A table after it took the rows of all leaves of which the stamps are given, each with a share of
@@ -41,7 +41,7 @@ fn knowing(me: NodeId, leaves: &BTreeMap<NodeId, u64>, now: Round) -> Table {
         *row = std::mem::take(row).merged(leaf(1.0, *stamp), Summary::Sum);
     }
     for (level, row) in rows {
-        let told = Told { row, teller: me, level, known: u32::MAX };
+        let told = Told { row, teller: me, level, known: Headcount::all(u32::MAX) };
         assert_eq!(table.take(told, now), Taken::News);
     }
     table
@@ -142,6 +142,7 @@ impl Cluster {
         let level = level(self.ids[from], self.ids[to]);
         let row = self.tables[from].as_mut().unwrap().own(level, at(self.now));
         let known = self.siblings(to, level).len() as u32;
+        let known = Headcount::all(known);
         let told = Told { row, teller: self.ids[from], level, known };
         self.tables[to].as_mut().unwrap().take(told, at(self.now));
     }
@@ -294,7 +295,7 @@ fn the_word_of_who_is_gone_gives_way() {
     let many = |leaves: u32, share: f64, stamp| {
         (0..leaves).fold(Row::default(), |all, _| all.merged(leaf(share, stamp), Summary::Sum))
     };
-    let told = |teller, row| Told { known: 8, ..told(0, teller, row) };
+    let told = |teller, row| Told { known: Headcount::all(8), ..told(0, teller, row) };
     assert_eq!(table.take(told(1, many(9, 1e9, 7)), at(5)), Taken::News);
     assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(5)), Taken::Worse);
     table.on_down(0, id(3, 0), 8);
@@ -319,8 +320,11 @@ fn what_cannot_be_is_not_taken() {
         let stamps = u64::from(leaves) * u64::from(at(0));
         Row { mark: Mark { stamps, leaves }, ..Row::default() }
     };
-    assert_eq!(table.take(told(0, 1, row(crowd(9) + 1)), at(0)), Taken::Crowded);
-    assert_eq!(table.take(told(0, 1, row(crowd(9))), at(0)), Taken::News);
+    assert_eq!(
+        table.take(told(0, 1, row(Headcount::all(9).leaves_max + 1)), at(0)),
+        Taken::Crowded
+    );
+    assert_eq!(table.take(told(0, 1, row(Headcount::all(9).leaves_max)), at(0)), Taken::News);
 }
 
 #[test]

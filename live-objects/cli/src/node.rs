@@ -221,6 +221,7 @@ fn tell(json: bool, event: &MembersEvent) -> io::Result<()> {
         MembersEvent::Cleared(member) => of("cleared", member),
         MembersEvent::Down(member, Departure::Left) => of("left", member),
         MembersEvent::Down(member, Departure::Failed) => of("failed", member),
+        MembersEvent::Down(member, Departure::Unwatched) => of("unwatched", member),
         MembersEvent::View(view) => {
             let mut value = roster(&view.members);
             value["view"] = json!(view.epoch.number);

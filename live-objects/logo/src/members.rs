@@ -14,7 +14,9 @@ use crate::channel::Channel;
 use crate::error::{OpenError, SendError};
 use crate::object::{Object, opened};
 
-/// Who is in the cluster, with as much agreement as `A` says: [`Eventual`] or [`Agreed`].
+/// Who is in the cluster, with as much agreement as `A` says: [`Eventual`] or [`Agreed`]. Of a
+/// cluster of more than ten thousand an eventual one tells whom this node watches: its neighbours,
+/// and a few others.
 pub struct Members<A = Eventual> {
     channel: Channel,
     known: Known,

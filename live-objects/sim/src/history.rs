@@ -111,6 +111,7 @@ fn trace_members(trace: &mut Trace, event: &MembersEvent) -> bool {
         MembersEvent::Cleared(member) => (3, std::slice::from_ref(member)),
         MembersEvent::Down(member, Departure::Left) => (4, std::slice::from_ref(member)),
         MembersEvent::Down(member, Departure::Failed) => (5, std::slice::from_ref(member)),
+        MembersEvent::Down(member, Departure::Unwatched) => (6, std::slice::from_ref(member)),
         MembersEvent::View(_)
         | MembersEvent::Outside
         | MembersEvent::ForeignCluster(..)

@@ -143,6 +143,13 @@ impl Host {
         self.life.as_ref().map(|life| life.member)
     }
 
+    /// Who the node will be when it starts next.
+    pub(crate) fn next_member(&self, site: &Site) -> Member {
+        let rng = self.rng.fork(&format!("life {}", self.lives + 1));
+        let incarnation = Incarnation::from_bytes(rng.fork("incarnation").random());
+        Member { node: site.id(self.index), incarnation }
+    }
+
     pub(crate) fn start(
         &mut self,
         now: Time,
@@ -151,10 +158,9 @@ impl Host {
         scene: &Scene<'_>,
     ) {
         assert!(self.life.is_none(), "node {} runs already", self.index);
+        let member = self.next_member(scene.site);
         self.lives += 1;
         let rng = self.rng.fork(&format!("life {}", self.lives));
-        let incarnation = Incarnation::from_bytes(rng.fork("incarnation").random());
-        let member = Member { node: scene.site.id(self.index), incarnation };
         let mut stack = Stack::new(modules, &rng).expect("modules that can be told apart");
         stack.start(&Start {
             me: member,

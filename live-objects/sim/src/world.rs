@@ -13,6 +13,7 @@
 //! happens between windows.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -209,6 +210,13 @@ impl World {
             self.apply(fault);
             started(self, node);
         }
+    }
+
+    /// Who a node will be when it starts next, where it will be reached, and what it will show of
+    /// itself.
+    pub fn next_member(&self, node: usize) -> (Member, SocketAddr, Bytes) {
+        let member = self.hosts[node].next_member(&self.site);
+        (member, Site::address(node), Site::credential(node))
     }
 
     /// Starts every node that does not run.

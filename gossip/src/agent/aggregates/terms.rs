@@ -27,7 +27,7 @@ use crate::zones::body::Body;
 use crate::zones::filter::{Filter, Term};
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row};
-use crate::zones::{Table, Told};
+use crate::zones::{Headcount, Table, Told};
 
 impl Aggregates {
     /// What this node says of itself, in all catalogs, has these terms from now on.
@@ -67,7 +67,7 @@ impl Aggregates {
     fn take_terms(
         &mut self,
         section: &TermsSection,
-        told: (NodeId, usize, u32),
+        told: (NodeId, usize, Headcount),
         round: Round,
     ) -> Option<&'static str> {
         if self.terms.is_none() && section.row.count == 0 {
@@ -111,7 +111,7 @@ impl Agent {
     pub(super) fn hear_terms(&mut self, now: Time, from: NodeId, packet: &Packet, io: &mut Io<'_>) {
         let Some(section) = &packet.terms else { return };
         let level = level(self.knowledge.members().me(), from);
-        let told = (from, level, self.partners.count(level));
+        let told = (from, level, self.partners.known(level));
         if let Some(why) = self.aggregates.take_terms(section, told, self.clock.at(now)) {
             trace!(?from, ?section, why, "a row of terms was not taken");
             io.count(why);

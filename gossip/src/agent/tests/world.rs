@@ -13,16 +13,17 @@ use live_objects::{
 };
 use rand::RngExt;
 
-use crate::Gossip;
 use crate::entry::Standing;
 use crate::entry::tests::entry;
 use crate::members::TOMBSTONES_MAX;
 use crate::wire::{Leg, Packet};
+use crate::{Config, Gossip};
 
 /// Every node, and what is under way between them.
 pub(super) struct World {
     pub(super) now: Time,
     pub(super) nodes: Vec<Node>,
+    pub(super) config: Config,
     wakes: BTreeSet<(Time, usize)>,
     pub(super) wire: Wire,
 }
@@ -109,7 +110,8 @@ impl World {
             is_lied_to: false,
             tapes: Default::default(),
         };
-        Self { now: Time::ZERO, nodes: Vec::new(), wakes: BTreeSet::new(), wire }
+        let (nodes, wakes, config) = (Vec::new(), BTreeSet::new(), Config::default());
+        Self { now: Time::ZERO, nodes, config, wakes, wire }
     }
 
     /// A cluster of `n`, all of whom have node 0 for a seed, that was given time to settle.
@@ -128,7 +130,8 @@ impl World {
         seed[8..16].copy_from_slice(&self.now.as_nanos().to_be_bytes());
         let mut rng = Rng::from_seed(seed);
         let member = Member { node: id(node), incarnation: Incarnation::from_bytes(rng.random()) };
-        let mut stack = Stack::new(vec![Box::new(Gossip::default())], &rng).unwrap();
+        let mut stack =
+            Stack::new(vec![Box::new(Gossip::new(self.config).unwrap())], &rng).unwrap();
         let seeds = seeds.iter().map(|seed| address(*seed)).collect();
         let (addresses, credential) = (vec![address(node)], credential(node));
         stack.start(&Start { me: member, unix_ms, addresses, seeds, credential });

@@ -122,6 +122,9 @@ impl<'a> Watch<'a> {
             MembersEvent::Down(member, Departure::Left) => {
                 become_so(member.node, State::Left, true);
             }
+            MembersEvent::Down(member, Departure::Unwatched) => {
+                self.known.remove(&member.node);
+            }
             _ => {}
         }
     }

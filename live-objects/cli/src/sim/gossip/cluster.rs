@@ -169,7 +169,7 @@ pub(super) fn probe_periods(span: Duration) -> f64 {
 }
 
 /// Between the racks of a site, so that an exchange of three takes some of the period.
-const LATENCY: Latency = Latency {
+pub(super) const LATENCY: Latency = Latency {
     min: Duration::from_millis(5),
     typical: Duration::from_millis(20),
     slow: Duration::from_millis(50),

@@ -1,0 +1,195 @@
+//! Everything at once, in a cluster of which no node knows all.
+//!
+//! All nodes start from one roster, each with its part of it: they know whom they would know if
+//! they had found each other some time ago. When they agree on what round it is all open four
+//! averages and set their shares at once. That is round 0, as in `aggregate`, of which this is the
+//! large sister; what it costs to simulate is a figure here too.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use clap::Args;
+use gossip::{Config, Gossip, Roster};
+use live_objects::{Command, Estimate, Event, Name, ObjectId, ObjectType, Share, Spec, Summary};
+use live_objects_sim::{Fault, Network, What, World};
+use rand::RngExt;
+
+use super::cluster::{LATENCY, Sent};
+use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use crate::join;
+
+/// What the story of the whole is told.
+#[derive(Args)]
+pub(crate) struct Whole {
+    #[command(flatten)]
+    setting: Setting,
+    /// For how many rounds to watch.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+    /// Up to how many nodes each would know all.
+    #[arg(long, default_value_t = Config::default().whole_max,
+        value_parser = whole_max)]
+    whole_max: usize,
+}
+
+impl Whole {
+    pub(crate) fn run(&self) -> ExitCode {
+        let story = |seed, threads| self.story(seed, threads);
+        self.setting.tell("whole", 1, story, |outcome| self.is_good(outcome))
+    }
+
+    fn story(&self, seed: u64, threads: usize) -> Told {
+        let begin = Instant::now();
+        let mut world = self.begun(seed, threads);
+        world.run(Config::default().period * CLOCK_ROUNDS);
+        world.take_history();
+        world.apply(&Fault::Loss(self.setting.loss));
+        let mut averages = set_shares(&mut world);
+        let before = Sent::by(&world);
+        let mut round_exact = None;
+        for round in 1..=self.rounds {
+            world.run(Config::default().period);
+            for record in world.take_history() {
+                if let What::Event(object, Event::Aggregate(estimate)) = record.what {
+                    averages.iter_mut().for_each(|it| it.hear(object, record.node, &estimate));
+                }
+            }
+            let exact = averages.iter().map(Average::exact).min().expect("there are some");
+            let is_exact = exact == world.nodes();
+            round_exact = if is_exact { round_exact.or(Some(round)) } else { None };
+            let seconds = begin.elapsed().as_secs();
+            join::complain(&format!(
+                "seed {seed}: round {round}: exact at {exact} nodes, after {seconds} s"
+            ));
+        }
+        let sent = Sent::by(&world).since(before);
+        let seconds = begin.elapsed().as_secs_f64();
+        Told::new(vec![self.sample(seconds, round_exact, sent)], world.trace_hash())
+    }
+
+    /// All nodes start, and know whom they would have come to know.
+    fn begun(&self, seed: u64, threads: usize) -> World {
+        let config = Config { whole_max: self.whole_max, ..Config::default() };
+        let roster: Arc<OnceLock<Arc<Roster>>> = Arc::default();
+        let known = Arc::clone(&roster);
+        let mut world = World::new(seed, self.setting.nodes as usize, move |_| {
+            let roster = Arc::clone(known.get().expect("it is written before anybody starts"));
+            let gossip = Gossip::acquainted(config, roster).expect("its numbers were checked");
+            vec![Box::new(gossip)]
+        });
+        let members = (0..world.nodes()).map(|node| {
+            let (member, address, credential) = world.next_member(node);
+            (member, vec![address], credential)
+        });
+        let written = roster.set(Arc::new(Roster::new(members, self.whole_max)));
+        written.unwrap_or_else(|_| unreachable!("it is written once"));
+        world.set_threads(threads);
+        world.set_network(Network { latency: LATENCY, ..Network::LAN });
+        world.set_seeds(&[]);
+        world.start_all();
+        world
+    }
+
+    fn sample(&self, seconds: f64, round_exact: Option<u32>, sent: Sent) -> Sample {
+        let node_rounds = f64::from(self.setting.nodes) * f64::from(self.rounds);
+        vec![
+            Figure::new("seconds", Some(seconds)),
+            Figure::new("rss_gib", rss_gib()),
+            Figure::new(ROUND_EXACT, round_exact.map(f64::from)),
+            Figure::new(DATAGRAM_BYTES, Some(sent.datagram_max as f64)),
+            Figure::new("bytes_per_node_round_mean", Some(sent.datagrams as f64 / node_rounds)),
+            Figure::new("datagrams_per_node_round", Some(sent.datagram_count as f64 / node_rounds)),
+        ]
+    }
+
+    /// How long it takes is the machine's affair, so that only the goals of gossip are looked at.
+    fn is_good(&self, outcome: &Outcome) -> bool {
+        let worst = |key: &str| outcome.figure(&format!("{key}_worst"));
+        worst(ROUND_EXACT).is_some_and(|round| round <= ROUND_EXACT_MAX)
+            && worst(DATAGRAM_BYTES).is_some_and(|bytes| bytes <= DATAGRAM_MAX)
+    }
+}
+
+/// One of the averages: what it is, and at which nodes it is told right.
+struct Average {
+    object: ObjectId,
+    value: f64,
+    largest: f64,
+    is_exact: Vec<bool>,
+}
+
+impl Average {
+    fn hear(&mut self, object: ObjectId, node: usize, told: &Estimate) {
+        if object == self.object {
+            let error = told.value.map(|value| (value - self.value).abs());
+            self.is_exact[node] = told.members == self.is_exact.len() as u64
+                && error.is_some_and(|error| error <= 1e-9 * self.largest);
+        }
+    }
+
+    fn exact(&self) -> usize {
+        self.is_exact.iter().filter(|is_exact| **is_exact).count()
+    }
+}
+
+/// Every node opens all averages and sets its shares.
+fn set_shares(world: &mut World) -> Vec<Average> {
+    let mut rng = world.rng("shares");
+    let nodes = world.nodes();
+    let averages = (0..AVERAGES).map(|number| {
+        let name: Name = format!("/load/{number}").parse().expect("a name");
+        let object = name.id();
+        let shares: Vec<f64> = (0..nodes).map(|_| rng.random_range(0.0..1_000.0)).collect();
+        for (node, share) in shares.iter().enumerate() {
+            let spec = Spec::new(name.clone(), ObjectType::aggregate(Summary::Average));
+            world.open(node, spec).expect("gossip carries it");
+            let share = Share::new(*share).expect("it is finite");
+            world.send(node, object, Command::Set(share)).expect("the feed is empty");
+        }
+        let value = shares.iter().sum::<f64>() / nodes as f64;
+        let largest = shares.iter().copied().fold(0.0, f64::max);
+        Average { object, value, largest, is_exact: vec![false; nodes] }
+    });
+    averages.collect()
+}
+
+/// The most memory that this process had at once, where the system tells.
+fn rss_gib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / (1 << 20) as f64)
+}
+
+fn whole_max(text: &str) -> Result<usize, String> {
+    let why = || format!("choose 1 to {}", Config::WHOLE_MAX_MAX);
+    let number = text.parse().map_err(|_| why())?;
+    if (1..=Config::WHOLE_MAX_MAX).contains(&number) { Ok(number) } else { Err(why()) }
+}
+
+const AVERAGES: usize = 4;
+
+/// As many as it takes until all know the round.
+const CLOCK_ROUNDS: u32 = 10;
+
+const ROUND_EXACT: &str = "round_exact";
+const ROUND_EXACT_MAX: f64 = 50.0;
+const DATAGRAM_BYTES: &str = "datagram_bytes_max";
+const DATAGRAM_MAX: f64 = 1_200.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::gossip::setting;
+
+    /// With 300 nodes in eight neighbourhoods.
+    #[test]
+    fn a_cluster_that_nobody_knows_is_exact_soon() {
+        let story = Whole { setting: setting(300, 0.05), rounds: 40, whole_max: 200 };
+        let outcome = story.setting.outcome("whole", 1, |seed, threads| story.story(seed, threads));
+        assert!(story.is_good(&outcome), "{:?}", outcome.figure(ROUND_EXACT));
+        assert!(outcome.figure("seconds").is_some_and(|seconds| seconds > 0.0));
+        assert!(outcome.figure("bytes_per_node_round_mean").is_some_and(|bytes| bytes <= 2_400.0));
+    }
+}
