@@ -325,10 +325,10 @@ impl Aggregates {
         let (mut lacking, mut empty) = (None, BTreeSet::new());
         let mut gains: BTreeMap<usize, i64> = BTreeMap::new();
         let numbers = self.numbers_in_turn(round);
-        let numbers = numbers.iter().map(|(_, subject)| &self.branches[subject]);
+        let numbers = numbers.iter().map(|subject| &self.branches[subject]);
         let sketches = self.branches.iter().filter(|(it, _)| it.summary.has_sketches());
         let branches = sketches.map(|(_, branch)| branch).chain(&self.terms);
-        for branch in numbers.chain(branches.filter(|branch| branch.has_shares)) {
+        for branch in numbers.chain(branches).filter(|branch| branch.has_shares) {
             let levels = counts.keys().rev().copied();
             for (level, held, own) in branch.table.beside(levels, round) {
                 let known = counts[&level];
@@ -563,9 +563,9 @@ impl Agent {
         let is_new = self.pulls.is_newcomer();
         let all = Headcount::all(Row::LEAVES_MAX);
         let known = if is_new { all } else { self.partners.known(level) };
-        self.aggregates.is_agreed = rows.subjects == self.aggregates.subjects;
+        self.aggregates.is_agreed = rows.subjects == self.aggregates.digest(rows.round);
         let are_placed = self.aggregates.is_agreed && self.aggregates.are_many();
-        let places = if are_placed { self.aggregates.numbers() } else { Vec::new() };
+        let places = if are_placed { self.aggregates.places(rows.round) } else { Vec::new() };
         for (title, row) in &rows.told {
             let told = Told { row: row.clone(), teller: from, level, known };
             let named = (*title, &places[..]);
@@ -649,7 +649,7 @@ impl Agent {
             }
             _ => return None,
         };
-        let is_known = |rows: &Rows| rows.subjects == self.aggregates.subjects;
+        let is_known = |rows: &Rows| rows.subjects == self.aggregates.digest(rows.round);
         if !asked.rows.as_ref().is_some_and(is_known) {
             return Some(Asked { naming: Naming::InFull, wants: u64::MAX, ..numbers });
         }

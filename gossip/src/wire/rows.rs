@@ -19,11 +19,12 @@
 //! the last; z is a v of twice the number, or of twice its opposite less one if it is below 0.
 //! Which zone a row is about is not said: it is the sender's, where the two ids part.
 //!
-//! `subjects` is a digest of all that the sender takes part in. Who has the same knows all handles;
+//! `subjects` is a digest of all that the sender takes part in; where numbers are many, of those
+//! whose turn it is in this round, and of sketches. Who has the same knows all handles;
 //! to others subjects are named in full. Mostly all rows have the same mark, so that one takes
-//! about 15 bytes. Who is taken to have the same may be told by *place*, among all numbers in which
-//! there are shares: of a run, whose places follow each other and which are alike in all but their
-//! bodies, each takes 8 bytes.
+//! about 15 bytes. Who is taken to have the same may be told by *place*, among those numbers in
+//! which there are shares: of a run, whose places follow each other and which are alike in all but
+//! their bodies, each takes 8 bytes.
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@
 //! nodes alike. So what is new goes up the tree at once, as by recursive doubling. (While each level
 //! told of all numbers, some of them in each packet, it waited at every level anew, and of 256
 //! numbers at 300 nodes half of the members had not come to the root after 90 s.)
+//! Which group a number is in goes by a hash, and each has a digest of its own: one number that is
+//! over, and not everywhere, has its group told by names, which are long, and no other.
 //!
 //! A row of a sketch takes a third of a packet: they would go by the other when they are not needed.
 //! So nobody tells of these unasked: each side says which rows it *wants*, and the other gives as
@@ -101,7 +103,7 @@ impl Aggregates {
         let (asked_for, ended) = (self.asked_for(), self.ended(round));
         let first = *asked_for.first().or(ended.first())?;
         let mark = self.branch(first).table.own_mark(level, round);
-        let mut rows = Rows::new(round, self.subjects, mark);
+        let mut rows = Rows::new(round, self.digest(round), mark);
         let mut wanted: Vec<(usize, Title, Row)> = Vec::new();
         for (place, subject) in asked_for.iter().enumerate() {
             let mark = self.branch(*subject).table.own_mark(level, round);
@@ -137,18 +139,13 @@ impl Aggregates {
         asked: Asked,
         len_max: usize,
     ) -> Option<Rows> {
-        let Asked { round, level, naming, .. } = asked;
+        let Asked { round, level, .. } = asked;
         let all = self.numbers_to(asked);
         let told = self.told.get(&level).copied();
         let begin = told.map_or(0, |told| all.partition_point(|(subject, _)| *subject <= told));
-        for (subject, place) in all[begin..].iter().chain(&all[..begin]).copied() {
-            let title = match place {
-                Some(place) => Some(Title::Place(place, subject.summary)),
-                None => self.title(subject, naming),
-            };
-            let Some(title) = title else { continue };
+        let subjects = self.digest(round);
+        for (subject, title) in all[begin..].iter().chain(&all[..begin]).copied() {
             let row = self.branch(subject).table.own(level, round);
-            let subjects = self.subjects;
             let rows = rows.get_or_insert_with(|| Rows::new(round, subjects, row.mark));
             if !rows.add(title, row, len_max) {
                 break;
@@ -158,35 +155,56 @@ impl Aggregates {
         rows
     }
 
-    /// Of which numbers to tell, in order; and their places, if they are named by these: where they
-    /// are many, to whoever has the same. Whoever has not is told of all.
-    fn numbers_to(&self, asked: Asked) -> Vec<(Subject, Option<u16>)> {
-        let is_number = |subject: &Subject| !subject.summary.has_sketches();
-        if asked.naming == Naming::Short && self.are_many() {
-            let numbers = self.numbers_in_turn(asked.round).into_iter();
-            let place = |place| Some(place).filter(|_| asked.is_agreed);
-            return numbers.map(|(at, subject)| (subject, place(at))).collect();
+    /// Of which numbers to tell, in order, and what they are called: where they are many, by their
+    /// places, to whoever has the same.
+    fn numbers_to(&self, asked: Asked) -> Vec<(Subject, Title)> {
+        let Asked { round, naming, .. } = asked;
+        let has_places = self.are_many() && naming == Naming::Short && asked.is_agreed;
+        let mut next_place = 0;
+        let mut told = Vec::new();
+        for subject in self.numbers_in_turn(round) {
+            let branch = &self.branches[&subject];
+            let place = next_place;
+            next_place += u16::from(branch.has_shares);
+            let title = if branch.has_shares && has_places {
+                Some(Title::Place(place, subject.summary))
+            } else if self.are_many() && !branch.has_shares {
+                // To whoever has not heard that it is over.
+                self.title(subject, Naming::Short)
+            } else {
+                self.title(subject, naming)
+            };
+            let is_told = branch.is_worth_telling(round);
+            told.extend(title.filter(|_| is_told).map(|title| (subject, title)));
         }
-        let told = self.branches.iter().filter(|(_, branch)| branch.is_worth_telling(asked.round));
-        let told = told.map(|(subject, _)| *subject).filter(is_number);
-        told.map(|subject| (subject, None)).collect()
+        told
     }
 
-    /// The numbers whose turn it is in this round, and their places among all of them in which
-    /// there are shares: the same, in the same order, at all who have the same digest.
-    pub(super) fn numbers_in_turn(&self, round: Round) -> Vec<(u16, Subject)> {
-        let numbers = self.numbers();
-        let groups = numbers.len().div_ceil(TURN_OF).max(1);
-        let group = (u64::from(round) / self.turn.rounds) as usize % groups;
-        let in_turn = numbers.into_iter().enumerate().skip(group * TURN_OF).take(TURN_OF);
-        in_turn.map(|(place, subject)| (place as u16, subject)).collect()
+    /// The numbers whose turn it is in this round, in order. Which group a number is in goes by its
+    /// handle, so that one that is not known everywhere is amiss in its own group alone.
+    pub(super) fn numbers_in_turn(&self, round: Round) -> Vec<Subject> {
+        let groups = self.numbers.div_ceil(TURN_OF).max(1);
+        let group = u64::from(round) / self.turn.rounds % groups as u64;
+        let is_in_turn = |subject: &Subject| u64::from(subject.handle()) % groups as u64 == group;
+        let numbers = self.branches.keys().filter(|subject| !subject.summary.has_sketches());
+        numbers.copied().filter(is_in_turn).collect()
     }
 
-    /// The numbers in which there are shares, by their places.
-    pub(super) fn numbers(&self) -> Vec<Subject> {
-        let shared = self.branches.iter().filter(|(_, branch)| branch.has_shares);
-        let subjects = shared.map(|(subject, _)| *subject);
-        subjects.filter(|subject| !subject.summary.has_sketches()).collect()
+    /// Of those, the ones in which there are shares, by their places: the same at all who have the
+    /// same digest.
+    pub(super) fn places(&self, round: Round) -> Vec<Subject> {
+        let in_turn = self.numbers_in_turn(round).into_iter();
+        in_turn.filter(|subject| self.branches[subject].has_shares).collect()
+    }
+
+    /// A digest of all in which there are shares; where numbers are many, of those whose turn it is
+    /// and of sketches.
+    pub(super) fn digest(&self, round: Round) -> u32 {
+        if !self.are_many() {
+            return self.subjects;
+        }
+        let told = self.places(round).into_iter().chain(self.asked_for());
+        told.fold(0, |digest, subject| digest ^ subject.handle())
     }
 
     /// What it is called in a packet. Nothing if it is best not spoken of.
@@ -265,8 +283,8 @@ const fn bit(place: usize) -> u64 {
     1 << (place % 64)
 }
 
-/// Of many numbers so many have their turn together: their rows take a quarter of a packet.
-const TURN_OF: usize = 32;
+/// Of many numbers about so many have their turn together: their rows take a quarter of a packet.
+const TURN_OF: usize = 24;
 
 /// A turn has a round for each level at which there may be anybody, and some in which what was lost
 /// on the way is made good.
@@ -328,14 +346,36 @@ mod tests {
         }
         let rounds = aggregates.turn.rounds;
         let turns = (0..3 * rounds).step_by(rounds as usize).map(|passed| {
-            let of = |at| aggregates.numbers_in_turn(Round::try_from(ROUND + passed + at).unwrap());
+            let of = |at| aggregates.places(Round::try_from(ROUND + passed + at).unwrap());
             assert_eq!(of(0), of(rounds - 1));
+            assert!(!of(0).is_empty());
             of(0)
         });
-        let mut all: Vec<(u16, Subject)> = turns.flatten().collect();
+        let mut all: Vec<Subject> = turns.flatten().collect();
         all.sort();
-        let places: Vec<(u16, Subject)> =
-            aggregates.numbers().into_iter().enumerate().map(|(at, it)| (at as u16, it)).collect();
-        assert_eq!(all, places);
+        assert_eq!(all, aggregates.branches.keys().copied().collect::<Vec<_>>());
+    }
+
+    /// Those who do not agree about one number agree about all others, in their turns.
+    #[test]
+    fn one_that_is_not_known_everywhere_disturbs_no_others() {
+        let round = Round::try_from(ROUND).unwrap();
+        let share = [crate::zones::body::Body::Number(1.0)];
+        let of = |numbers: core::ops::Range<usize>| {
+            let mut aggregates = Aggregates::new(core::time::Duration::from_millis(200));
+            for number in numbers {
+                let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
+                let subject = Subject::new(object, Summary::Average);
+                aggregates.hold(round, subject, &super::super::Hold::Share(&share));
+            }
+            aggregates
+        };
+        let (some, more) = (of(0..110), of(0..111));
+        let rounds = some.turn.rounds as i64;
+        let is_same = |turn: &i64| {
+            let round = round.shifted(turn * rounds);
+            some.digest(round) == more.digest(round)
+        };
+        assert_eq!((0..5).filter(is_same).count(), 4);
     }
 }

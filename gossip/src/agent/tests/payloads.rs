@@ -96,7 +96,7 @@ fn what_is_longer_than_any_message_is_refused() {
 #[test]
 fn a_lost_announcement_is_mended() {
     let (mut world, ports) = holding(20, &(0..20).collect::<Vec<_>>());
-    world.wire.loss_percent = 30;
+    world.wire.loss_percent = 20;
     let payload = long(20_000, 1);
     world.say(0, &ports[0], Command::Send(payload.clone()));
     world.run(seconds(6));
