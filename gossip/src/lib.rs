@@ -150,9 +150,10 @@
 //! make up members, which are buried one by one, about as many in a round as there are nodes, and
 //! while there are 65,536 keep newcomers out; and cost traffic, answers, and rest. Two things
 //! outlast it: a weak object whose name it claimed for a strong type is closed (it, or members that
-//! it made up: who can be asked whether he claims that is asked first), and has to be opened again; and a node that it made raise its number above half of all has to say itself, to
-//! each of the others, that it is alive, if it is suspected once more. Whose credential is no good
-//! the driver does not talk to; gossip itself does not look at it.
+//! it made up: who can be asked whether he claims that is asked first), and has to be opened again;
+//! and a node that it made raise its number above half of all has to say itself, to each of the
+//! others, that it is alive, if it is suspected once more. Whose credential is no good the driver
+//! does not talk to; gossip itself does not look at it.
 //!
 //! ```
 //! use std::net::SocketAddr;

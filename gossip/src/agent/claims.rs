@@ -294,8 +294,8 @@ impl Agent {
         }
     }
 
-    /// Whoever was asked claims this, or nothing. If he did not answer what others say in his name is
-    /// believed.
+    /// Whoever was asked claims this, or nothing. If he did not answer what others say in his name
+    /// is believed.
     pub(super) fn on_claimant(&mut self, object: ObjectId, claimed: Option<&Record>) {
         if !self.claims.doubts.contains_key(&object) {
             return;

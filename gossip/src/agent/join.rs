@@ -4,8 +4,8 @@
 //! own entry in the request, and then those of others (`transfer`). A link between two that did not
 //! know each other makes both pull, newcomers or not: so two clusters, or two halves of one, that
 //! touch anywhere become one. Nor need there be a link before: whoever gets a packet from somebody
-//! unknown pulls, since an exchange mends only the table of the one who began it. A long table comes
-//! in many pieces; a few members of each zone are first, so that a newcomer can ask for what
+//! unknown pulls, since an exchange mends only the table of the one who began it. A long table
+//! comes in many pieces; a few members of each zone are first, so that a newcomer can ask for what
 //! aggregates come to while the rest is on its way.
 //!
 //! To touch after both sides of a partition gave each other up, members go on trying what may have
@@ -286,8 +286,8 @@ const RETRY_ROUNDS: u64 = 5;
 /// whoever pulls from a node that gave much already.
 const EACH: usize = 3;
 
-/// Who knows no more than so many is told of these first, if the table is so long that it takes more
-/// than one message.
+/// Who knows no more than so many is told of these first, if the table is so long that it takes
+/// more than one message.
 const FEW_KNOWN: usize = 8;
 const AT_ONCE_MAX: usize = 400;
 

@@ -143,8 +143,8 @@ impl Agent {
         }
     }
 
-    /// Whether the next exchange should be with a member of this node's group: if it is not free, one
-    /// of the next is.
+    /// Whether the next exchange should be with a member of this node's group: if it is not free,
+    /// one of the next is.
     pub(super) fn is_turn_of_group(&mut self, is_free: bool) -> bool {
         let is_due = self.is_group_due() || self.shelves.is_group_waiting;
         self.shelves.is_group_waiting = is_due && !is_free;

@@ -4,15 +4,15 @@
 //! numbers each has its *turn*, in groups, by the round, which all know: for as many rounds as it
 //! takes a row to come from a leaf to all, packets tell of one group alone, and in the first of
 //! these the exchange that a node starts is at one level after the other, the deepest first, at all
-//! nodes alike. So what is new goes up the tree at once, as by recursive doubling. (While each level
-//! told of all numbers, some of them in each packet, it waited at every level anew, and of 256
-//! numbers at 300 nodes half of the members had not come to the root after 90 s.)
-//! Which group a number is in goes by a hash, and each has a digest of its own: one number that is
-//! over, and not everywhere, has its group told by names, which are long, and no other.
+//! nodes alike. So what is new goes up the tree at once, as by recursive doubling. (While each
+//! level told of all numbers, some of them in each packet, it waited at every level anew, and of
+//! 256 numbers at 300 nodes half of the members had not come to the root after 90 s.) Which group a
+//! number is in goes by a hash, and each has a digest of its own: one number that is over, and not
+//! everywhere, has its group told by names, which are long, and no other.
 //!
-//! A row of a sketch takes a third of a packet: they would go by the other when they are not needed.
-//! So nobody tells of these unasked: each side says which rows it *wants*, and the other gives as
-//! many of them as there is room for, first those that know most.
+//! A row of a sketch takes a third of a packet: they would go by the other when they are not
+//! needed. So nobody tells of these unasked: each side says which rows it *wants*, and the other
+//! gives as many of them as there is room for, first those that know most.
 //!
 //! ```text
 //!  probe  numbers, wants         ▶
