@@ -289,7 +289,8 @@ impl Agent {
         let those: Vec<NodeId> = claims.map(|claim| claim.publisher.node).collect();
         let turn = self.own_lot(spec).wrapping_add(self.rounds) as usize;
         let Some(claimant) = those.get(turn % those.len().max(1)).copied() else { return };
-        if self.put_claim(now, object, (directory, name), claimant, io) {
+        let key = RecordKey { object: directory, key: name, publisher: claimant };
+        if self.put_claim(now, object, key, io) {
             self.doubted(object).is_asked = true;
         }
     }

@@ -12,7 +12,6 @@ mod answering;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use live_objects::{Evidence, Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
 use tracing::trace;
 
@@ -251,15 +250,13 @@ impl Agent {
         &mut self,
         now: Time,
         object: ObjectId,
-        (directory, name): (ObjectId, Bytes),
-        claimant: NodeId,
+        key: RecordKey,
         io: &mut Io<'_>,
     ) -> bool {
         if self.errands.questions.is_full() {
             return false;
         }
-        let key = RecordKey { object: directory, key: name, publisher: claimant };
-        let claimant = Part { first: claimant, last: claimant };
+        let claimant = Part { first: key.publisher, last: key.publisher };
         let number = self.errands.questions.open(About::Claim { object, key }, claimant, now);
         self.put_question(now, number, io);
         self.errands.questions.get(number).is_some()
