@@ -120,6 +120,8 @@
 //!   nobody else among the highest (`agent::aggregates`);
 //! - count more members there than a quarter and 16 above those that are known (`zones`), or in a
 //!   zone of which but a few are known, twice as many and 64 as are to be expected (`population`);
+//!   whoever has just come, and has no table yet, believes any number until it has
+//!   (`agent::aggregates`);
 //! - be more than two rounds ahead (`zones::row`), nor lead the clock of whoever hears two others
 //!   (`rounds`). Whoever heard nobody else comes back when it is gone, and what was stamped ahead
 //!   by then holds no longer (`zones`, `offers`, `stands`);

@@ -626,9 +626,9 @@ impl Agent {
         }
     }
 
-    /// How much of a packet is for rows that are asked for, if so much was said in the round.
-    /// Beside messages there is little for many numbers, but now and then as much as a sketch
-    /// takes.
+    /// How much of a packet is for rows of sketches and of many numbers, if so much was said in the
+    /// round. Beside messages there is room for those numbers whose turn it is, and now and then
+    /// for a sketch.
     fn wanted_len_max(&self, said: usize) -> usize {
         let left = ROUND_BYTES_MAX.saturating_sub(said);
         let is_turn_of_sketches = self.rounds % 4 == 1 && self.aggregates.has_sketches();
@@ -662,14 +662,15 @@ impl Agent {
 /// The count of all who keep a part of the cluster. No name has this id.
 const CENSUS: Subject = Subject::new(ObjectId::from_bytes([0xff; ObjectId::LEN]), Summary::Count);
 
-/// What a node may say in a round goes to rows that are asked for once all else is said, in bytes:
-/// two of the longest datagrams.
+/// What a node may say in a round goes to rows of sketches and of many numbers once all else is
+/// said, in bytes: two of the longest datagrams.
 pub(super) const ROUND_BYTES_MAX: usize = 2_400;
 
 /// What is left of that for what comes later in the round where numbers are many, in bytes.
 const HEARD_LATE: usize = 250;
 
-/// How much of a packet is for such rows all the same where they are many, in bytes.
+/// How much of a packet is for such rows all the same where numbers are many, in bytes: those of a
+/// turn fit.
 const WANTED_LEN_MIN: usize = 280;
 
 /// Of numbers so many are a few: they fit into what news leaves. Of more some have their turn.

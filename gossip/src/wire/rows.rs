@@ -48,8 +48,8 @@ pub(crate) struct Rows {
     mark: Mark,
     pub(crate) told: Vec<(Title, Row)>,
     len: usize,
-    /// How many of the last are a run.
-    run: usize,
+    /// Where in `told` each run begins: a row that is none is one of one.
+    begins: Vec<usize>,
 }
 
 /// What a subject is called in a packet.
@@ -74,7 +74,7 @@ impl Rows {
     /// A section without a row, in which most will have this mark.
     pub(crate) fn new(round: Round, subjects: u32, mark: Mark) -> Self {
         let len = SECTION_LEN + HANDLE_LEN + mark_len(mark, round);
-        Self { round, subjects, mark, told: Vec::new(), len, run: 0 }
+        Self { round, subjects, mark, told: Vec::new(), len, begins: Vec::new() }
     }
 
     /// How long the section is.
@@ -94,11 +94,9 @@ impl Rows {
 
     fn push(&mut self, title: Title, row: Row) {
         self.len += self.row_len(title, &row);
-        self.run = match title {
-            Title::Place(..) if self.goes_on(title, &row) => self.run + 1,
-            Title::Place(..) => 1,
-            _ => 0,
-        };
+        if !self.goes_on(title, &row) {
+            self.begins.push(self.told.len());
+        }
         self.told.push((title, row));
     }
 
@@ -106,7 +104,8 @@ impl Rows {
     fn goes_on(&self, title: Title, row: &Row) -> bool {
         match (self.told.last(), title) {
             (Some((Title::Place(last, of), told)), Title::Place(place, summary)) => {
-                self.run < RUN_MAX
+                let begin = self.begins.last().copied().unwrap_or(0);
+                self.told.len() - begin < RUN_MAX
                     && last.checked_add(1) == Some(place)
                     && *of == summary
                     && (told.mark, told.count, told.least) == (row.mark, row.count, row.least)
@@ -137,19 +136,9 @@ impl Rows {
         put_section(out, TAG_ROWS, self.len - SECTION_LEN);
         out.put_u32(self.subjects);
         put_mark(out, self.mark, self.round);
-        // Told anew, runs begin where they did.
-        let mut told = Self::new(self.round, self.subjects, self.mark);
-        let begins = |(title, row): &(Title, Row)| {
-            let goes_on = told.goes_on(*title, row);
-            told.push(*title, row.clone());
-            !goes_on
-        };
-        let begins: Vec<bool> = self.told.iter().map(begins).collect();
-        let mut first = 0;
-        while first < begins.len() {
-            let more = begins[first + 1..].iter().take_while(|begins| !**begins).count();
-            self.put_run(out, &self.told[first..=first + more]);
-            first += 1 + more;
+        let ends = self.begins.iter().skip(1).copied().chain([self.told.len()]);
+        for (begin, end) in self.begins.iter().zip(ends) {
+            self.put_run(out, &self.told[*begin..end]);
         }
     }
 

@@ -302,6 +302,8 @@ const LACKING_EVERY: u64 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::aggregates::Hold;
+    use crate::zones::body::Body;
     use live_objects::{Name, NodeId, ObjectId, Rng, Summary};
 
     /// A turn of any length begins in it.
@@ -334,16 +336,21 @@ mod tests {
         assert_eq!(turn.level(round(turn.rounds), &partners), Some(14));
     }
 
-    #[test]
-    fn all_numbers_have_their_turns_in_groups() {
+    /// Whoever has set its share of these averages.
+    fn holding(numbers: usize) -> Aggregates {
         let mut aggregates = Aggregates::new(core::time::Duration::from_millis(200));
         let round = Round::try_from(ROUND).unwrap();
-        let share = [crate::zones::body::Body::Number(1.0)];
-        for number in 0..70 {
+        for number in 0..numbers {
             let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
             let subject = Subject::new(object, Summary::Average);
-            aggregates.hold(round, subject, &super::super::Hold::Share(&share));
+            aggregates.hold(round, subject, &Hold::Share(&[Body::Number(1.0)]));
         }
+        aggregates
+    }
+
+    #[test]
+    fn all_numbers_have_their_turns_in_groups() {
+        let aggregates = holding(70);
         let rounds = aggregates.turn.rounds;
         let turns = (0..3 * rounds).step_by(rounds as usize).map(|passed| {
             let of = |at| aggregates.places(Round::try_from(ROUND + passed + at).unwrap());
@@ -359,21 +366,9 @@ mod tests {
     /// Those who do not agree about one number agree about all others, in their turns.
     #[test]
     fn one_that_is_not_known_everywhere_disturbs_no_others() {
-        let round = Round::try_from(ROUND).unwrap();
-        let share = [crate::zones::body::Body::Number(1.0)];
-        let of = |numbers: core::ops::Range<usize>| {
-            let mut aggregates = Aggregates::new(core::time::Duration::from_millis(200));
-            for number in numbers {
-                let object: ObjectId = format!("/{number}").parse::<Name>().unwrap().id();
-                let subject = Subject::new(object, Summary::Average);
-                aggregates.hold(round, subject, &super::super::Hold::Share(&share));
-            }
-            aggregates
-        };
-        let (some, more) = (of(0..110), of(0..111));
-        let rounds = some.turn.rounds as i64;
-        let is_same = |turn: &i64| {
-            let round = round.shifted(turn * rounds);
+        let (some, more) = (holding(110), holding(111));
+        let is_same = |turn: &u64| {
+            let round = Round::try_from(ROUND + turn * some.turn.rounds).unwrap();
             some.digest(round) == more.digest(round)
         };
         assert_eq!((0..5).filter(is_same).count(), 4);

@@ -97,7 +97,7 @@ fn those_who_do_not_hold_it_relay_and_forget() {
     assert!(a_round <= 98 + 2 * 11, "{a_round} bytes a node and round: somebody remembers");
 }
 
-/// Of a few in turn, of more as they are asked for.
+/// Of a few each in every packet that has room, of more in turns.
 #[test]
 fn each_of_many_is_told() {
     each_is_told(4);
