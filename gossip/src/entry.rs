@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use live_objects::{CREDENTIAL_BYTES_MAX, Incarnation, Member, NodeId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 /// What is said of a node. Only the member itself makes one; others may raise its standing.
@@ -265,8 +265,8 @@ impl From<Addresses> for Vec<SocketAddr> {
 /// generation.
 ///
 /// [`Start::credential`]: live_objects::Start::credential
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Bytes", into = "Bytes")]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(try_from = "Bytes")]
 pub(crate) struct Credential(Bytes);
 
 impl Credential {
@@ -284,9 +284,9 @@ impl TryFrom<Bytes> for Credential {
     }
 }
 
-impl From<Credential> for Bytes {
-    fn from(credential: Credential) -> Self {
-        credential.0
+impl Serialize for Credential {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

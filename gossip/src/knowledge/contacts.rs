@@ -23,9 +23,9 @@ impl Knowledge {
     }
 
     pub(super) fn scope(&self, to: NodeId) -> Option<Scope> {
-        let depth = self.members.view().depth();
-        let contacts = self.members.contacts_hash(to);
-        self.members.view().is_partial().then_some(Scope { depth, contacts })
+        let view = self.members.view();
+        view.is_partial()
+            .then(|| Scope { depth: view.depth(), contacts: self.members.contacts_hash(to) })
     }
 
     /// Whom another neighbourhood should know of this one, if a packet from there shows that it

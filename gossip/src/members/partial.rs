@@ -95,20 +95,19 @@ impl Members {
     /// have been, if they were not gone.
     pub(crate) fn contacts_of(&self, theirs: Part) -> Vec<Entry> {
         let near = self.view.near();
-        let mut ranked: Vec<(u64, NodeId, bool)> = self
-            .rows
-            .from(Some(near.first))
-            .take_while(|row| row.node <= near.last)
-            .map(|row| (rank(theirs, row.node), row.node, row.standing.is_up()))
-            .collect();
-        ranked.sort_unstable();
-        let mut up = 0;
-        let is_one = |(_, _, is_up): &(u64, NodeId, bool)| {
-            up += usize::from(*is_up);
-            up <= CONTACTS
-        };
-        let those = ranked.into_iter().take_while(is_one);
-        those.filter_map(|(_, node, _)| self.of(node)).collect()
+        let rows = self.rows.from(Some(near.first)).take_while(|row| row.node <= near.last);
+        let mut ranked: Vec<(u64, &Row)> = rows.map(|row| (rank(theirs, row.node), row)).collect();
+        // Of some hundreds few rank before the last contact: only those are put in order.
+        let mut first = [u64::MAX; CONTACTS + 1];
+        for (rank, _) in ranked.iter().filter(|(_, row)| row.standing.is_up()) {
+            if *rank < first[CONTACTS] {
+                first[CONTACTS] = *rank;
+                first.sort_unstable();
+            }
+        }
+        ranked.retain(|(rank, _)| *rank < first[CONTACTS]);
+        ranked.sort_unstable_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, row)| row.entry()).collect()
     }
 
     /// A hash of the contacts that are kept around a node.
