@@ -50,6 +50,12 @@ impl Flight {
     fn key(&self) -> (Time, usize, u64) {
         (self.at, self.from, self.number)
     }
+
+    fn trace(&self, read_at: Time, trace: &mut Trace) {
+        trace.time(read_at);
+        trace.number(self.from as u64);
+        self.packet.trace(trace);
+    }
 }
 
 impl PartialOrd for Flight {
@@ -74,6 +80,9 @@ pub(crate) struct Host {
     /// While the host does not run.
     disk: Option<Disk>,
     queue: BinaryHeap<Reverse<Flight>>,
+    /// Pings of links. Nothing follows from one but that the peer was heard, so that the host does
+    /// not wake for it: it is read when something else wakes the host.
+    pings: Vec<Flight>,
     /// Until then the host does nothing: it is paused, or busy with its last step.
     busy_until: Time,
     pub(crate) step_cost: Duration,
@@ -123,6 +132,7 @@ impl Host {
             life: None,
             disk,
             queue: BinaryHeap::new(),
+            pings: Vec::new(),
             busy_until: Time::ZERO,
             step_cost: Duration::ZERO,
             sent: 0,
@@ -167,7 +177,7 @@ impl Host {
             unix_ms: UNIX_MS + self.clock.local(now).as_nanos() / 1_000_000,
             addresses: vec![Site::address(self.index)],
             seeds: seeds.iter().map(|&seed| Site::address(seed)).collect(),
-            credential: Site::credential(self.index),
+            credential: scene.site.credential(self.index),
         });
         let disk = self.disk.take().expect("the node does not run");
         let slowest =
@@ -186,6 +196,7 @@ impl Host {
         while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
             self.queue.pop();
         }
+        self.pings.retain(|ping| ping.at > now);
         self.record(now, What::Started(member));
     }
 
@@ -296,6 +307,10 @@ impl Host {
 
     /// A packet is under way to the host. Gives when it has something to do with that, if ever.
     pub(crate) fn deliver(&mut self, flight: Flight) -> Time {
+        if flight.packet.is_ping() {
+            self.pings.push(flight);
+            return Time::MAX;
+        }
         let due = if self.life.is_some() { flight.at.max(self.busy_until) } else { Time::MAX };
         self.queue.push(Reverse(flight));
         due
@@ -331,24 +346,36 @@ impl Host {
         let local = self.clock.local(now);
         let life = self.life.as_mut().expect("only a running host has something to do");
         life.wire.now = now;
-        life.stack.step(local, arrivals, &mut life.wire);
-        let packets = std::mem::take(&mut life.wire.packets);
-        for object in life.stack.emitted().to_vec() {
-            self.notice(now, object);
+        // Often it is but links that had something to do, and no module has.
+        let is_due = life.stack.next_wake().is_some_and(|wake| wake <= local);
+        if is_due || !arrivals.is_empty() {
+            life.stack.step(local, arrivals, &mut life.wire);
+            for object in life.stack.emitted().to_vec() {
+                self.notice(now, object);
+            }
+            self.busy_until = self.busy_until.max(now + self.step_cost);
         }
-        for (to, packet) in packets {
+        let life = self.life_mut();
+        let is_stopped = life.stack.is_stopped();
+        for (to, packet) in std::mem::take(&mut life.wire.packets) {
             self.send(now, to, packet, scene);
         }
-        if self.life_mut().stack.is_stopped() {
+        if is_stopped {
             self.end(now, scene);
         }
-        self.busy_until = self.busy_until.max(now + self.step_cost);
     }
 
-    /// What has arrived by now, in order: datagrams, and what the links make of their segments.
+    /// What has arrived by now: datagrams, and what the links make of their segments, in order but
+    /// for pings, which come first.
     fn arrivals(&mut self, now: Time) -> Vec<Arrival> {
         let life = self.life.as_mut().expect("only a running host has something to do");
         let mut arrivals = Vec::new();
+        self.pings.sort_unstable();
+        let later = self.pings.partition_point(|ping| ping.at <= now);
+        for ping in self.pings.drain(..later) {
+            ping.trace(ping.at, &mut self.trace);
+            life.wire.on_packet(ping.at, ping.from, ping.packet, &mut arrivals);
+        }
         let mut waiting_bytes = 0;
         while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
             let Reverse(flight) = self.queue.pop().expect("it was just seen");
@@ -356,9 +383,7 @@ impl Host {
             if waiting_bytes > SOCKET_BYTES_MAX {
                 continue;
             }
-            self.trace.time(now);
-            self.trace.number(flight.from as u64);
-            flight.packet.trace(&mut self.trace);
+            flight.trace(now, &mut self.trace);
             life.wire.on_packet(now, flight.from, flight.packet, &mut arrivals);
         }
         life.wire.on_timer(now, &mut arrivals);
@@ -479,3 +504,6 @@ const STEPS_MAX: usize = 1_000;
 const LATENESS_MAX: Duration = Duration::from_millis(20);
 /// IPv4 and UDP headers.
 const HEADER_BYTES: u64 = 28;
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,8 @@ impl LinkEnd {
         out: &mut Vec<Segment>,
         happened: &mut Vec<Happening>,
     ) {
-        self.heard = now;
+        // A ping is read late, as of when it came.
+        self.heard = self.heard.max(now);
         if !std::mem::replace(&mut self.is_up, true) {
             happened.push(Happening::Up);
             self.transmit(now, out);
@@ -250,7 +251,7 @@ impl LinkEnd {
         if self.is_up {
             self.transmit(now, out);
         }
-        if now >= self.spoke + self.pause() {
+        if now >= self.ping_at() {
             self.say(now, if self.is_up { Segment::Ping } else { Segment::Open }, out);
         }
     }
@@ -259,7 +260,7 @@ impl LinkEnd {
         let resends = self.lanes.iter().filter_map(|lane| lane.resend_at);
         let silent = self.heard + self.patience.silent;
         let idle = self.is_empty().then(|| self.used + IDLE);
-        let rest = [silent, self.spoke + self.pause()];
+        let rest = [silent, self.ping_at()];
         resends.chain(idle).chain(rest).min().expect("two at least")
     }
 
@@ -268,9 +269,14 @@ impl LinkEnd {
         self.lanes.iter().all(|lane| lane.queue.is_empty())
     }
 
-    /// How long this end stays silent.
-    fn pause(&self) -> Duration {
-        if self.is_up { KEEP_ALIVE } else { self.patience.resend }
+    /// Until when this end may stay silent. A host's ends that are up keep to the same beats: it
+    /// wakes for many at once.
+    fn ping_at(&self) -> Time {
+        if !self.is_up {
+            return self.spoke + self.patience.resend;
+        }
+        let at = (self.spoke + KEEP_ALIVE).as_nanos();
+        Time::from_nanos(at - at % BEAT.as_nanos() as u64)
     }
 
     fn transmit(&mut self, now: Time, out: &mut Vec<Segment>) {
@@ -372,6 +378,7 @@ const PIECE_BYTES: usize = 1_200 - SEGMENT_BYTES;
 /// Headers of a segment, in bytes.
 const SEGMENT_BYTES: usize = 40;
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
+const BEAT: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

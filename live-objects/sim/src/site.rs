@@ -13,6 +13,7 @@ pub(crate) struct Site(Arc<Ids>);
 #[derive(Debug)]
 struct Ids {
     ids: Vec<NodeId>,
+    credentials: Vec<Bytes>,
     /// By id, and where those begin whose ids have each head, with an end.
     indices: Vec<(NodeId, u32)>,
     bits: u32,
@@ -30,7 +31,8 @@ impl Site {
         let bits = nodes.max(2).ilog2();
         let begin = |head| indices.partition_point(|(id, _)| head_of(*id, bits) < head) as u32;
         let begins = (0..=1 << bits).map(begin).collect();
-        Self(Arc::new(Ids { ids, indices, bits, begins }))
+        let credentials = (0..nodes).map(credential).collect();
+        Self(Arc::new(Ids { ids, credentials, indices, bits, begins }))
     }
 
     pub(crate) fn id(&self, index: usize) -> NodeId {
@@ -53,10 +55,8 @@ impl Site {
 
     /// What node `index` shows of itself: a value of its own, as long as on real sockets so that
     /// what carries it counts as many bytes. Nobody here looks at it.
-    pub(crate) fn credential(index: usize) -> Bytes {
-        let mut credential = [0; CREDENTIAL_BYTES];
-        credential[..8].copy_from_slice(&(index as u64).to_be_bytes());
-        Bytes::copy_from_slice(&credential)
+    pub(crate) fn credential(&self, index: usize) -> Bytes {
+        self.0.credentials[index].clone()
     }
 
     /// Which node is reached there.
@@ -67,6 +67,12 @@ impl Site {
         };
         (index < self.0.ids.len() && address.port() == PORT).then_some(index)
     }
+}
+
+fn credential(index: usize) -> Bytes {
+    let mut credential = [0; CREDENTIAL_BYTES];
+    credential[..8].copy_from_slice(&(index as u64).to_be_bytes());
+    Bytes::copy_from_slice(&credential)
 }
 
 /// The first bits of an id, as a number.

@@ -33,6 +33,10 @@ impl Packet {
         }
     }
 
+    pub(crate) fn is_ping(&self) -> bool {
+        matches!(self, Self::Segment(_, Segment::Ping))
+    }
+
     pub(crate) fn trace(&self, trace: &mut Trace) {
         match self {
             Self::Datagram(bytes) => trace.bytes(bytes),
@@ -301,7 +305,7 @@ impl Driver for Wire {
     }
 
     fn credential(&self, node: NodeId) -> Bytes {
-        self.site.index(node).map_or(Bytes::new(), Site::credential)
+        self.site.index(node).map_or(Bytes::new(), |index| self.site.credential(index))
     }
 
     fn dial(&mut self, address: SocketAddr) {

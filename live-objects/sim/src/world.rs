@@ -216,7 +216,7 @@ impl World {
     /// itself.
     pub fn next_member(&self, node: usize) -> (Member, SocketAddr, Bytes) {
         let member = self.hosts[node].next_member(&self.site);
-        (member, Site::address(node), Site::credential(node))
+        (member, Site::address(node), self.site.credential(node))
     }
 
     /// Starts every node that does not run.
