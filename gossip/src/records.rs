@@ -23,7 +23,7 @@ mod record;
 pub(crate) mod witnesses;
 
 use core::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use live_objects::{Incarnation, Listing, Member, NodeId, ObjectId, Rng};
@@ -42,7 +42,8 @@ pub(crate) struct Records {
     me: Member,
     version: Version,
     rows: BTreeMap<RecordKey, Row>,
-    publishers: BTreeMap<NodeId, BTreeSet<RecordKey>>,
+    /// In their order. Most publish but one, for which a set would be ten times as large.
+    publishers: BTreeMap<NodeId, Vec<RecordKey>>,
     hashes: BTreeMap<u64, RecordKey>,
     sums: Box<[u64; SUMS]>,
     /// The part of the keys that this node keeps.
@@ -263,7 +264,8 @@ impl Records {
         round: u64,
     ) {
         let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
-        for key in keys {
+        // From the last on, which takes the least to remove.
+        for key in keys.into_iter().rev() {
             let row = &self.rows[&key];
             if replaced == Some(row.incarnation) {
                 self.remove(&key);
@@ -328,7 +330,7 @@ impl Records {
         };
         let over: Vec<RecordKey> =
             self.rows.iter().filter(is_over).map(|(key, _)| key.clone()).collect();
-        over.iter().for_each(|key| self.remove(key));
+        over.iter().rev().for_each(|key| self.remove(key));
     }
 
     /// All that a node published or withdrew.
@@ -440,7 +442,7 @@ impl Records {
 
     /// How many records of a publisher are held, those included that were withdrawn.
     pub(crate) fn count_of(&self, publisher: NodeId) -> usize {
-        self.publishers.get(&publisher).map_or(0, BTreeSet::len)
+        self.publishers.get(&publisher).map_or(0, Vec::len)
     }
 
     pub(crate) fn record(&self, key: &RecordKey) -> Option<Record> {
@@ -455,7 +457,11 @@ impl Records {
         let row = Row { incarnation, version, value, hash, is_kept, is_shown, since: round };
         match self.rows.insert(key.clone(), row) {
             Some(before) => drop(self.hashes.remove(&before.hash)),
-            None => drop(self.publishers.entry(key.publisher).or_default().insert(key.clone())),
+            None => {
+                let keys = self.publishers.entry(key.publisher);
+                let keys = keys.or_insert_with(|| Vec::with_capacity(1));
+                keys.insert(keys.partition_point(|other| *other < key), key.clone());
+            }
         }
         self.hashes.insert(hash, key.clone());
         self.toggle(&key);
@@ -468,7 +474,9 @@ impl Records {
         }
         self.queue.remove(key);
         let keys = self.publishers.get_mut(&key.publisher).expect("a row's publisher has one");
-        keys.remove(key);
+        if let Ok(at) = keys.binary_search(key) {
+            keys.remove(at);
+        }
         if keys.is_empty() {
             self.publishers.remove(&key.publisher);
         }

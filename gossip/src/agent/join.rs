@@ -154,10 +154,14 @@ impl Agent {
         // Of another neighbourhood this node wants to know no more than who is there.
         let behind = behind.or_else(|| (!members.view().is_near(peer)).then_some(LAST));
         let mut rest = members.after(behind);
-        let some: Vec<_> = rest.by_ref().take(HASHES_MAX).collect();
-        let is_rest = rest.next().is_some();
-        let up_to = some.last().filter(|_| is_rest).map_or(LAST, |last| last.member.node);
-        let known = Known { behind, up_to, hashes: some.iter().map(short_hash).collect() };
+        let mut last = LAST;
+        let mut hashes = Vec::with_capacity(members.len().min(HASHES_MAX));
+        hashes.extend(rest.by_ref().take(HASHES_MAX).map(|entry| {
+            last = entry.member.node;
+            short_hash(&entry)
+        }));
+        let up_to = if rest.next().is_some() { last } else { LAST };
+        let known = Known { behind, up_to, hashes };
         let mut entry = members.own();
         entry.credential = shown(&entry, io);
         let request = Control::Pull { entry, known };
