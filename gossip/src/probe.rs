@@ -2,7 +2,7 @@
 //!
 //! A probe that gets no answer is repeated a few times, and helpers are asked to probe too, before
 //! the partner is suspected. SWIM asks once, and then the helpers once: where a quarter of the
-//! packets is lost that makes one probe of seven fail, and of those of ours one of six hundred, at
+//! packets is lost that makes one probe of seven fail, and of those of ours one of ten thousand, at
 //! no cost where none is lost. Beside its own a node sends probes for others who asked for it, and
 //! *knocks* at tombstones. All have a number, by which an answer finds its probe, and a deadline.
 
@@ -130,11 +130,11 @@ impl Probes {
 }
 
 /// How often a partner is asked, half a period apart after the first, before it is suspected.
-pub(crate) const ATTEMPTS: usize = 5;
+pub(crate) const ATTEMPTS: usize = 7;
 
 /// After which attempts helpers are asked too: not at once, since a single loss is common and
 /// helpers are dear; but so early that the last of them has a period for its two round trips.
-pub(crate) const HELPED_ATTEMPTS: RangeInclusive<usize> = 2..=3;
+pub(crate) const HELPED_ATTEMPTS: RangeInclusive<usize> = 2..=4;
 
 /// The most probes that wait.
 const PROBES_MAX: usize = 576;
@@ -144,7 +144,7 @@ const HELPS_OF_ONE_MAX: usize = 32;
 
 /// How many may wait when another's is to be added. The rest is for this node's own: at most six a
 /// period, and in its first ten 24 more, each of which waits
-/// [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods and two more.
+/// [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods and three more.
 const HELPS_MAX: usize = PROBES_MAX - 384;
 
 #[cfg(test)]
