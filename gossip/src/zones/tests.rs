@@ -219,7 +219,7 @@ proptest! {
         ]),
     ) {
         let mut cluster = Cluster::new(seed, nodes, summary);
-        (0..60).for_each(|_| cluster.round(|_| true));
+        (0..120).for_each(|_| cluster.round(|_| true));
         let now = at(cluster.now);
         let mut roots = cluster.tables.iter_mut().map(|table| table.as_mut().unwrap().root(now));
         let first = roots.next().unwrap();
