@@ -197,7 +197,7 @@ fn who_is_gone_is_told_of_with_why() {
             .flat_map(|testimony| testimony["evidence"].as_array().expect("all that it saw"))
             .collect();
         assert!(evidence.iter().any(|seen| seen["what"] == what), "{told:?}");
-        let accused = evidence.iter().any(|seen| seen["silence"]["attempts"] == 5);
+        let accused = evidence.iter().any(|seen| seen["silence"]["attempts"] == 7);
         assert_eq!(accused, what == "faulty", "{told:?}");
     }
     let is_other = |digit: &char| !left.starts_with(*digit) && !failed.starts_with(*digit);

@@ -55,7 +55,7 @@ fn the_survivors_of_a_crash_name_the_accuser_and_what_it_went_by() {
         assert!(!accusers.is_empty(), "at node {node}: {testimonies:?}");
         for (accuser, silence) in &accusers {
             assert_ne!(*accuser, gone.node);
-            assert_eq!(silence.attempts, 5);
+            assert_eq!(silence.attempts, 7);
             assert!(silence.since < passed && !silence.helpers.is_empty(), "{silence:?}");
             // The last attempt before may have been lost.
             let before = silence.before.expect("it was probed before");

@@ -1,15 +1,15 @@
-//! In how many rounds all nodes know an average exactly, and at what cost.
+//! In how many rounds all nodes know an average exactly, or several, and at what cost.
 //!
-//! When all nodes know each other the network begins to lose packets, and all open the aggregate
+//! When all nodes know each other the network begins to lose packets, and all open the aggregates
 //! and set their shares at once: that is round 0, when all members are known and all tables are
-//! empty. After each round every node's last estimate is compared with the truth.
+//! empty. After each round every node's last estimates are compared with the truth.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use gossip::Config;
 use live_objects::{Command, Estimate, Event, Name, ObjectId, ObjectType, Share, Spec, Summary};
-use live_objects_sim::{Fault, What, World};
+use live_objects_sim::{Fault, Record, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
@@ -25,6 +25,9 @@ pub(crate) struct Aggregate {
     /// For how many rounds to watch.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
+    /// How many averages there are.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    aggregates: u32,
 }
 
 impl Aggregate {
@@ -34,30 +37,32 @@ impl Aggregate {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![self.sample(None, None, None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
         world.apply(&Fault::Loss(self.setting.loss));
-        let (object, truth) = set_shares(&mut world);
-        let mut watch = Watch { object, truth, last: vec![None; world.nodes()] };
+        let mut watches: Vec<Watch> =
+            (0..self.aggregates).map(|number| Watch::open(&mut world, number)).collect();
         let before = Sent::by(&world);
         let (mut round_exact, mut round_near) = (None, None);
         let mut track = Track::new(before);
         for round in 1..=self.rounds {
             world.run(Config::default().period);
-            watch.read(&mut world);
-            keep(&mut round_exact, round, watch.all(|truth, told| truth.is_exact(told)));
-            keep(&mut round_near, round, watch.all(|truth, told| truth.is_near(told)));
-            track.round(&watch, Sent::by(&world));
-            let exact = watch.last.iter().flatten().filter(|told| watch.truth.is_exact(told));
-            let oldest = watch.last.iter().flatten().map(|told| told.age).max();
+            for record in world.take_history() {
+                watches.iter_mut().for_each(|watch| watch.read(&record));
+            }
+            let all = |is_so| watches.iter().all(|watch| watch.count(is_so) == world.nodes());
+            keep(&mut round_exact, round, all(Truth::is_exact));
+            keep(&mut round_near, round, all(Truth::is_near));
+            track.round(&watches, Sent::by(&world));
+            let exact = watches.iter().map(|watch| watch.count(Truth::is_exact)).min();
+            let oldest = watches.iter().flat_map(Watch::told).map(|told| told.age).max();
             join::complain(&format!(
                 "seed {seed}: round {round}: exact at {} nodes, age {oldest:?}",
-                exact.count()
+                exact.unwrap_or(0)
             ));
         }
         let sent = Sent::by(&world).since(before);
-        let samples = vec![self.sample(round_exact, round_near, Some(sent))];
+        let bias = watches.iter().map(Watch::bias).fold(0.0, f64::max);
+        let samples = vec![self.sample(round_exact, round_near, bias, sent)];
         Told::new(samples, world.trace_hash()).plotted(track.plot())
     }
 
@@ -65,16 +70,18 @@ impl Aggregate {
         &self,
         round_exact: Option<u32>,
         round_near: Option<u32>,
-        sent: Option<Sent>,
+        bias: f64,
+        sent: Sent,
     ) -> Sample {
         let node_rounds = f64::from(self.setting.nodes) * f64::from(self.rounds);
-        let mean = |of: fn(Sent) -> u64| sent.map(|sent| of(sent) as f64 / node_rounds);
+        let mean = |sum: u64| Some(sum as f64 / node_rounds);
         vec![
             Figure::new("round_exact", round_exact.map(f64::from)),
             Figure::new("round_within_1pct", round_near.map(f64::from)),
-            Figure::new(DATAGRAM_BYTES, sent.map(|sent| sent.datagram_max as f64)),
-            Figure::new("bytes_per_node_round_mean", mean(|sent| sent.datagrams)),
-            Figure::new("datagrams_per_node_round", mean(|sent| sent.datagram_count)),
+            Figure::new("lasting_bias", Some(bias)),
+            Figure::new(DATAGRAM_BYTES, Some(sent.datagram_max as f64)),
+            Figure::new("bytes_per_node_round_mean", mean(sent.datagrams)),
+            Figure::new("datagrams_per_node_round", mean(sent.datagram_count)),
         ]
     }
 }
@@ -125,21 +132,17 @@ impl Track {
         }
     }
 
-    fn round(&mut self, watch: &Watch, sent: Sent) {
-        let nodes = watch.last.len() as f64;
-        let share = |is_so: fn(&Truth, &Estimate) -> bool| {
-            let those = watch.last.iter().flatten().filter(|told| is_so(&watch.truth, told));
-            100.0 * those.count() as f64 / nodes
+    fn round(&mut self, watches: &[Watch], sent: Sent) {
+        let nodes = watches[0].last.len() as f64;
+        let share = |is_so| {
+            let those: usize = watches.iter().map(|watch| watch.count(is_so)).sum();
+            100.0 * those as f64 / nodes / watches.len() as f64
         };
         self.exact.values.push(share(Truth::is_exact));
         self.near.values.push(share(Truth::is_near));
-        let truth = watch.truth.average;
-        let off = watch.last.iter().map(|told| {
-            // Who knows nothing is off by all of it.
-            let value = told.as_ref().and_then(|told| told.value).unwrap_or(0.0);
-            100.0 * (value - truth).abs() / truth
-        });
-        self.error.values.push(off.fold(0.0, f64::max));
+        let worst = |watch: &Watch| watch.errors().map(f64::abs).fold(0.0, f64::max);
+        let worst = watches.iter().map(worst).fold(0.0, f64::max);
+        self.error.values.push(100.0 * worst);
         self.bytes.values.push(sent.since(self.sent).datagrams as f64 / nodes);
         self.sent = sent;
     }
@@ -161,7 +164,7 @@ impl Track {
     }
 }
 
-/// Every node's last estimate.
+/// One of the averages: every node's last estimate of it.
 struct Watch {
     object: ObjectId,
     truth: Truth,
@@ -169,39 +172,61 @@ struct Watch {
 }
 
 impl Watch {
-    fn read(&mut self, world: &mut World) {
-        for record in world.take_history() {
-            match record.what {
-                What::Event(of, Event::Aggregate(estimate)) if of == self.object => {
-                    self.last[record.node] = Some(estimate);
-                }
-                _ => {}
-            }
+    /// Every node opens it and sets a share.
+    fn open(world: &mut World, number: u32) -> Self {
+        let mut rng = world.rng(&format!("shares {number}"));
+        let nodes = world.nodes();
+        let shares: Vec<f64> = (0..nodes).map(|_| rng.random_range(0.0..1_000.0)).collect();
+        let name: Name = format!("/load/{number}").parse().expect("a name");
+        let object = name.id();
+        for (node, share) in shares.iter().enumerate() {
+            let spec = Spec::new(name.clone(), ObjectType::aggregate(Summary::Average));
+            world.open(node, spec).expect("gossip carries it");
+            let share = Share::new(*share).expect("it is finite");
+            world.send(node, object, Command::Set(share)).expect("the feed is empty");
+        }
+        let largest = shares.iter().copied().fold(0.0, f64::max);
+        let average = shares.iter().sum::<f64>() / nodes as f64;
+        let truth = Truth { members: nodes as u64, average, largest };
+        Self { object, truth, last: vec![None; nodes] }
+    }
+
+    fn read(&mut self, record: &Record) {
+        if let What::Event(of, Event::Aggregate(estimate)) = &record.what
+            && *of == self.object
+        {
+            self.last[record.node] = Some(estimate.clone());
         }
     }
 
-    fn all(&self, is_so: impl Fn(&Truth, &Estimate) -> bool) -> bool {
-        self.last.iter().all(|told| told.as_ref().is_some_and(|told| is_so(&self.truth, told)))
+    fn told(&self) -> impl Iterator<Item = &Estimate> {
+        self.last.iter().flatten()
+    }
+
+    /// At how many nodes it is so.
+    fn count(&self, is_so: IsSo) -> usize {
+        self.told().filter(|told| is_so(&self.truth, told)).count()
+    }
+
+    /// By which part of it each node's average is off. Who knows nothing is off by all of it.
+    fn errors(&self) -> impl Iterator<Item = f64> {
+        let value = |told: &Option<Estimate>| told.as_ref().and_then(|told| told.value);
+        let values = self.last.iter().map(move |told| value(told).unwrap_or(0.0));
+        values.map(|value| value / self.truth.average - 1.0)
+    }
+
+    /// By which part of it the average, or the count, is off in the mean of all nodes, whichever
+    /// is more.
+    fn bias(&self) -> f64 {
+        let nodes = self.last.len() as f64;
+        let counted: u64 = self.told().map(|told| told.members).sum();
+        let count = counted as f64 / nodes / self.truth.members as f64 - 1.0;
+        (self.errors().sum::<f64>() / nodes).abs().max(count.abs())
     }
 }
 
-/// Every node opens the aggregate and sets a share.
-fn set_shares(world: &mut World) -> (ObjectId, Truth) {
-    let mut rng = world.rng("shares");
-    let nodes = world.nodes();
-    let shares: Vec<f64> = (0..nodes).map(|_| rng.random_range(0.0..1_000.0)).collect();
-    let name: Name = "/load".parse().expect("a name");
-    let object = name.id();
-    for (node, share) in shares.iter().enumerate() {
-        let spec = Spec::new(name.clone(), ObjectType::aggregate(Summary::Average));
-        world.open(node, spec).expect("gossip carries it");
-        let share = Share::new(*share).expect("it is finite");
-        world.send(node, object, Command::Set(share)).expect("the feed is empty");
-    }
-    let largest = shares.iter().copied().fold(0.0, f64::max);
-    let average = shares.iter().sum::<f64>() / nodes as f64;
-    (object, Truth { members: nodes as u64, average, largest })
-}
+/// Whether an estimate is as it is asked for.
+type IsSo = fn(&Truth, &Estimate) -> bool;
 
 /// The first round since which something has always been so.
 fn keep(since: &mut Option<u32>, round: u32, is_so: bool) {
@@ -218,10 +243,11 @@ mod tests {
 
     #[test]
     fn a_small_cluster_is_exact_soon_and_stays_so() {
-        let story = Aggregate { setting: setting(24, 0.05), rounds: 30 };
+        let story = Aggregate { setting: setting(24, 0.05), rounds: 30, aggregates: 2 };
         let outcome =
             story.setting.outcome("aggregate", 1, |seed, threads| story.story(seed, threads));
         assert!(outcome.figure("round_exact").is_some_and(|round| round <= 24.0));
+        assert!(outcome.figure("lasting_bias").is_some_and(|bias| bias < 1e-9));
         assert!(is_short(&outcome));
         let plot = outcome.plot().expect("it went by rounds");
         assert!(plot.is_whole(30));

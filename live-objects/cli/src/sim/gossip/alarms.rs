@@ -12,7 +12,7 @@ use clap::Args;
 use live_objects::{Event, Member, MembersEvent};
 use live_objects_sim::{Fault, Record, What};
 
-use super::cluster::{Sent, settled};
+use super::cluster::{Sent, listen, settled};
 use super::figures::{Figure, Sample, Setting, Told};
 use crate::join;
 
@@ -36,9 +36,8 @@ impl FalseAlarms {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![Alarms::default().sample(&[], None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
+        listen(&mut world);
         world.apply(&Fault::Loss(self.setting.loss));
         let is_starved = |node: &usize| self.starved && node % STARVED_EVERY == STARVED_EVERY - 1;
         let starved: Vec<usize> = (0..world.nodes()).filter(is_starved).collect();
@@ -55,7 +54,7 @@ impl FalseAlarms {
         }
         let rate = Sent::by(&world).since(before).rate(self.setting.nodes, span);
         let starved: Vec<Member> = starved.iter().filter_map(|node| world.member(*node)).collect();
-        let sample = alarms.sample(&starved, Some(rate));
+        let sample = alarms.sample(&starved, rate);
         Told::new(vec![sample], world.trace_hash())
     }
 }
@@ -85,11 +84,10 @@ impl Alarms {
         }
     }
 
-    /// Nothing, if the cluster never settled: then there is no traffic either.
-    fn sample(&self, starved: &[Member], rate: Option<f64>) -> Sample {
+    fn sample(&self, starved: &[Member], rate: f64) -> Sample {
         let count = |of: &BTreeSet<Member>, is_starved: bool| {
             let count = of.iter().filter(|member| starved.contains(member) == is_starved).count();
-            rate.map(|_| count as f64)
+            Some(count as f64)
         };
         vec![
             Figure::new("declared_dead", count(&self.dead, false)),
@@ -97,7 +95,7 @@ impl Alarms {
             Figure::new("suspected", count(&self.suspected, false)),
             Figure::new("starved_declared_dead", count(&self.dead, true)),
             Figure::new("starved_suspected", count(&self.suspected, true)),
-            Figure::new("bytes_per_node_s", rate),
+            Figure::new("bytes_per_node_s", Some(rate)),
         ]
     }
 }

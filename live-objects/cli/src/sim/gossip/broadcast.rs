@@ -37,9 +37,7 @@ impl Broadcast {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![self.sample(None, None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
         let mut topic = Topic::open(&mut world, self.setting.loss);
         let seconds: Vec<Second> =
             (0..self.broadcasts).map(|_| Second::pass(&mut topic, &mut world)).collect();
@@ -48,30 +46,27 @@ impl Broadcast {
         let samples = said.zip(&seconds).map(|(said, second)| {
             let last = said.last_after(world.nodes() - 1);
             join::complain(&format!("seed {seed}: reached {}, last {last:?}", said.in_time));
-            self.sample(Some(said), Some(second))
+            self.sample(said, second)
         });
         Told::new(samples.collect(), world.trace_hash())
     }
 
-    fn sample(&self, said: Option<&Said>, second: Option<&Second>) -> Sample {
+    fn sample(&self, said: &Said, second: &Second) -> Sample {
         let others = self.setting.nodes as usize - 1;
-        let mean = |key, value: Option<f64>| Figure::new(key, value).over(Over::Mean);
-        let last = said.and_then(|said| said.last_after(others)).map(|last| last.as_secs_f64());
-        let each = |of: fn(&Second) -> u64| Some(of(second?) as f64 / said?.heard.max(1) as f64);
-        let hops = second.map(|second| hops_min(second.told_max, self.setting.nodes) as f64);
-        let in_time = said.map(|said| said.in_time as f64 / others as f64);
+        let mean = |key, value| Figure::new(key, Some(value)).over(Over::Mean);
+        let last = said.last_after(others).map(|last| last.as_secs_f64());
+        let each = |count: u64| count as f64 / said.heard.max(1) as f64;
+        let hops = hops_min(second.told_max, self.setting.nodes) as f64;
+        let in_time = said.in_time as f64 / others as f64;
         vec![
-            mean("redundancy", each(|second| second.copies)),
+            mean("redundancy", each(second.copies)),
             Figure::new("last_delivery_ms", last.map(|last| last * 1e3)),
             Figure::new("hops", last.map(|last| (last / LINK.as_secs_f64()).ceil())),
-            Figure::new(
-                "stretch",
-                last.zip(hops).map(|(last, hops)| last / hops / LINK.as_secs_f64()),
-            ),
-            Figure::new("reached_in_a_second_share", in_time).over(Over::MedianOfGood),
-            Figure::new("told_by_one", second.map(|second| second.told_max as f64)),
-            mean("datagrams_per_delivery", each(|second| second.sent.datagram_count)),
-            mean("bytes_per_delivery", each(|second| second.sent.bytes())),
+            Figure::new("stretch", last.map(|last| last / hops / LINK.as_secs_f64())),
+            Figure::new("reached_in_a_second_share", Some(in_time)).over(Over::MedianOfGood),
+            Figure::new("told_by_one", Some(second.told_max as f64)),
+            mean("datagrams_per_delivery", each(second.sent.datagram_count)),
+            mean("bytes_per_delivery", each(second.sent.bytes())),
         ]
     }
 }

@@ -15,7 +15,7 @@ use live_objects::{
 use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use super::cluster::{SEED_EVERY, Sent, settled_quietly};
+use super::cluster::{SEED_EVERY, Sent, settled_among};
 use super::figures::{Figure, Sample, Setting, Told};
 use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
@@ -58,9 +58,7 @@ impl Churn {
         let nodes = self.setting.nodes;
         let of = |share: u32| (nodes / share).max(1);
         let spare = of(1_000) * self.rounds + of(100) * self.rounds_at_1pct;
-        let Some(mut world) = settled_quietly(seed, nodes, nodes + spare, threads) else {
-            return Told::new(vec![sample(None)], 0);
-        };
+        let mut world = settled_among(seed, (nodes, nodes + spare), threads);
         world.apply(&Fault::Loss(self.setting.loss));
         let mut crowd = Crowd::new(&mut world, nodes as usize, self.crash);
         for _ in 0..WARM_UP_ROUNDS {
@@ -78,7 +76,7 @@ impl Churn {
         let bytes = |sent: Sent, rounds: u32| {
             Some(sent.bytes() as f64 / f64::from(nodes) / f64::from(rounds))
         };
-        let mut told = sample(Some((&slow, &fast)));
+        let mut told = sample(&slow, &fast);
         told.extend([
             Figure::new("bytes_per_node_round", bytes(between.since(before), self.rounds)),
             Figure::new(
@@ -213,24 +211,21 @@ impl Crowd {
     }
 }
 
-fn sample(measured: Option<(&[Error], &[Error])>) -> Sample {
-    let worst = |errors: &[Error], of: fn(&Error) -> f64| errors.iter().map(of).fold(0.0, f64::max);
+fn sample(slow: &[Error], fast: &[Error]) -> Sample {
+    let worst =
+        |errors: &[Error], of: fn(&Error) -> f64| Some(errors.iter().map(of).fold(0.0, f64::max));
     // In the second half of all rounds: what is off in one direction all the time.
-    let bias = |errors: &[Error], of: fn(&Error) -> f64| {
-        let half = &errors[errors.len() / 2..];
-        half.iter().map(of).sum::<f64>() / half.len() as f64
+    let bias = |of: fn(&Error) -> f64| {
+        let half = &slow[slow.len() / 2..];
+        Some((half.iter().map(of).sum::<f64>() / half.len() as f64).abs())
     };
-    let slow = measured.map(|(slow, _)| slow);
-    let fast = measured.map(|(_, fast)| fast);
-    let by = |errors: Option<&[Error]>, of: fn(&Error) -> f64| errors.map(|it| worst(it, of));
-    let biased = |of: fn(&Error) -> f64| slow.map(|it| bias(it, of).abs());
     vec![
-        Figure::new("worst_error", by(slow, |error| error.average_worst)),
-        Figure::new("worst_count_error", by(slow, |error| error.count_worst)),
-        Figure::new("lasting_bias", biased(|error| error.average_mean)),
-        Figure::new("lasting_count_bias", biased(|error| error.count_mean)),
-        Figure::new("worst_error_at_1pct", by(fast, |error| error.average_worst)),
-        Figure::new("worst_count_error_at_1pct", by(fast, |error| error.count_worst)),
+        Figure::new("worst_error", worst(slow, |error| error.average_worst)),
+        Figure::new("worst_count_error", worst(slow, |error| error.count_worst)),
+        Figure::new("lasting_bias", bias(|error| error.average_mean)),
+        Figure::new("lasting_count_bias", bias(|error| error.count_mean)),
+        Figure::new("worst_error_at_1pct", worst(fast, |error| error.average_worst)),
+        Figure::new("worst_count_error_at_1pct", worst(fast, |error| error.count_worst)),
     ]
 }
 

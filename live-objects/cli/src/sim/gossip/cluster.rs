@@ -1,16 +1,17 @@
 //! The cluster of gossip's stories: how it starts, who knows whom, what it sends.
 //!
-//! Every node has a Members object open from its start, and tells every change of it. Who knows how
-//! many is counted from that as it comes, and the history is dropped as it is read: rosters of all
-//! nodes would be the square of their number.
+//! How nodes find each other is a story of its own (`start`): there every node has a Members object
+//! open from its start, and tells every change of it. Who knows how many is counted from that as it
+//! comes, and the history is dropped as it is read: rosters of all nodes would be the square of
+//! their number. The other stories begin when all have known each other for a while.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gossip::{Config, Gossip};
+use gossip::{Config, Gossip, Roster};
 use live_objects::{Agreement, Envelope, Event, MembersEvent, Time};
 use live_objects_sim::{Latency, Network, Record, What, World};
 
-use crate::join;
 use crate::sim::open_members;
 
 /// All nodes start at once and are told of these seeds, on a network that loses so much.
@@ -24,47 +25,58 @@ pub(super) fn started(seed: u64, nodes: u32, threads: usize, seeds: &[usize], lo
     world
 }
 
-/// A world whose nodes all know each other, and have nothing left to say of it: a network that
-/// loses nothing brought them together some time ago. None if that did not come to be in time.
-pub(super) fn settled(seed: u64, nodes: u32, threads: usize) -> Option<World> {
-    settle(begun(seed, nodes, nodes, threads), seed, nodes, 1)
+/// A world whose nodes all know each other, and have nothing left to say of it.
+pub(super) fn settled(seed: u64, nodes: u32, threads: usize) -> World {
+    settled_among(seed, (nodes, nodes), threads)
 }
 
-/// As [`settled`], but few of the nodes have a Members object open, and there are more nodes that
-/// do not run yet.
-pub(super) fn settled_quietly(seed: u64, nodes: u32, all: u32, threads: usize) -> Option<World> {
-    settle(begun(seed, nodes, all, threads), seed, nodes, LISTENS_EVERY)
-}
-
-/// The first of all nodes start, each with a seed of its own among them.
-fn begun(seed: u64, nodes: u32, all: u32, threads: usize) -> World {
-    let mut world = World::new(seed, all as usize, |_| vec![Box::new(Gossip::default())]);
-    world.set_threads(threads);
-    world.set_network(Network { latency: LATENCY, ..Network::LAN });
-    // A seed for every so many, so that no one node has to give all the tables.
+/// The first nodes of a world know each other; there are more, who do not run yet and whom none of
+/// them knows.
+pub(super) fn settled_among(seed: u64, (nodes, all): (u32, u32), threads: usize) -> World {
+    let mut world = acquainted(seed, (nodes, all), Config::default(), threads);
     world.set_seeds(&(0..nodes as usize).step_by(SEED_EVERY).collect::<Vec<_>>());
-    (0..nodes as usize).for_each(|node| world.start(node));
+    world.run(REST);
+    world.take_history();
     world
 }
 
-/// One node of so many listens until it knows all, and then all have a rest.
-fn settle(mut world: World, seed: u64, nodes: u32, every: usize) -> Option<World> {
-    let listening = (0..nodes as usize).step_by(every);
-    listening.for_each(|node| open_members(&mut world, node, Agreement::Eventual));
-    let mut known = Known::by(nodes as usize, every);
-    while known.full_at.is_none() {
-        if world.now() >= Time::ZERO + FULL_WITHIN {
-            join::complain(&format!("seed {seed}: {} of all pairs are known", known.share()));
-            return None;
-        }
+/// All nodes hear of whoever comes and goes from now on.
+pub(super) fn listen(world: &mut World) {
+    let nodes: Vec<usize> = (0..world.nodes()).collect();
+    // Each is told the whole roster first: not all of that at once.
+    for some in nodes.chunks(LISTEN_AT_ONCE) {
+        some.iter().for_each(|node| open_members(world, *node, Agreement::Eventual));
         world.run(GLANCE);
-        world.take_history().iter().for_each(|record| known.read(record));
+        world.take_history();
     }
-    let full_at = world.now();
-    world.run(REST);
-    world.take_history();
-    join::complain(&format!("seed {seed}: {nodes} nodes knew each other at {full_at:?}"));
-    Some(world)
+}
+
+/// The first nodes of a world start at once from one roster: they know whom they would know if they
+/// had found each other some time ago.
+pub(super) fn acquainted(
+    seed: u64,
+    (nodes, all): (u32, u32),
+    config: Config,
+    threads: usize,
+) -> World {
+    let roster: Arc<OnceLock<Arc<Roster>>> = Arc::default();
+    let known = Arc::clone(&roster);
+    let mut world = World::new(seed, all as usize, move |_| {
+        let roster = Arc::clone(known.get().expect("it is written before anybody starts"));
+        let gossip = Gossip::acquainted(config, roster).expect("its numbers were checked");
+        vec![Box::new(gossip)]
+    });
+    let members = (0..nodes as usize).map(|node| {
+        let (member, address, credential) = world.next_member(node);
+        (member, vec![address], credential)
+    });
+    let written = roster.set(Arc::new(Roster::new(members, config.whole_max)));
+    written.unwrap_or_else(|_| unreachable!("it is written once"));
+    world.set_threads(threads);
+    world.set_network(Network { latency: LATENCY, ..Network::LAN });
+    world.set_seeds(&[]);
+    (0..nodes as usize).for_each(|node| world.start(node));
+    world
 }
 
 /// How many members each node believes up, from what its Members object told.
@@ -79,21 +91,16 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(nodes: usize) -> Self {
-        Self::by(nodes, 1)
-    }
-
-    /// If one of so many of them listens.
-    fn by(nodes: usize, every: usize) -> Self {
-        let all = nodes as u64 * nodes.div_ceil(every) as u64;
+        let all = (nodes as u64).pow(2);
         Self { counts: vec![0; nodes], pairs: 0, all, full_at: None, nearly_full_at: None }
     }
 
-    /// How many of all pairs are known, of one who listens and itself included.
+    /// How many of all pairs are known, of a node and itself included.
     pub(super) fn share(&self) -> f64 {
         self.pairs as f64 / self.all as f64
     }
 
-    /// How many of all nodes, if all listen, know as many as there are.
+    /// How many of all nodes know as many as there are.
     pub(super) fn complete(&self) -> usize {
         self.counts.iter().filter(|count| **count == self.counts.len()).count()
     }
@@ -176,13 +183,13 @@ pub(super) const LATENCY: Latency = Latency {
     slow_share: 0.01,
 };
 pub(super) const SEED_EVERY: usize = 50;
-/// Of so many nodes one listens where few do.
-const LISTENS_EVERY: usize = 16;
+/// Of so many nodes.
+const LISTEN_AT_ONCE: usize = 256;
 /// How long nodes have to know each other.
 pub(super) const FULL_WITHIN: Duration = Duration::from_secs(300);
 /// How often the history is read and dropped.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
-/// Longer than it takes to tell all news, and than links stay open that nobody uses.
+/// Longer than it takes until all know what round it is, and have nothing to say.
 const REST: Duration = Duration::from_secs(15);
 /// IPv4 and UDP headers, which the traffic's longest datagram is without.
 const HEADER_BYTES: u64 = 28;

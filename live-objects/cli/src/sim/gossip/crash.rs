@@ -11,7 +11,7 @@ use live_objects::{Event, Member, MembersEvent, Time};
 use live_objects_sim::{Fault, Record, What};
 use rand::RngExt;
 
-use super::cluster::{GLANCE, probe_periods, settled};
+use super::cluster::{GLANCE, listen, probe_periods, settled};
 use super::figures::{Figure, Over, Sample, Setting, Told};
 use crate::join;
 
@@ -31,9 +31,8 @@ impl Crash {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![sample(None, None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
+        listen(&mut world);
         world.apply(&Fault::Loss(self.setting.loss));
         world.run(CALM);
         world.take_history();

@@ -210,7 +210,7 @@ impl Outcome {
 
     fn write_plot(&self, file: &Path) -> Result<(), Failure> {
         let Some(Plotted { seed, plot, figures }) = &self.plotted else {
-            return Err(Failure::new("there is nothing to plot: the cluster never settled"));
+            return Err(Failure::new("there is nothing to plot: no seed came so far"));
         };
         let told = |figure: &Figure| {
             let value = figure.value.map_or("never".to_owned(), |value| number(value).to_string());

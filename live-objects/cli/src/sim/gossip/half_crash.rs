@@ -14,7 +14,7 @@ use live_objects_sim::{Record, What, World};
 use rand::seq::SliceRandom;
 
 use super::broadcast::Topic;
-use super::cluster::settled;
+use super::cluster::{listen, settled};
 use super::figures::{Figure, Over, Sample, Setting, Told};
 use crate::join;
 
@@ -32,9 +32,8 @@ impl HalfCrash {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![sample(&[], None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
+        listen(&mut world);
         let mut topic = Topic::open(&mut world, self.setting.loss);
         let before = topic.said.len();
         let mut all: Vec<usize> = (0..world.nodes()).collect();
@@ -50,13 +49,13 @@ impl HalfCrash {
             topic.said[before..].iter().map(|said| said.in_time as f64 / others as f64).collect();
         let components = beliefs.components();
         join::complain(&format!("seed {seed}: {components} components, reached {shares:?}"));
-        let samples = vec![sample(&shares, Some(components))];
+        let samples = vec![sample(&shares, components)];
         Told::new(samples, world.trace_hash())
     }
 }
 
 /// What came of it, by which share of the survivors each broadcast reached within its second.
-fn sample(shares: &[f64], components: Option<usize>) -> Sample {
+fn sample(shares: &[f64], components: usize) -> Sample {
     let full = shares.iter().position(|share| *share == 1.0);
     let reached =
         |key, at: usize| Figure::new(key, shares.get(at).copied()).over(Over::MedianOfGood);
@@ -65,7 +64,7 @@ fn sample(shares: &[f64], components: Option<usize>) -> Sample {
         reached("reached_share_first", 0),
         reached("reached_share_second", 1),
         reached("reached_share_third", 2),
-        Figure::new("components", components.map(|components| components as f64)),
+        Figure::new("components", Some(components as f64)),
     ]
 }
 

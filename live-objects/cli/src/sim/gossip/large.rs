@@ -54,33 +54,30 @@ impl Large {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![self.sample(None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
         let mut topic = Topic::open(&mut world, self.setting.loss);
         let said = (0..self.messages).map(|number| {
             let said = topic.say(&mut world, (number, self.bytes), self.crash);
             let Said { heard, survivors, last, .. } = said;
             join::complain(&format!("seed {seed}: {heard} of {survivors} heard it, last {last:?}"));
-            self.sample(Some(&said))
+            self.sample(&said)
         });
         let samples = said.collect();
         Told::new(samples, world.trace_hash())
     }
 
-    fn sample(&self, said: Option<&Said>) -> Sample {
-        let each =
-            |of: fn(&Said) -> u64| said.map(|said| of(said) as f64 / said.heard.max(1) as f64);
-        let over = |of| each(of).map(|bytes| bytes / f64::from(self.bytes));
-        let mean = |key, value: Option<f64>| Figure::new(key, value).over(Over::Mean);
-        let all = said.filter(|said| said.heard == said.survivors);
-        let reached = said.map(|said| said.heard as f64 / said.survivors as f64);
+    fn sample(&self, said: &Said) -> Sample {
+        let each = |bytes: u64| bytes as f64 / said.heard.max(1) as f64;
+        let over = |bytes| each(bytes) / f64::from(self.bytes);
+        let mean = |key, value| Figure::new(key, Some(value)).over(Over::Mean);
+        let is_all = said.heard == said.survivors;
+        let reached = said.heard as f64 / said.survivors as f64;
         vec![
-            mean("redundancy", over(|said| said.given)),
-            mean("link_bytes_over_length", over(|said| said.sent.links)),
-            mean("announcing_bytes_per_delivery", each(|said| said.sent.datagrams)),
-            Figure::new("last_delivery_ms", all.map(|said| said.last.as_secs_f64() * 1e3)),
-            Figure::new("reached_share", reached).over(Over::MedianOfGood),
+            mean("redundancy", over(said.given)),
+            mean("link_bytes_over_length", over(said.sent.links)),
+            mean("announcing_bytes_per_delivery", each(said.sent.datagrams)),
+            Figure::new("last_delivery_ms", is_all.then(|| said.last.as_secs_f64() * 1e3)),
+            Figure::new("reached_share", Some(reached)).over(Over::MedianOfGood),
         ]
     }
 }

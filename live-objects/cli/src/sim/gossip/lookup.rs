@@ -14,7 +14,7 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::cluster::{Sent, settled_quietly};
+use super::cluster::{Sent, settled};
 use super::figures::{Figure, Over, Sample, Setting, Told};
 
 /// What the story of the lookups is told.
@@ -50,9 +50,7 @@ impl Lookup {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let nodes = self.setting.nodes;
-        let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
-            return Told::new(vec![sample(None)], 0);
-        };
+        let mut world = settled(seed, nodes, threads);
         world.apply(&Fault::Loss(self.setting.loss));
         let directory = self.publish(&mut world);
         world.run(SPREAD);
@@ -71,8 +69,8 @@ impl Lookup {
         nodes.iter().for_each(|node| world.crash(*node));
         let crashed = self.look_up(&mut world, directory, &mut rng);
         let trace_hash = world.trace_hash();
-        let measured = (calm, crashed, entries_max.unwrap_or(0), rate);
-        Told::new(vec![sample(Some(measured))], trace_hash)
+        let sample = sample(&calm, &crashed, entries_max.unwrap_or(0), rate);
+        Told::new(vec![sample], trace_hash)
     }
 
     /// Every node opens the directory, and publishes its entries.
@@ -161,27 +159,19 @@ fn since(begin: Time, at: Time) -> Duration {
     at.since(begin)
 }
 
-fn sample(measured: Option<(Tally, Tally, u64, f64)>) -> Sample {
-    let good = |key, value: Option<f64>| Figure::new(key, value).over(Over::MedianOfGood);
-    let (calm, crashed, entries, rate) = match measured {
-        Some((calm, crashed, entries, rate)) => {
-            (Some(calm), Some(crashed), Some(entries as f64), Some(rate))
-        }
-        None => (None, None, None, None),
-    };
-    let calm = calm.as_ref();
-    let crashed = crashed.as_ref();
-    let one_hop = |tally: &Tally| tally.share(tally.again.get(&0).copied().unwrap_or(0));
-    let hops_max = |tally: &Tally| Some(1.0 + *tally.again.keys().last()? as f64);
+fn sample(calm: &Tally, crashed: &Tally, entries_max: u64, rate: f64) -> Sample {
+    let good = |key, value| Figure::new(key, Some(value)).over(Over::MedianOfGood);
+    let one_hop = calm.share(calm.again.get(&0).copied().unwrap_or(0));
+    let hops_max = calm.again.keys().last().map(|again| 1.0 + *again as f64);
     vec![
-        good("one_hop_share", calm.map(one_hop)),
-        Figure::new("hops_max", calm.and_then(hops_max)),
-        Figure::new("entries_max", entries),
-        good("found_share", calm.map(|tally| tally.share(tally.found))),
-        good("found_share_after_crash", crashed.map(|tally| tally.share(tally.found))),
-        Figure::new("answer_ms", calm.and_then(Tally::median_ms)),
-        Figure::new("answer_ms_after_crash", crashed.and_then(Tally::median_ms)),
-        Figure::new("bytes_per_node_s", rate),
+        good("one_hop_share", one_hop),
+        Figure::new("hops_max", hops_max),
+        Figure::new("entries_max", Some(entries_max as f64)),
+        good("found_share", calm.share(calm.found)),
+        good("found_share_after_crash", crashed.share(crashed.found)),
+        Figure::new("answer_ms", calm.median_ms()),
+        Figure::new("answer_ms_after_crash", crashed.median_ms()),
+        Figure::new("bytes_per_node_s", Some(rate)),
     ]
 }
 

@@ -47,9 +47,7 @@ impl Nearest {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![self.sample(None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
         let cities = Cities::drawn(world.nodes(), CITIES, &world.rng("cities"));
         world.set_network(Network { latency: Latency::fixed(LEAST), ..Network::LAN });
         world.set_cities(cities.clone());
@@ -73,7 +71,7 @@ impl Nearest {
         let sent = Sent::by(&world).since(before);
         let mut watch = world_of(&cities, &offerers, sent);
         watch.ask(&mut world, object);
-        let samples = vec![self.sample(Some(watch.measured()))];
+        let samples = vec![self.sample(&watch.measured())];
         Told::new(samples, world.trace_hash())
     }
 
@@ -96,17 +94,16 @@ impl Nearest {
         (object, offerers)
     }
 
-    fn sample(&self, measured: Option<Measured>) -> Sample {
-        let measured = measured.as_ref();
+    fn sample(&self, measured: &Measured) -> Sample {
         let node_rounds = f64::from(self.setting.nodes) * f64::from(self.rounds);
-        let figure = |key, of: fn(&Measured) -> f64| Figure::new(key, measured.map(of));
-        let mean = measured.map(|it| it.sent.datagrams as f64 / node_rounds);
+        let figure = |key, value| Figure::new(key, Some(value));
+        let sent = measured.sent;
         vec![
-            figure(WITHIN, |it| it.within).over(Over::MedianOfGood),
-            figure("exact_share", |it| it.exact).over(Over::MedianOfGood),
-            Figure::new("coordinate_error_median", measured.and_then(|it| it.error)),
-            figure(DATAGRAM_BYTES, |it| it.sent.datagram_max as f64),
-            Figure::new("bytes_per_node_round_mean", mean),
+            figure(WITHIN, measured.within).over(Over::MedianOfGood),
+            figure("exact_share", measured.exact).over(Over::MedianOfGood),
+            Figure::new("coordinate_error_median", measured.error),
+            figure(DATAGRAM_BYTES, sent.datagram_max as f64),
+            figure("bytes_per_node_round_mean", sent.datagrams as f64 / node_rounds),
         ]
     }
 }

@@ -20,7 +20,7 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::cluster::{Sent, settled_quietly};
+use super::cluster::{Sent, settled};
 use super::figures::{Figure, Outcome, Sample, Setting, Told};
 use crate::join;
 
@@ -69,9 +69,7 @@ impl Search {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let nodes = self.setting.nodes;
-        let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
-            return Told::new(vec![sample(None)], 0);
-        };
+        let mut world = settled(seed, nodes, threads);
         world.apply(&Fault::Loss(self.setting.loss));
         let rest = self.rate(&mut world, REST);
         let mut rng = world.rng("fleet");
@@ -101,7 +99,7 @@ impl Search {
         let datagram_max = Sent::by(&world).datagram_max;
         let rates = Rates { rest, spread, still, datagram_max };
         let both = calm.iter().zip(&crashed);
-        let samples = both.map(|(calm, crashed)| sample(Some((calm, crashed, &rates)))).collect();
+        let samples = both.map(|(calm, crashed)| sample(calm, crashed, &rates)).collect();
         Told::new(samples, world.trace_hash())
     }
 
@@ -186,20 +184,19 @@ fn search_once(world: &mut World, fleet: ObjectId, matching: &[usize], rng: &mut
     }
 }
 
-fn sample(measured: Option<(&Searched, &Searched, &Rates)>) -> Sample {
-    let of =
-        |key, of: fn((&Searched, &Searched, &Rates)) -> f64| Figure::new(key, measured.map(of));
+fn sample(calm: &Searched, crashed: &Searched, rates: &Rates) -> Sample {
+    let figure = |key, value| Figure::new(key, Some(value));
     vec![
-        of("asked", |(calm, ..)| calm.asked as f64),
-        of("missed", |(calm, ..)| calm.missed as f64),
-        of("answer_ms", |(calm, ..)| milliseconds(calm.span)),
-        of("asked_after_crash", |(_, crashed, _)| crashed.asked as f64),
-        of("missed_after_crash", |(_, crashed, _)| crashed.missed as f64),
-        of("answer_ms_after_crash", |(_, crashed, _)| milliseconds(crashed.span)),
-        of("rest_bytes_per_node_s", |(.., rates)| rates.rest),
-        of("spread_bytes_per_node_round", |(.., rates)| rates.spread),
-        of("still_bytes_per_node_s", |(.., rates)| rates.still),
-        of(DATAGRAM_BYTES, |(.., rates)| rates.datagram_max as f64),
+        figure("asked", calm.asked as f64),
+        figure("missed", calm.missed as f64),
+        figure("answer_ms", milliseconds(calm.span)),
+        figure("asked_after_crash", crashed.asked as f64),
+        figure("missed_after_crash", crashed.missed as f64),
+        figure("answer_ms_after_crash", milliseconds(crashed.span)),
+        figure("rest_bytes_per_node_s", rates.rest),
+        figure("spread_bytes_per_node_round", rates.spread),
+        figure("still_bytes_per_node_s", rates.still),
+        figure(DATAGRAM_BYTES, rates.datagram_max as f64),
     ]
 }
 

@@ -16,7 +16,7 @@ use live_objects::{Command, Event, Name, ObjectId, ObjectType, Spec};
 use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use super::cluster::{Sent, settled_quietly};
+use super::cluster::{Sent, settled};
 use super::figures::{Figure, Outcome, Sample, Setting, Told};
 use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
@@ -53,9 +53,7 @@ impl Shapes {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let nodes = self.setting.nodes;
-        let Some(mut world) = settled_quietly(seed, nodes, nodes, threads) else {
-            return Told::new(vec![sample(&[const { None }; 3], None)], 0);
-        };
+        let mut world = settled(seed, nodes, threads);
         world.apply(&Fault::Loss(self.setting.loss));
         let ids: Vec<Profile> = (0..world.nodes())
             .map(|node| Profile::of_node(world.member(node).expect("it runs").node))
@@ -81,7 +79,7 @@ impl Shapes {
         world.run(RESTING);
         let rest = Sent::by(&world).since(before).rate(nodes, RESTING);
         let plot = plot(&measured);
-        let samples = vec![sample(&measured.map(Some), Some(rest))];
+        let samples = vec![sample(&measured, rest)];
         Told::new(samples, world.trace_hash()).plotted(plot)
     }
 
@@ -171,20 +169,16 @@ impl Overlay {
     }
 }
 
-fn sample(measured: &[Option<Measured>; 3], rest: Option<f64>) -> Sample {
-    let rounds = [0, 1, 2].map(|at: usize| measured[at].as_ref().and_then(|it| it.round));
-    let rounds = rounds.map(|round| round.map(f64::from));
-    let all: Option<Vec<&Measured>> = measured.iter().map(Option::as_ref).collect();
-    let most = |of: fn(&Measured) -> f64| {
-        all.as_ref().map(|all| all.iter().map(|it| of(it)).fold(0.0, f64::max))
-    };
+fn sample(measured: &[Measured; 3], rest: f64) -> Sample {
+    let round = |at: usize| Figure::new(ROUNDS[at].0, measured[at].round.map(f64::from));
+    let most = |of: fn(&Measured) -> f64| Some(measured.iter().map(of).fold(0.0, f64::max));
     vec![
-        Figure::new(ROUNDS[0].0, rounds[0]),
-        Figure::new(ROUNDS[1].0, rounds[1]),
-        Figure::new(ROUNDS[2].0, rounds[2]),
+        round(0),
+        round(1),
+        round(2),
         Figure::new(DATAGRAM_BYTES, most(|it| it.datagram_max as f64)),
         Figure::new(BYTES, most(|it| it.bytes)),
-        Figure::new("rest_bytes_per_node_s", rest),
+        Figure::new("rest_bytes_per_node_s", Some(rest)),
     ]
 }
 

@@ -38,9 +38,7 @@ impl Sketches {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![self.sample(None, None, None)], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
         world.apply(&Fault::Loss(self.setting.loss));
         let (objects, truth) = give_shares(&mut world);
         let mut last = vec![[const { None }; OBJECTS]; world.nodes()];
@@ -60,19 +58,13 @@ impl Sketches {
         let sent = Sent::by(&world).since(before);
         let errors = Errors::of(&truth, &last);
         join::complain(&format!("seed {seed}: {errors:?}"));
-        let samples = vec![self.sample(round_complete, errors, Some(sent))];
+        let samples = vec![self.sample(round_complete, errors.as_ref(), sent)];
         Told::new(samples, world.trace_hash())
     }
 
-    fn sample(
-        &self,
-        round_complete: Option<u32>,
-        errors: Option<Errors>,
-        sent: Option<Sent>,
-    ) -> Sample {
+    fn sample(&self, round_complete: Option<u32>, errors: Option<&Errors>, sent: Sent) -> Sample {
         let node_rounds = f64::from(self.setting.nodes) * f64::from(self.rounds);
-        let mean = |of: fn(Sent) -> u64| sent.map(|sent| of(sent) as f64 / node_rounds);
-        let error = |of: fn(&Errors) -> f64| errors.as_ref().map(of);
+        let error = |of: fn(&Errors) -> f64| errors.map(of);
         vec![
             Figure::new(QUANTILE_ERROR, error(|it| it.quantile)),
             Figure::new(TOP_K_RIGHT, error(|it| it.top_k_right)).over(Over::MedianOfGood),
@@ -80,8 +72,8 @@ impl Sketches {
             Figure::new(HIGHEST_RIGHT, error(|it| it.highest_right)).over(Over::MedianOfGood),
             Figure::new(DISTINCT_ERROR, error(|it| it.distinct)).over(Over::RootMeanSquare),
             Figure::new("round_complete", round_complete.map(f64::from)),
-            Figure::new("datagram_bytes_max", sent.map(|sent| sent.datagram_max as f64)),
-            Figure::new(BYTES, mean(|sent| sent.datagrams)),
+            Figure::new("datagram_bytes_max", Some(sent.datagram_max as f64)),
+            Figure::new(BYTES, Some(sent.datagrams as f64 / node_rounds)),
         ]
     }
 }

@@ -47,13 +47,12 @@ struct Load {
 }
 
 /// What the story measures.
-#[derive(Default)]
 struct Measured {
-    rest: Option<f64>,
-    still: Option<f64>,
-    opening: Option<f64>,
-    busy: Option<f64>,
-    staleness: Option<Staleness>,
+    rest: f64,
+    still: f64,
+    opening: f64,
+    busy: f64,
+    staleness: Staleness,
 }
 
 /// How far what the nodes of a busy cluster are told lags behind.
@@ -76,9 +75,7 @@ impl Traffic {
     }
 
     fn story(&self, seed: u64, threads: usize) -> Told {
-        let Some(mut world) = settled(seed, self.setting.nodes, threads) else {
-            return Told::new(vec![Measured::default().sample()], 0);
-        };
+        let mut world = settled(seed, self.setting.nodes, threads);
         world.apply(&Fault::Loss(self.setting.loss));
         let rest = self.measure(&mut world, REST_FOR);
         join::complain(&format!("seed {seed}: {rest:.0} B a node and second at rest"));
@@ -96,8 +93,7 @@ impl Traffic {
         busy.is_counting = false;
         let staleness = busy.end(&mut world);
         join::complain(&format!("seed {seed}: {rate:.0} B when busy"));
-        let [rest, still, opening, busy] = [rest, still, opening, rate].map(Some);
-        let measured = Measured { rest, still, opening, busy, staleness: Some(staleness) };
+        let measured = Measured { rest, still, opening, busy: rate, staleness };
         Told::new(vec![measured.sample()], world.trace_hash())
     }
 
@@ -126,16 +122,16 @@ impl Traffic {
 impl Measured {
     fn sample(&self) -> Sample {
         let share = |key, of: fn(&Staleness) -> f64| {
-            Figure::new(key, self.staleness.as_ref().map(of)).over(Over::MedianOfGood)
+            Figure::new(key, Some(of(&self.staleness))).over(Over::MedianOfGood)
         };
         let age = |key, of: fn(&Staleness) -> Option<Duration>| {
-            Figure::new(key, self.staleness.as_ref().and_then(of).map(|age| age.as_secs_f64()))
+            Figure::new(key, of(&self.staleness).map(|age| age.as_secs_f64()))
         };
         vec![
-            Figure::new("rest_bytes_per_node_s", self.rest),
-            Figure::new("still_bytes_per_node_s", self.still),
-            Figure::new("opening_bytes_per_node_s", self.opening),
-            Figure::new("busy_bytes_per_node_s", self.busy),
+            Figure::new("rest_bytes_per_node_s", Some(self.rest)),
+            Figure::new("still_bytes_per_node_s", Some(self.still)),
+            Figure::new("opening_bytes_per_node_s", Some(self.opening)),
+            Figure::new("busy_bytes_per_node_s", Some(self.busy)),
             age("age_s_typical", |it| it.age_typical),
             age("age_s_median", |it| it.age_median),
             age("age_s_oldest", |it| it.age_oldest),

@@ -6,16 +6,15 @@
 //! large sister; what it costs to simulate is a figure here too.
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use clap::Args;
-use gossip::{Config, Gossip, Roster};
+use gossip::Config;
 use live_objects::{Command, Estimate, Event, Name, ObjectId, ObjectType, Share, Spec, Summary};
-use live_objects_sim::{Fault, Network, What, World};
+use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use super::cluster::{LATENCY, Sent};
+use super::cluster::{Sent, acquainted};
 use super::figures::{Figure, Outcome, Sample, Setting, Told};
 use crate::join;
 
@@ -41,7 +40,9 @@ impl Whole {
 
     fn story(&self, seed: u64, threads: usize) -> Told {
         let begin = Instant::now();
-        let mut world = self.begun(seed, threads);
+        let nodes = self.setting.nodes;
+        let config = Config { whole_max: self.whole_max, ..Config::default() };
+        let mut world = acquainted(seed, (nodes, nodes), config, threads);
         world.run(Config::default().period * CLOCK_ROUNDS);
         world.take_history();
         world.apply(&Fault::Loss(self.setting.loss));
@@ -66,29 +67,6 @@ impl Whole {
         let sent = Sent::by(&world).since(before);
         let seconds = begin.elapsed().as_secs_f64();
         Told::new(vec![self.sample(seconds, round_exact, sent)], world.trace_hash())
-    }
-
-    /// All nodes start, and know whom they would have come to know.
-    fn begun(&self, seed: u64, threads: usize) -> World {
-        let config = Config { whole_max: self.whole_max, ..Config::default() };
-        let roster: Arc<OnceLock<Arc<Roster>>> = Arc::default();
-        let known = Arc::clone(&roster);
-        let mut world = World::new(seed, self.setting.nodes as usize, move |_| {
-            let roster = Arc::clone(known.get().expect("it is written before anybody starts"));
-            let gossip = Gossip::acquainted(config, roster).expect("its numbers were checked");
-            vec![Box::new(gossip)]
-        });
-        let members = (0..world.nodes()).map(|node| {
-            let (member, address, credential) = world.next_member(node);
-            (member, vec![address], credential)
-        });
-        let written = roster.set(Arc::new(Roster::new(members, self.whole_max)));
-        written.unwrap_or_else(|_| unreachable!("it is written once"));
-        world.set_threads(threads);
-        world.set_network(Network { latency: LATENCY, ..Network::LAN });
-        world.set_seeds(&[]);
-        world.start_all();
-        world
     }
 
     fn sample(&self, seconds: f64, round_exact: Option<u32>, sent: Sent) -> Sample {
