@@ -248,7 +248,7 @@ impl Module for Gossip {
             Life::Unborn | Life::Stopped => self.config.sent_max(1),
         };
         let cost = match ty.kind {
-            Kind::Members => Cost { copies, overhead_bytes: wire::ENTRY_LEN_MIN as u32 },
+            Kind::Members => Cost { copies, overhead_bytes: wire::entries::ENTRY_LEN_MIN as u32 },
             Kind::Topic => {
                 let overhead_bytes = wire::MESSAGE_HEAD_LEN_MAX as u32;
                 Cost { copies: 1, overhead_bytes }

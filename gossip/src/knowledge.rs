@@ -294,7 +294,7 @@ impl Knowledge {
 
     /// How long an entry is in a packet with what its member shows.
     pub(crate) fn entry_len(&self, entry: &Entry) -> usize {
-        wire::entry_len_with(entry, self.credential_len)
+        wire::entries::entry_len_with(entry, self.credential_len)
     }
 
     /// This node's own word, and nothing else.

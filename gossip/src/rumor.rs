@@ -113,7 +113,9 @@ impl Rumors {
                 continue;
             }
             let entry = rumor.telling.of(entry);
-            let Some(rest) = room.checked_sub(wire::entry_len_with(&entry, credential_len)) else {
+            let Some(rest) =
+                room.checked_sub(wire::entries::entry_len_with(&entry, credential_len))
+            else {
                 is_all = rumor.sent > unsaid;
                 break;
             };
@@ -169,7 +171,7 @@ pub(crate) struct Limits {
 mod tests {
     use super::*;
     use crate::entry::tests::entry;
-    use crate::wire::entry_len;
+    use crate::wire::entries::entry_len;
 
     fn knowing(nodes: std::ops::Range<u8>) -> (Members, Rumors) {
         let mut members = Members::new(entry(0, 1));

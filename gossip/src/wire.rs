@@ -9,9 +9,7 @@
 //!    u8     u32       u32     only of a probe  u8    u16
 //!                             request
 //!
-//!  tag 1, entries: node [16], incarnation [16], generation u64, standing u8, of a suspect or one
-//!                  that is faulty accuser u32, count u8, addresses (4 [4] u16 | 6 [16] u16) …,
-//!                  length u8, credential; and so on
+//!  tag 1, entries: one after the other, see `wire/entries.rs`
 //!  tag 2, digest:  u64
 //!  tag 3, buckets: u32 × 16
 //!  tag 4, inventory: from [16], to [16], hashes u32 …
@@ -31,6 +29,7 @@
 //! exchange. Anything else that is not as drawn makes the whole packet void. What is decoded holds
 //! nothing of the buffer it came in.
 
+pub(crate) mod entries;
 pub(crate) mod evidence;
 mod news;
 pub(crate) mod offers;
@@ -42,13 +41,12 @@ pub(crate) mod soft;
 pub(crate) mod stands;
 pub(crate) mod terms;
 
-use std::net::{IpAddr, SocketAddr};
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::sketch::SketchError;
-use live_objects::{CREDENTIAL_BYTES_MAX, Envelope, Evidence, Incarnation, Member, NodeId};
+use live_objects::{Envelope, Evidence, NodeId};
 use thiserror::Error;
 
+use self::entries::{ENTRY_LEN_MAX, entry_len, put_entry, take_entry};
 pub(crate) use self::news::{
     MESSAGE_HEAD_LEN_MAX, NewsSections, RECORD_LEN_MIN, RECORDS_DIGEST_SECTION_LEN,
 };
@@ -59,7 +57,7 @@ use self::soft::SoftSection;
 use self::stands::StandsSection;
 use self::terms::TermsSection;
 use crate::digest::BUCKETS;
-use crate::entry::{Absurd, Accuser, Addresses, Credential, Entry, Generation, Standing};
+use crate::entry::{Absurd, Entry};
 use crate::question::{Answer, Clue, Question};
 use crate::records::AbsurdRecord;
 use crate::zones::row::Round;
@@ -76,13 +74,6 @@ pub(crate) const HEAD_LEN: usize = 28 + Envelope::LEN + Envelope::SEAL_LEN;
 /// the receiver, and one about the target of a probe request.
 pub(crate) const PACKET_LEN_MIN: usize =
     LEG_LEN + NodeId::LEN + 2 * SECTION_LEN + DIGEST_LEN + 2 * ENTRY_LEN_MAX;
-
-/// The shortest entry.
-pub(crate) const ENTRY_LEN_MIN: usize = NodeId::LEN + Incarnation::LEN + 8 + 1 + 1 + 1;
-
-/// The longest entry.
-pub(crate) const ENTRY_LEN_MAX: usize =
-    ENTRY_LEN_MIN + ACCUSER_LEN + Addresses::MAX * 19 + CREDENTIAL_BYTES_MAX;
 
 /// What the buckets take.
 pub(crate) const BUCKETS_SECTION_LEN: usize = SECTION_LEN + BUCKETS * HASH_LEN;
@@ -341,20 +332,6 @@ impl Packet {
     }
 }
 
-/// How long an entry is when written.
-pub(crate) fn entry_len(entry: &Entry) -> usize {
-    let address_len = |address: SocketAddr| if address.is_ipv4() { 1 + 4 + 2 } else { 1 + 16 + 2 };
-    let addresses = entry.addresses.iter().map(address_len).sum::<usize>();
-    let accuser = if entry.standing.is_accused() { ACCUSER_LEN } else { 0 };
-    ENTRY_LEN_MIN + accuser + addresses + entry.credential.bytes().len()
-}
-
-/// How long it will be, if it is whole and what its member shows is yet to be added, of so many
-/// bytes.
-pub(crate) fn entry_len_with(entry: &Entry, credential_len: usize) -> usize {
-    entry_len(entry) + if entry.is_brief() { 0 } else { credential_len }
-}
-
 /// Why a packet was dropped. The peer's fault; nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub(crate) enum PacketError {
@@ -395,33 +372,6 @@ fn put_section(out: &mut BytesMut, tag: u8, len: usize) {
     out.put_u16(u16::try_from(len).expect("a section is no longer than a datagram"));
 }
 
-fn put_entry(out: &mut BytesMut, entry: &Entry) {
-    out.put_slice(entry.member.node.as_bytes());
-    out.put_slice(entry.member.incarnation.as_bytes());
-    out.put_u64(entry.generation.into());
-    out.put_u8(entry.standing as u8);
-    if entry.standing.is_accused() {
-        out.put_u32(Accuser::number(entry.accuser));
-    }
-    out.put_u8(entry.addresses.iter().count() as u8);
-    for address in entry.addresses.iter() {
-        match address.ip() {
-            IpAddr::V4(ip) => {
-                out.put_u8(FAMILY_V4);
-                out.put_slice(&ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                out.put_u8(FAMILY_V6);
-                out.put_slice(&ip.octets());
-            }
-        }
-        out.put_u16(address.port());
-    }
-    let credential = entry.credential.bytes();
-    out.put_u8(u8::try_from(credential.len()).expect("a credential is no longer than 128 bytes"));
-    out.put_slice(credential);
-}
-
 fn take_leg(bytes: &mut &[u8]) -> Result<(Leg, Round), PacketError> {
     let code = bytes.try_get_u8()?;
     let number = bytes.try_get_u32()?;
@@ -459,41 +409,6 @@ fn take_inventory(bytes: &mut &[u8]) -> Result<Inventory, PacketError> {
     Ok(Inventory { from, to, hashes })
 }
 
-fn take_entry(bytes: &mut &[u8]) -> Result<Entry, PacketError> {
-    let node = NodeId::from_bytes(take_array(bytes)?);
-    let incarnation = Incarnation::from_bytes(take_array(bytes)?);
-    let generation = Generation::try_from(bytes.try_get_u64()?)?;
-    let standing = match bytes.try_get_u8()? {
-        0 => Standing::Alive,
-        1 => Standing::Suspect,
-        2 => Standing::Faulty,
-        3 => Standing::Left,
-        unknown => return Err(PacketError::UnknownStanding(unknown)),
-    };
-    let accuser = if standing.is_accused() { bytes.try_get_u32()? } else { 0 };
-    let accuser = Accuser::numbered(accuser);
-    let count = usize::from(bytes.try_get_u8()?);
-    if count > Addresses::MAX {
-        return Err(Absurd::Addresses(count).into());
-    }
-    let addresses = (0..count).map(|_| take_address(bytes)).collect::<Result<Vec<_>, _>>()?;
-    let addresses = Addresses::try_from(addresses)?;
-    let length = usize::from(bytes.try_get_u8()?);
-    let credential = bytes.split_off(..length).ok_or(PacketError::Truncated)?;
-    let credential = Credential::try_from(Bytes::copy_from_slice(credential))?;
-    let member = Member { node, incarnation };
-    Ok(Entry { member, generation, standing, addresses, credential, accuser })
-}
-
-fn take_address(bytes: &mut &[u8]) -> Result<SocketAddr, PacketError> {
-    let ip: IpAddr = match bytes.try_get_u8()? {
-        FAMILY_V4 => take_array::<4>(bytes)?.into(),
-        FAMILY_V6 => take_array::<16>(bytes)?.into(),
-        unknown => return Err(PacketError::UnknownFamily(unknown)),
-    };
-    Ok(SocketAddr::new(ip, bytes.try_get_u16()?))
-}
-
 fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], PacketError> {
     bytes.split_off(..N).and_then(|taken| taken.try_into().ok()).ok_or(PacketError::Truncated)
 }
@@ -513,19 +428,20 @@ const TAG_BUCKETS: u8 = 3;
 const TAG_INVENTORY: u8 = 4;
 const TAG_WANTS: u8 = 9;
 
-const ACCUSER_LEN: usize = 4;
 const DIGEST_LEN: usize = 8;
 const WANTS_LEN: usize = 8;
 
-const FAMILY_V4: u8 = 4;
-const FAMILY_V6: u8 = 6;
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::net::SocketAddr;
+
+    use live_objects::CREDENTIAL_BYTES_MAX;
+
     use super::news::tests::sections;
     use super::questions::tests::{answers, clues, questions};
     use super::*;
     use crate::entry::tests::{entries, entry};
+    use crate::entry::{Accuser, Standing};
     use crate::wire::rows::tests::rows;
     use proptest::prelude::*;
 
