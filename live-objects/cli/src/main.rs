@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Simulated worlds allocate all the time: with the system's allocator some take half as long again.
+/// Simulated worlds allocate all the time: the system's allocator takes them half as long again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

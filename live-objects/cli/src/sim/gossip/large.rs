@@ -76,7 +76,7 @@ impl Large {
             mean("redundancy", over(said.given)),
             mean("link_bytes_over_length", over(said.sent.links)),
             mean("announcing_bytes_per_delivery", each(said.sent.datagrams)),
-            Figure::new("last_delivery_ms", is_all.then(|| said.last.as_secs_f64() * 1e3)),
+            Figure::new("last_delivery_ms", is_all.then_some(said.last.as_secs_f64() * 1e3)),
             Figure::new("reached_share", Some(reached)).over(Over::MedianOfGood),
         ]
     }
