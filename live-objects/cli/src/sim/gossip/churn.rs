@@ -15,7 +15,7 @@ use live_objects::{
 use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
-use super::cluster::{SEED_EVERY, Sent, settled_among};
+use super::cluster::{Sent, settled_among};
 use super::figures::{Figure, Sample, Setting, Told};
 use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
@@ -105,6 +105,8 @@ struct Crowd {
     is_crash: bool,
     /// What all had sent when the last round ended.
     sent: Sent,
+    /// How many members stay, of which each newcomer is told a few.
+    seeds: usize,
     /// By node: its share while it runs, and for how many rounds it has.
     shares: Vec<Option<(f64, u32)>>,
     /// The next node that never ran.
@@ -121,6 +123,7 @@ impl Crowd {
             rng: world.rng("churn"),
             is_crash,
             sent: Sent::by(world),
+            seeds: nodes.div_ceil(SEED_EVERY),
             shares: vec![None; world.nodes()],
             next: nodes,
             last: vec![None; world.nodes()],
@@ -161,6 +164,8 @@ impl Crowd {
             }
             let comer = self.next;
             self.next += 1;
+            let seeds = [(); SEEDS].map(|()| SEED_EVERY * self.rng.random_range(0..self.seeds));
+            world.set_seeds(&seeds);
             world.start(comer);
             self.take_part(world, comer, 1.2 * share);
         }
@@ -248,6 +253,9 @@ fn plot(all: &[Error]) -> Plot {
 
 /// How long nothing changes at first.
 const WARM_UP_ROUNDS: u32 = 40;
+/// One node of so many stays, and how many of these a newcomer is told.
+const SEED_EVERY: usize = 50;
+const SEEDS: usize = 3;
 /// Nodes are not asked in their first rounds.
 const YOUNG_ROUNDS: u32 = 3;
 

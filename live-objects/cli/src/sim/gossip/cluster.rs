@@ -34,7 +34,6 @@ pub(super) fn settled(seed: u64, nodes: u32, threads: usize) -> World {
 /// them knows.
 pub(super) fn settled_among(seed: u64, (nodes, all): (u32, u32), threads: usize) -> World {
     let mut world = acquainted(seed, (nodes, all), Config::default(), threads);
-    world.set_seeds(&(0..nodes as usize).step_by(SEED_EVERY).collect::<Vec<_>>());
     world.run(REST);
     world.take_history();
     world
@@ -182,7 +181,6 @@ pub(super) const LATENCY: Latency = Latency {
     slow: Duration::from_millis(50),
     slow_share: 0.01,
 };
-pub(super) const SEED_EVERY: usize = 50;
 /// Of so many nodes.
 const LISTEN_AT_ONCE: usize = 256;
 /// How long nodes have to know each other.
