@@ -27,10 +27,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Simulated worlds allocate all the time: the system's allocator takes them half as long again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Live objects: gossip and virtual synchrony under one roof.
 #[derive(Parser)]
 #[command(name = "logo", version, about, propagate_version = true)]
