@@ -13,8 +13,8 @@
 //!
 //! **Guarantees.** Once nothing changes any more and packets get through now and then, all nodes
 //! that can reach each other know the same members ([`Agreement::Eventual`]). A crashed member is
-//! suspected, in a cluster of any size, a second later on average if that is at rest: a bit more
-//! than half of the five periods until somebody probes it, two and a half without an answer; and
+//! suspected, in a cluster of any size, 1.2 s later on average if that is at rest: a bit more
+//! than half of the five periods until somebody probes it, three and a half without an answer; and
 //! then buried by all, if it does not object. A member that was suspected, or buried, and is alive
 //! comes back by itself, as do both halves of a partition. A node starts one exchange a period, up
 //! to three more, for rows of aggregates alone, while something is urgent, and a second one once in

@@ -133,7 +133,8 @@ impl Probes {
 pub(crate) const ATTEMPTS: usize = 7;
 
 /// After which attempts helpers are asked too: not at once, since a single loss is common and
-/// helpers are dear; but so early that the last of them has a period for its two round trips.
+/// helpers are dear; but so early that the last of them has one and a half periods for its two
+/// round trips.
 pub(crate) const HELPED_ATTEMPTS: RangeInclusive<usize> = 2..=4;
 
 /// The most probes that wait.

@@ -42,7 +42,8 @@ pub(crate) struct Records {
     me: Member,
     version: Version,
     rows: BTreeMap<RecordKey, Row>,
-    /// In their order. Most publish but one, for which a set would be ten times as large.
+    /// In their order. Most publish but one, for which a set would be ten times as large. Whoever
+    /// removes many goes from the last on, which moves the fewest.
     publishers: BTreeMap<NodeId, Vec<RecordKey>>,
     hashes: BTreeMap<u64, RecordKey>,
     sums: Box<[u64; SUMS]>,
@@ -264,7 +265,6 @@ impl Records {
         round: u64,
     ) {
         let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
-        // From the last on, which takes the least to remove.
         for key in keys.into_iter().rev() {
             let row = &self.rows[&key];
             if replaced == Some(row.incarnation) {
@@ -474,9 +474,7 @@ impl Records {
         }
         self.queue.remove(key);
         let keys = self.publishers.get_mut(&key.publisher).expect("a row's publisher has one");
-        if let Ok(at) = keys.binary_search(key) {
-            keys.remove(at);
-        }
+        keys.remove(keys.binary_search(key).expect("its publisher has the key of each row"));
         if keys.is_empty() {
             self.publishers.remove(&key.publisher);
         }

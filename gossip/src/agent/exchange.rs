@@ -4,7 +4,7 @@
 //!  round ──probe──▶ partner                      acked: done
 //!    ack_timeout ──probe──▶ partner again,       by any: done
 //!      and again ──probe request──▶ helpers ──probe──▶ partner
-//!        2.5 periods ──▶ suspect                 overridden: done
+//!        3.5 periods ──▶ suspect                 overridden: done
 //!          suspicion ──▶ faulty                  overridden: back again
 //! ```
 //!

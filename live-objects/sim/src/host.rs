@@ -80,8 +80,8 @@ pub(crate) struct Host {
     /// While the host does not run.
     disk: Option<Disk>,
     queue: BinaryHeap<Reverse<Flight>>,
-    /// Pings of links. Nothing follows from one but that the peer was heard, so that the host does
-    /// not wake for it: it is read when something else wakes the host.
+    /// Pings of links. All that a ping says is that the peer was heard, so that the host does not
+    /// wake for it: it is read when something else wakes the host, as the timers of links do.
     pings: Vec<Flight>,
     /// Until then the host does nothing: it is paused, or busy with its last step.
     busy_until: Time,

@@ -13,7 +13,7 @@ use live_objects_sim::{Fault, Record, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use super::figures::{Figure, Outcome, Sample, Setting, Told, keep};
 use super::plot::{Curve, Panel, Plot, Scale};
 use crate::join;
 
@@ -93,14 +93,14 @@ fn is_short(outcome: &Outcome) -> bool {
 }
 
 /// What all know who know all.
-struct Truth {
+pub(super) struct Truth {
     members: u64,
     average: f64,
     largest: f64,
 }
 
 impl Truth {
-    fn is_exact(&self, told: &Estimate) -> bool {
+    pub(super) fn is_exact(&self, told: &Estimate) -> bool {
         let error = told.value.map(|value| (value - self.average).abs());
         told.members == self.members && error.is_some_and(|error| error <= 1e-9 * self.largest)
     }
@@ -165,7 +165,7 @@ impl Track {
 }
 
 /// One of the averages: every node's last estimate of it.
-struct Watch {
+pub(super) struct Watch {
     object: ObjectId,
     truth: Truth,
     last: Vec<Option<Estimate>>,
@@ -173,7 +173,7 @@ struct Watch {
 
 impl Watch {
     /// Every node opens it and sets a share.
-    fn open(world: &mut World, number: u32) -> Self {
+    pub(super) fn open(world: &mut World, number: u32) -> Self {
         let mut rng = world.rng(&format!("shares {number}"));
         let nodes = world.nodes();
         let shares: Vec<f64> = (0..nodes).map(|_| rng.random_range(0.0..1_000.0)).collect();
@@ -191,7 +191,7 @@ impl Watch {
         Self { object, truth, last: vec![None; nodes] }
     }
 
-    fn read(&mut self, record: &Record) {
+    pub(super) fn read(&mut self, record: &Record) {
         if let What::Event(of, Event::Aggregate(estimate)) = &record.what
             && *of == self.object
         {
@@ -204,7 +204,7 @@ impl Watch {
     }
 
     /// At how many nodes it is so.
-    fn count(&self, is_so: IsSo) -> usize {
+    pub(super) fn count(&self, is_so: IsSo) -> usize {
         self.told().filter(|told| is_so(&self.truth, told)).count()
     }
 
@@ -226,12 +226,7 @@ impl Watch {
 }
 
 /// Whether an estimate is as it is asked for.
-type IsSo = fn(&Truth, &Estimate) -> bool;
-
-/// The first round since which something has always been so.
-fn keep(since: &mut Option<u32>, round: u32, is_so: bool) {
-    *since = if is_so { since.or(Some(round)) } else { None };
-}
+pub(super) type IsSo = fn(&Truth, &Estimate) -> bool;
 
 const DATAGRAM_BYTES: &str = "datagram_bytes_max";
 const DATAGRAM_MAX: f64 = 1_200.0;

@@ -64,6 +64,11 @@ impl Told {
     }
 }
 
+/// The first round since which something has always been so.
+pub(super) fn keep(since: &mut Option<u32>, round: u32, is_so: bool) {
+    *since = if is_so { since.or(Some(round)) } else { None };
+}
+
 /// The figures of something that happened once, each time the same ones in the same order.
 pub(super) type Sample = Vec<Figure>;
 

@@ -18,7 +18,7 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Over, Sample, Setting, Told};
+use super::figures::{Figure, Outcome, Over, Sample, Setting, Told, keep};
 use crate::join;
 
 /// What the story of sketches is told.
@@ -52,7 +52,7 @@ impl Sketches {
                 .map(|object| last.iter().map(|told| counts(&told[object])).min().unwrap_or(0))
                 .collect();
             let is_complete = members.iter().all(|least| *least == truth.members);
-            round_complete = if is_complete { round_complete.or(Some(round)) } else { None };
+            keep(&mut round_complete, round, is_complete);
             join::complain(&format!("seed {seed}: round {round}: all know of {members:?} members"));
         }
         let sent = Sent::by(&world).since(before);

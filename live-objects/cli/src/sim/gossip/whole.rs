@@ -10,12 +10,11 @@ use std::time::Instant;
 
 use clap::Args;
 use gossip::Config;
-use live_objects::{Command, Estimate, Event, Name, ObjectId, ObjectType, Share, Spec, Summary};
-use live_objects_sim::{Fault, What, World};
-use rand::RngExt;
+use live_objects_sim::Fault;
 
+use super::aggregate::{Truth, Watch};
 use super::cluster::{Sent, acquainted};
-use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use super::figures::{Figure, Outcome, Sample, Setting, Told, keep};
 use crate::join;
 
 /// What the story of the whole is told.
@@ -46,19 +45,18 @@ impl Whole {
         world.run(Config::default().period * CLOCK_ROUNDS);
         world.take_history();
         world.apply(&Fault::Loss(self.setting.loss));
-        let mut averages = set_shares(&mut world);
+        let mut averages: Vec<Watch> =
+            (0..AVERAGES).map(|number| Watch::open(&mut world, number)).collect();
         let before = Sent::by(&world);
         let mut round_exact = None;
         for round in 1..=self.rounds {
             world.run(Config::default().period);
             for record in world.take_history() {
-                if let What::Event(object, Event::Aggregate(estimate)) = record.what {
-                    averages.iter_mut().for_each(|it| it.hear(object, record.node, &estimate));
-                }
+                averages.iter_mut().for_each(|average| average.read(&record));
             }
-            let exact = averages.iter().map(Average::exact).min().expect("there are some");
-            let is_exact = exact == world.nodes();
-            round_exact = if is_exact { round_exact.or(Some(round)) } else { None };
+            let exact = averages.iter().map(|average| average.count(Truth::is_exact));
+            let exact = exact.min().expect("there are some");
+            keep(&mut round_exact, round, exact == world.nodes());
             let seconds = begin.elapsed().as_secs();
             join::complain(&format!(
                 "seed {seed}: round {round}: exact at {exact} nodes, after {seconds} s"
@@ -89,49 +87,6 @@ impl Whole {
     }
 }
 
-/// One of the averages: what it is, and at which nodes it is told right.
-struct Average {
-    object: ObjectId,
-    value: f64,
-    largest: f64,
-    is_exact: Vec<bool>,
-}
-
-impl Average {
-    fn hear(&mut self, object: ObjectId, node: usize, told: &Estimate) {
-        if object == self.object {
-            let error = told.value.map(|value| (value - self.value).abs());
-            self.is_exact[node] = told.members == self.is_exact.len() as u64
-                && error.is_some_and(|error| error <= 1e-9 * self.largest);
-        }
-    }
-
-    fn exact(&self) -> usize {
-        self.is_exact.iter().filter(|is_exact| **is_exact).count()
-    }
-}
-
-/// Every node opens all averages and sets its shares.
-fn set_shares(world: &mut World) -> Vec<Average> {
-    let mut rng = world.rng("shares");
-    let nodes = world.nodes();
-    let averages = (0..AVERAGES).map(|number| {
-        let name: Name = format!("/load/{number}").parse().expect("a name");
-        let object = name.id();
-        let shares: Vec<f64> = (0..nodes).map(|_| rng.random_range(0.0..1_000.0)).collect();
-        for (node, share) in shares.iter().enumerate() {
-            let spec = Spec::new(name.clone(), ObjectType::aggregate(Summary::Average));
-            world.open(node, spec).expect("gossip carries it");
-            let share = Share::new(*share).expect("it is finite");
-            world.send(node, object, Command::Set(share)).expect("the feed is empty");
-        }
-        let value = shares.iter().sum::<f64>() / nodes as f64;
-        let largest = shares.iter().copied().fold(0.0, f64::max);
-        Average { object, value, largest, is_exact: vec![false; nodes] }
-    });
-    averages.collect()
-}
-
 /// The most memory that this process had at once, where the system tells.
 fn rss_gib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -146,7 +101,7 @@ fn whole_max(text: &str) -> Result<usize, String> {
     if (1..=Config::WHOLE_MAX_MAX).contains(&number) { Ok(number) } else { Err(why()) }
 }
 
-const AVERAGES: usize = 4;
+const AVERAGES: u32 = 4;
 
 /// As many as it takes until all know the round.
 const CLOCK_ROUNDS: u32 = 10;
