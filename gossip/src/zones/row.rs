@@ -3,13 +3,17 @@
 //! A member stamps its share with the number of the *round* in which it said so. A row is worth the
 //! sum over its leaves of how fresh each is: [`WINDOW`] rounds less its age. A member that a row
 //! does not know of is worth nothing in it, so that a row made from more knowledge is worth more;
-//! and one that is gone costs little in a row made after it went, so that this wins soon.
+//! and one that is gone costs little in a row made after it went, so that this wins soon. A row of
+//! just as many members as are known to be there is worth some rounds more: in a zone of many one
+//! that is missing weighs less than a round of all, and would be missed until all have spoken again.
 //! (Astrolabe, TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the
 //! mean of the stamps, somebody who knows of nobody but himself would win. By the bare sum of the
 //! stamps a zone that shrank would lose to what it was for ever.)
 //!
 //! Invariants: a row without a share has no stamp of one and no body; sums saturate, and what is
 //! heard beyond the limits is refused.
+
+use core::cmp::Ordering;
 
 use live_objects::{ObjectId, Summary};
 
@@ -191,11 +195,16 @@ impl Row {
     }
 
     /// What it is worth in this round, where so many members are known to be in the zone: leaves
-    /// beyond those count for nothing.
+    /// beyond those count for nothing, and who tells of just as many is worth what it would be some
+    /// rounds later.
     pub(crate) fn worth(&self, round: Round, known: u32) -> i128 {
         let (leaves, stamps) = (i128::from(self.mark.leaves), i128::from(self.mark.stamps));
         let worth = stamps - leaves * i128::from(round.0.saturating_sub(WINDOW));
-        if self.mark.leaves > known { worth * i128::from(known) / leaves } else { worth }
+        match self.mark.leaves.cmp(&known) {
+            Ordering::Less => worth,
+            Ordering::Equal => worth + leaves * COMPLETE_ROUNDS,
+            Ordering::Greater => worth * i128::from(known) / leaves,
+        }
     }
 
     /// Whether some stamp in it is of a later round than can be.
@@ -219,6 +228,10 @@ impl Row {
 
 /// What is older than so many rounds is not known any more.
 pub(crate) const WINDOW: u64 = 1_024;
+
+/// By how many rounds a row of all members may be older than one that lacks some, to be worth as
+/// much.
+const COMPLETE_ROUNDS: i128 = 16;
 
 /// A change is news if it is more than one part in so many.
 const NEWS_SHARE: u64 = 1_000;

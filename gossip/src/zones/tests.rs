@@ -287,6 +287,23 @@ fn of_two_rows_the_one_worth_more_is_held() {
     assert_eq!(table.root(at(6)).body, Body::Number(3.0));
 }
 
+/// Else of a zone of many, of which nobody has to say anything new, the last few who came late
+/// would not be known for long: what was said while all were in a hurry is fresher by some rounds.
+#[test]
+fn a_row_of_all_members_is_worth_some_rounds() {
+    let many = |leaves: u32, stamp| {
+        (0..leaves).fold(Row::default(), |all, _| all.merged(leaf(1.0, stamp), Summary::Sum))
+    };
+    let told = |teller, row| Told { known: Headcount::all(2_000), ..told(0, teller, row) };
+    let mut table = Table::new(Summary::Sum, at(0));
+    assert_eq!(table.take(told(1, many(1_999, 30)), at(30)), Taken::News);
+    assert_eq!(table.take(told(2, many(2_000, 13)), at(30)), Taken::Worse);
+    assert_eq!(table.take(told(3, many(2_001, 20)), at(30)), Taken::Worse);
+    assert_eq!(table.take(told(2, many(2_000, 14)), at(30)), Taken::Moved);
+    assert_eq!(table.take(told(1, many(1_999, 30)), at(30)), Taken::Worse);
+    assert_eq!(table.take(told(1, many(1_999, 31)), at(31)), Taken::Moved);
+}
+
 /// Who told lies is believed no longer than it stays: the next who knows most of the zone is
 /// believed. Who has just come, and knows itself alone, is not.
 #[test]
@@ -297,9 +314,9 @@ fn the_word_of_who_is_gone_gives_way() {
     };
     let told = |teller, row| Told { known: Headcount::all(8), ..told(0, teller, row) };
     assert_eq!(table.take(told(1, many(9, 1e9, 7)), at(5)), Taken::News);
-    assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(5)), Taken::Worse);
+    assert_eq!(table.take(told(2, many(7, 1.0, 5)), at(5)), Taken::Worse);
     table.on_down(0, id(3, 0), 8);
-    assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(6)), Taken::Worse);
+    assert_eq!(table.take(told(2, many(7, 1.0, 5)), at(6)), Taken::Worse);
     table.on_down(0, id(1, 0), 8);
     assert_eq!(table.root(at(6)).count, 9, "something is better than nothing");
     assert_eq!(table.take(told(4, many(1, 1.0, 6)), at(6)), Taken::Worse);
