@@ -660,9 +660,12 @@ impl Agent {
         self.wakes_at = self.next_wake();
     }
 
-    /// Tells some members good-bye; they tell the others.
+    /// Tells some members good-bye; they tell the others. Those beside it are told first: they
+    /// count its share of each aggregate, and others only what these say.
     fn leave(&mut self, io: &mut Io<'_>) {
-        let told = self.partners.some(FAREWELLS, self.knowledge.members(), &[]);
+        let members = self.knowledge.members();
+        let mut told = self.partners.beside(FAREWELLS / 2, members);
+        told.extend(self.partners.some(FAREWELLS - told.len(), members, &told));
         self.knowledge.leave();
         for to in told {
             send(&self.knowledge.own_word(0), to, io);

@@ -31,7 +31,7 @@ use crate::entry::Standing;
 use crate::members::Members;
 use crate::records::affinity::Part;
 use crate::zones::Headcount;
-use crate::zones::place::{level, sibling};
+use crate::zones::place::{level, sibling, zone};
 use crate::zones::row::Round;
 
 /// How many members are up, but for this node, by level, and whose turn it is.
@@ -151,6 +151,26 @@ impl Partners {
         let is_well = |node| members.standing(node) == Some(Standing::Alive);
         let is_good = |node| is_well(node) && !except.contains(&node);
         self.draw(ranks(part, members), count, members, is_good)
+    }
+
+    /// The smallest zone of this node in which there are more than so many members, or that of all.
+    pub(crate) fn zone_of(&self, members: u32) -> Part {
+        let mut known = 1;
+        let mut is_enough = |count: u32| {
+            known += count;
+            known > members
+        };
+        let mut counts = self.counts().rev();
+        let bits = counts.find(|(_, count)| is_enough(*count)).map_or(0, |(level, _)| level);
+        let (first, last) = zone(self.me, bits as u32);
+        Part { first, last }
+    }
+
+    /// Up to `count` members, first those that are in the most zones that this node is in.
+    pub(crate) fn beside(&self, count: usize, members: &Members) -> Vec<NodeId> {
+        let levels = self.counts().rev().map(|(level, _)| sibling(self.me, level));
+        let nodes = levels.flat_map(|(first, last)| members.up_between(first, last));
+        nodes.map(|(node, _)| node).take(count).collect()
     }
 
     fn draw(
@@ -361,10 +381,39 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_has_more_members_than_are_asked_for_and_its_half_has_not() {
+        let known = Known::new(60, [7; 32]);
+        let up = |part: Part| known.members.up_between(part.first, part.last).count();
+        for members in [0, 1, 5, 30, 59] {
+            let zone = known.partners.zone_of(members);
+            assert!(zone.has(node_0()) && up(zone) > members as usize, "{zone:?} for {members}");
+            let half = level(node_0(), zone.last) as u32 + 1;
+            let (first, last) = crate::zones::place::zone(node_0(), half);
+            assert!(up(Part { first, last }) <= members.max(1) as usize);
+        }
+        assert_eq!(up(known.partners.zone_of(1_000)), 61);
+    }
+
+    #[test]
+    fn those_beside_are_the_ones_at_the_deepest_levels() {
+        let known = Known::new(60, [7; 32]);
+        let mut all: Vec<NodeId> = (1..=60).map(node).collect();
+        all.sort_by_key(|other| core::cmp::Reverse(level(node_0(), *other)));
+        let beside = known.partners.beside(4, &known.members);
+        let levels = |nodes: &[NodeId]| -> Vec<usize> {
+            nodes.iter().map(|other| level(node_0(), *other)).collect()
+        };
+        assert_eq!(levels(&beside), levels(&all[..4]));
+        assert_eq!(known.partners.beside(100, &known.members).len(), 60);
+    }
+
+    #[test]
     fn alone_there_is_nobody_to_probe() {
         let mut known = Known::new(0, [7; 32]);
         assert_eq!(known.next(0), None);
         assert_eq!(known.partners.next_at(0, &known.members), None);
         assert_eq!(known.partners.some(3, &known.members, &[]), []);
+        assert_eq!(known.partners.beside(3, &known.members), []);
+        assert!(known.partners.zone_of(3).has(node_0()));
     }
 }

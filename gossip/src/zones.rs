@@ -34,7 +34,7 @@ mod tests;
 use live_objects::{NodeId, Summary};
 
 use self::body::Body;
-use self::row::{Mark, Round, Row, WINDOW};
+use self::row::{Mark, Round, Row, Trust, WINDOW};
 
 /// What one node knows of one aggregate, or of a part of it.
 pub(crate) struct Table {
@@ -56,17 +56,16 @@ struct Held {
     row: Row,
     /// Who told it.
     teller: NodeId,
-    /// The teller is gone. What it told is worth less than it says.
+    /// The teller is gone. What it told is trusted less.
     is_orphaned: bool,
 }
 
 impl Held {
-    /// What it is worth against another's row. Where the teller is gone, any that knows of most of
-    /// the zone is better: he may have lied. One that has just come and knows hardly anybody is
-    /// not.
-    fn worth(&self, round: Round, known: u32) -> i128 {
-        let worth = self.row.worth(round, known);
-        if self.is_orphaned { worth * 3 / 4 } else { worth }
+    /// Whether it is better than this row. Where the teller is gone, any that knows of half of the
+    /// zone is: he may have lied. One that has just come and knows hardly anybody is not.
+    fn is_better(&self, row: &Row, round: Round, known: Headcount) -> bool {
+        let trust = if self.is_orphaned { Trust::Half } else { Trust::Full };
+        self.row.is_better(row, round, known, trust)
     }
 }
 
@@ -86,13 +85,16 @@ pub(crate) struct Headcount {
     /// How many leaves a row may have: others may know of newcomers first, and what they tell then
     /// is taken a little later. So nobody can speak of many more than there are.
     pub(crate) leaves_max: u32,
+    /// Whether nobody is known to have come or gone for some rounds, so that a row of just as many
+    /// is of all.
+    pub(crate) is_settled: bool,
 }
 
 impl Headcount {
     /// They are known one by one.
     pub(crate) const fn all(count: u32) -> Self {
         let leaves_max = count.saturating_add(count / CROWD_PART).saturating_add(CROWD);
-        Self { count, leaves_max }
+        Self { count, leaves_max, is_settled: false }
     }
 }
 
@@ -105,7 +107,7 @@ pub(crate) enum Taken {
     Moved,
     /// It was taken, and says something new.
     News,
-    /// What is held is worth more.
+    /// What is held is better.
     Worse,
     /// It is of a later round than can be.
     Ahead,
@@ -140,7 +142,7 @@ impl Table {
         self.share.is_some() || self.siblings.iter().flatten().any(|held| held.row.count > 0)
     }
 
-    /// Takes a row, if it is worth at least what is held.
+    /// Takes a row, unless what is held is better.
     pub(crate) fn take(&mut self, told: Told, round: Round) -> Taken {
         let Told { row, teller, level, known } = told;
         if row.is_ahead(round) {
@@ -149,13 +151,12 @@ impl Table {
         if row.mark.leaves > known.leaves_max {
             return Taken::Crowded;
         }
-        let known = known.count;
         if level >= self.siblings.len() {
             self.siblings.resize(level + 1, None);
         }
         let slot = &mut self.siblings[level];
         let held = slot.as_ref();
-        if held.is_some_and(|held| held.worth(round, known) > row.worth(round, known)) {
+        if held.is_some_and(|held| held.is_better(&row, round, known)) {
             return Taken::Worse;
         }
         let before = slot.as_ref().map(|held| &held.row);

@@ -20,7 +20,7 @@
 //! beside it, which is what the other side knows of itself by expectation. (By age alone the root
 //! would be next for ever: what is known of many is older than what is known of few.)
 //!
-//! A node that lacks rows, or heard of something new, starts up to three more exchanges in a round,
+//! A node that lacks rows, or heard of something new, starts up to six more exchanges in a round,
 //! at the levels that gain most, unless it told many rows in the last; so does a node that set its
 //! share. These are *lean*: they carry rows alone, so that they cost the same, and bring the same,
 //! however many members come and go. (While they carried news too, of 1,000 members of which ten
@@ -101,6 +101,8 @@ pub(super) struct Aggregates {
     hurries_until: Round,
     /// Until this round it does not rest: a row has moved.
     moves_until: Round,
+    /// Until this round counts of members may be of some who have gone, and lack some who came.
+    unsettled_until: Round,
     /// For how many rounds it has lacked rows.
     lacking_rounds: u32,
     /// How many of them are strays.
@@ -155,6 +157,7 @@ impl Aggregates {
             changed: BTreeSet::new(),
             hurries_until: Round::FIRST,
             moves_until: Round::FIRST,
+            unsettled_until: Round::FIRST,
             lacking_rounds: 0,
             strays: 0,
         }
@@ -355,6 +358,7 @@ impl Aggregates {
         // A clock that was ahead, and is not any more, leaves nobody in a hurry until then.
         self.hurries_until = self.hurries_until.min(round.shifted(HURRIED_ROUNDS));
         self.moves_until = self.moves_until.min(round.shifted(MOVED_ROUNDS));
+        self.unsettled_until = self.unsettled_until.min(round.shifted(SETTLING_ROUNDS));
         let is_over = |branch: &Branch| {
             let is_empty = !branch.has_shares && branch.is_over(round);
             is_empty && !branch.is_held
@@ -536,10 +540,14 @@ impl Branch {
 
 impl Agent {
     pub(super) fn on_aggregates_change(&mut self, now: Time, change: &Change) {
-        let node = change.after.member.node;
-        if change.was_up() && !change.after.standing.is_up() {
+        let (node, round) = (change.after.member.node, self.clock.at(now));
+        let is_departure = change.was_up() && !change.after.standing.is_up();
+        if is_departure {
             let level = level(self.knowledge.members().me(), node);
-            self.aggregates.on_down(self.clock.at(now), level, node, self.partners.count(level));
+            self.aggregates.on_down(round, level, node, self.partners.count(level));
+        }
+        if is_departure || change.is_arrival() {
+            self.aggregates.unsettled_until = round.shifted(SETTLING_ROUNDS);
         }
     }
 
@@ -563,6 +571,8 @@ impl Agent {
         let is_new = self.pulls.is_newcomer();
         let all = Headcount::all(Row::LEAVES_MAX);
         let known = if is_new { all } else { self.partners.known(level) };
+        let is_settled = !is_new && round > self.aggregates.unsettled_until;
+        let known = Headcount { is_settled, ..known };
         self.aggregates.is_agreed = rows.subjects == self.aggregates.digest(rows.round);
         let are_placed = self.aggregates.is_agreed && self.aggregates.are_many();
         let places = if are_placed { self.aggregates.places(rows.round) } else { Vec::new() };
@@ -687,6 +697,9 @@ const HURRIED_ROUNDS: i64 = 3;
 
 /// For how many rounds a node hurries of which a row moved.
 const MOVED_ROUNDS: i64 = 1;
+
+/// For how many rounds counts of members are not trusted after somebody came or went.
+const SETTLING_ROUNDS: i64 = 16;
 
 /// A row lacks a good part of the members that are known if it is off by more than one in so many.
 const MUCH_PART: u32 = 8;

@@ -367,24 +367,34 @@ impl Agent {
             return;
         }
         let members = self.knowledge.members();
-        for to in self.partners.some(FANOUT, members, &[]) {
-            let Some(len_max) = len_max(to, io) else { continue };
-            let mut packet = Packet::new(Leg::Push);
-            let mut room = packet.room(len_max.min(self.push_left));
-            let told = |(node, telling): &(NodeId, Telling)| {
-                members.of(*node).map(|entry| telling.of(entry))
-            };
-            for entry in unpushed.iter().filter_map(told) {
-                let len = self.knowledge.entry_len(&entry);
-                let Some(left) = room.checked_sub(len) else { break };
-                room = left;
-                packet.entries.push(entry);
-            }
-            complete(&mut packet, len_max, io);
-            if !packet.entries.is_empty() {
-                self.push_left = self.push_left.saturating_sub(packet.encoded_len());
-                send(&packet, to, io);
-            }
+        let beside = self.partners.zone_of(BESIDE);
+        let (close, far): (Vec<_>, Vec<_>) =
+            unpushed.into_iter().partition(|(node, _)| beside.has(*node));
+        let to_close = self.partners.some_of(beside, FANOUT, members, &[]);
+        let to_some = self.partners.some(FANOUT, members, &to_close);
+        to_close.into_iter().for_each(|to| self.push_some(&close, to, io));
+        let all = [close, far].concat();
+        to_some.into_iter().for_each(|to| self.push_some(&all, to, io));
+    }
+
+    /// Pushes as many of these as fit.
+    fn push_some(&mut self, unpushed: &[(NodeId, Telling)], to: NodeId, io: &mut Io<'_>) {
+        let Some(len_max) = len_max(to, io) else { return };
+        let mut packet = Packet::new(Leg::Push);
+        let mut room = packet.room(len_max.min(self.push_left));
+        let members = self.knowledge.members();
+        let told =
+            |(node, telling): &(NodeId, Telling)| members.of(*node).map(|entry| telling.of(entry));
+        for entry in unpushed.iter().filter_map(told) {
+            let len = self.knowledge.entry_len(&entry);
+            let Some(left) = room.checked_sub(len) else { break };
+            room = left;
+            packet.entries.push(entry);
+        }
+        complete(&mut packet, len_max, io);
+        if !packet.entries.is_empty() {
+            self.push_left = self.push_left.saturating_sub(packet.encoded_len());
+            send(&packet, to, io);
         }
     }
 
@@ -511,10 +521,15 @@ const PUSH_BYTES_MAX: usize = 1_200;
 /// To how many members it is pushed by each node that hears it first.
 const FANOUT: usize = 3;
 
+/// And to as many more by each that is in the smallest zone of more than so many members in which
+/// he is of whom it is. In smaller zones a row that counts who is gone is worth more for long than
+/// one that does not, to all who have not heard of it.
+const BESIDE: u32 = 64;
+
 /// How many exchanges a node starts beside the first while something is urgent: one more than in
 /// the period before if it told no more than so many bytes of rows in that, and one less if it told
 /// more than so many.
-const URGENT_MAX: usize = 3;
+const URGENT_MAX: usize = 6;
 const URGENT_BYTES_MAX: usize = 1_200;
 const URGENT_KEPT_BYTES_MAX: usize = 2_000;
 

@@ -98,6 +98,7 @@ impl Agent {
         let known = |(level, count): (usize, u32)| Headcount {
             count,
             leaves_max: crowd(expected(near, bits - level - 1)),
+            is_settled: false,
         };
         self.partners.set_above(counts.into_iter().enumerate().map(known).collect());
     }

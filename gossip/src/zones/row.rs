@@ -1,11 +1,15 @@
 //! Rows: what a node knows of one zone, and which of two rows about a zone knows more.
 //!
-//! A member stamps its share with the number of the *round* in which it said so. A row is worth the
-//! sum over its leaves of how fresh each is: [`WINDOW`] rounds less its age. A member that a row
-//! does not know of is worth nothing in it, so that a row made from more knowledge is worth more;
-//! and one that is gone costs little in a row made after it went, so that this wins soon. A row of
-//! just as many members as are known to be there is worth some rounds more: in a zone of many one
-//! that is missing weighs less than a round of all, and would be missed until all have spoken again.
+//! A member stamps its share with the number of the *round* in which it said so. Of two rows that
+//! is better whose leaves are younger, in the sum over all members that are known to be in the
+//! zone. One that a row lacks counts as older than hardly any leaf of the two is, so that a row
+//! made from more knowledge is better; and one that is gone costs little in a row made after it
+//! went, so that this wins soon. While members come and go rows lack some and have too many of
+//! others: if a member that is lacking counted as much older, a row that has those who left in
+//! place of those who came would be held for long. Where nobody does, a row of just as many members
+//! as there are is better by some rounds: in a zone of many one that is missing weighs less than a
+//! round of all, and would be missed until all have spoken again.
+//!
 //! (Astrolabe, TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the
 //! mean of the stamps, somebody who knows of nobody but himself would win. By the bare sum of the
 //! stamps a zone that shrank would lose to what it was for ever.)
@@ -17,6 +21,7 @@ use core::cmp::Ordering;
 
 use live_objects::{ObjectId, Summary};
 
+use super::Headcount;
 use super::body::Body;
 use crate::digest::{halves, mix};
 use crate::entry::Absurd;
@@ -149,6 +154,13 @@ impl Mark {
     }
 }
 
+/// How much a row is trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trust {
+    Full,
+    Half,
+}
+
 /// What is known of a zone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Row {
@@ -194,16 +206,45 @@ impl Row {
         Self { mark, count: kept.count.min(mark.leaves), ..kept }
     }
 
-    /// What it is worth in this round, where so many members are known to be in the zone: leaves
-    /// beyond those count for nothing, and who tells of just as many is worth what it would be some
-    /// rounds later.
-    pub(crate) fn worth(&self, round: Round, known: u32) -> i128 {
+    /// Whether it is better than another in this round, where so many members are known to be in
+    /// the zone. With less trust, one that knows of half of these is better than this one.
+    pub(crate) fn is_better(
+        &self,
+        other: &Self,
+        round: Round,
+        known: Headcount,
+        trust: Trust,
+    ) -> bool {
+        let ages = [self, other].map(|row| row.mark.age(round).max(0));
+        let many = KNOWING_MIN.max(known.count / KNOWING_PART);
+        let knows_many = |row: &Self| row.mark.leaves >= many;
+        // By the younger, or what is known of many who are gone would never be old enough; but who
+        // knows hardly anybody must not win for being young.
+        let beside = match trust {
+            Trust::Full if knows_many(self) && knows_many(other) => ages[0].min(ages[1]),
+            Trust::Full | Trust::Half => ages[0].max(ages[1]),
+        };
+        let lacking = LACKING_ROUNDS + LACKING_AGES * i128::from(beside) / 16;
+        let age = self.age(round, known, lacking);
+        let age = match trust {
+            Trust::Full => age,
+            Trust::Half => age.max(0) + lacking * i128::from(known.count) / 2,
+        };
+        age < other.age(round, known, lacking)
+    }
+
+    /// How old it is as the sum over all known members, if one that it lacks counts as so old.
+    /// Leaves beyond those count for nothing; if nobody came or went lately a row of just as many
+    /// counts as some rounds younger.
+    fn age(&self, round: Round, known: Headcount, lacking: i128) -> i128 {
         let (leaves, stamps) = (i128::from(self.mark.leaves), i128::from(self.mark.stamps));
-        let worth = stamps - leaves * i128::from(round.0.saturating_sub(WINDOW));
-        match self.mark.leaves.cmp(&known) {
-            Ordering::Less => worth,
-            Ordering::Equal => worth + leaves * COMPLETE_ROUNDS,
-            Ordering::Greater => worth * i128::from(known) / leaves,
+        let known_leaves = i128::from(known.count);
+        let age = leaves * i128::from(round.0) - stamps;
+        match leaves.cmp(&known_leaves) {
+            Ordering::Less => age + (known_leaves - leaves) * lacking,
+            Ordering::Equal if known.is_settled => age - leaves * COMPLETE_ROUNDS,
+            Ordering::Equal => age,
+            Ordering::Greater => age * known_leaves / leaves,
         }
     }
 
@@ -229,9 +270,17 @@ impl Row {
 /// What is older than so many rounds is not known any more.
 pub(crate) const WINDOW: u64 = 1_024;
 
-/// By how many rounds a row of all members may be older than one that lacks some, to be worth as
-/// much.
+/// By how many rounds a row of all members may be older than one that lacks some.
 const COMPLETE_ROUNDS: i128 = 16;
+
+/// A member that one of two rows lacks counts as so many rounds old, and so many times the mean age
+/// of what one of them knows.
+const LACKING_ROUNDS: i128 = 32;
+const LACKING_AGES: i128 = 4;
+
+/// Who knows of so many, and of one in so many, knows of many.
+const KNOWING_MIN: u32 = 16;
+const KNOWING_PART: u32 = 4;
 
 /// A change is news if it is more than one part in so many.
 const NEWS_SHARE: u64 = 1_000;
@@ -358,7 +407,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn knowledge_is_worth_something_and_so_is_freshness() {
+    fn knowledge_makes_a_row_better_and_so_does_freshness() {
         let at = |number: u64| round(u64::from(Round::FIRST) + number);
         let row = |stamps: &[u64]| {
             let leaf = |stamp: &u64| Row::leaf(Some(Body::Number(1.0)), at(*stamp));
@@ -368,15 +417,24 @@ pub(crate) mod tests {
                 .fold(Row::default(), |one, other| one.merged(other, Summary::Sum))
         };
         let now = at(10);
-        let worth = |stamps: &[u64]| row(stamps).worth(now, 9);
-        assert!(worth(&[9, 9]) > worth(&[9, 8]));
-        assert!(worth(&[9, 1]) > worth(&[10]), "to know one more is worth more than the last news");
-        assert_eq!(row(&[9, 9]).worth(now, 1), worth(&[9]), "only one of them can be there");
-        assert_eq!(Row::default().worth(now, 9), 0);
-        // One of many is gone: some rounds later the row that does without it is worth more.
-        let (before, after) = (row(&[2; 400]), row(&[10; 399]));
-        assert!(after.worth(now, u32::MAX) > before.worth(now, u32::MAX));
-        assert!(row(&[3; 399]).worth(at(3), u32::MAX) < before.worth(at(3), u32::MAX));
+        let is_better = |one: &[u64], other: &[u64], now: Round, known| {
+            let (one, other, known) = (row(one), row(other), Headcount::all(known));
+            let is_better = one.is_better(&other, now, known, Trust::Full);
+            assert!(!(is_better && other.is_better(&one, now, known, Trust::Full)));
+            is_better
+        };
+        assert!(is_better(&[9, 9], &[9, 8], now, 9));
+        assert!(is_better(&[9, 1], &[10], now, 9), "to know one more is more than the last news");
+        assert!(is_better(&[1], &[], now, 9) && !is_better(&[], &[1], now, 9));
+        assert!(is_better(&[9], &[9, 6], now, 1), "only one of them can be there");
+        // Who knows hardly anybody is not better for being young.
+        assert!(is_better(&[1; 300], &[200], at(200), 400));
+        // One of many is gone: a round later the row that does without it is better.
+        assert!(is_better(&[3; 399], &[2; 400], at(3), 400));
+        assert!(is_better(&[2; 400], &[2; 399], at(3), 400));
+        // Half of them are: that takes longer.
+        assert!(is_better(&[90; 200], &[0; 400], at(100), 400));
+        assert!(is_better(&[0; 400], &[10; 200], at(10), 400));
         assert_eq!([row(&[9, 8]).mark.age(now), row(&[10]).mark.age(now)], [16 + 8, 0]);
         assert!(Mark::default().age(now) > row(&[0]).mark.age(now));
     }
@@ -433,8 +491,13 @@ pub(crate) mod tests {
             prop_assert!(merged.count <= merged.mark.leaves);
             prop_assert!(merged.value(summary).is_none_or(f64::is_finite));
             // None of it overflows.
-            let _ = (one.worth(Round::MAX, 0), one.mark.age(Round::MAX), one.has_moved(&other));
-            let _ = (one.worth(round(0), u32::MAX), one.mark.age(round(0)));
+            let _ = (one.mark.age(Round::MAX), one.mark.age(round(0)), one.has_moved(&other));
+            for (now, known) in [(Round::MAX, 0), (round(0), u32::MAX)] {
+                let known = Headcount { is_settled: true, ..Headcount::all(known) };
+                for trust in [Trust::Full, Trust::Half] {
+                    let _ = one.is_better(&other, now, known, trust);
+                }
+            }
             let _ = one.is_ahead(Round::MAX);
         }
     }

@@ -48,10 +48,10 @@ fn knowing(me: NodeId, leaves: &BTreeMap<NodeId, u64>, now: Round) -> Table {
 }
 
 proptest! {
-    /// What the whole rests on: if one table knows all that another does and more, its row is worth
-    /// more, to whomever it is told, whenever that is.
+    /// What the whole rests on: if one table knows all that another does and more, its row is
+    /// better, to whomever it is told, whenever that is.
     #[test]
-    fn who_knows_more_is_worth_more(
+    fn who_knows_more_is_better(
         known in prop::collection::btree_map(any::<u8>(), (100..110_u64, 0..3_u64), 1..40),
         more in prop::collection::btree_map(any::<u8>(), 100..110_u64, 0..9),
         later in 0..3_u64,
@@ -70,9 +70,13 @@ proptest! {
         all.insert(other, theirs + later);
         let less = knowing(other, &less, at(110)).own(3, at(theirs));
         let all = knowing(one, &all, at(110)).own(3, at(110));
-        prop_assert!(all.worth(at(told_at), u32::MAX) > less.worth(at(told_at), u32::MAX));
-        let known = all.mark.leaves;
-        prop_assert!(all.worth(at(told_at), known) > less.worth(at(told_at), known));
+        for known in [u32::MAX, all.mark.leaves] {
+            for is_settled in [false, true] {
+                let known = Headcount { is_settled, ..Headcount::all(known) };
+                prop_assert!(all.is_better(&less, at(told_at), known, Trust::Full));
+                prop_assert!(!less.is_better(&all, at(told_at), known, Trust::Full));
+            }
+        }
     }
 }
 
@@ -273,7 +277,7 @@ fn own_zones_are_made_of_the_levels_below() {
 }
 
 #[test]
-fn of_two_rows_the_one_worth_more_is_held() {
+fn of_two_rows_the_better_is_held() {
     let mut table = Table::new(Summary::Sum, at(0));
     let two = leaf(1.0, 5).merged(leaf(1.0, 5), Summary::Sum);
     assert_eq!(table.take(told(0, 1, two), at(5)), Taken::News);
@@ -283,25 +287,28 @@ fn of_two_rows_the_one_worth_more_is_held() {
     let almost = Row { body: Body::Number(2.000_1), ..later };
     assert_eq!(table.take(told(0, 2, almost), at(6)), Taken::Moved);
     let other = leaf(2.0, 6).merged(leaf(1.0, 6), Summary::Sum);
-    assert_eq!(table.take(told(0, 2, other), at(6)), Taken::News, "of equal worth the last");
+    assert_eq!(table.take(told(0, 2, other), at(6)), Taken::News, "of two as good the last");
     assert_eq!(table.root(at(6)).body, Body::Number(3.0));
 }
 
 /// Else of a zone of many, of which nobody has to say anything new, the last few who came late
 /// would not be known for long: what was said while all were in a hurry is fresher by some rounds.
 #[test]
-fn a_row_of_all_members_is_worth_some_rounds() {
+fn a_row_of_all_members_is_better_by_some_rounds() {
     let many = |leaves: u32, stamp| {
         (0..leaves).fold(Row::default(), |all, _| all.merged(leaf(1.0, stamp), Summary::Sum))
     };
-    let told = |teller, row| Told { known: Headcount::all(2_000), ..told(0, teller, row) };
+    let known = Headcount { is_settled: true, ..Headcount::all(2_000) };
+    let told = |teller, row| Told { known, ..told(0, teller, row) };
     let mut table = Table::new(Summary::Sum, at(0));
     assert_eq!(table.take(told(1, many(1_999, 30)), at(30)), Taken::News);
     assert_eq!(table.take(told(2, many(2_000, 13)), at(30)), Taken::Worse);
     assert_eq!(table.take(told(3, many(2_001, 20)), at(30)), Taken::Worse);
     assert_eq!(table.take(told(2, many(2_000, 14)), at(30)), Taken::Moved);
     assert_eq!(table.take(told(1, many(1_999, 30)), at(30)), Taken::Worse);
-    assert_eq!(table.take(told(1, many(1_999, 31)), at(31)), Taken::Moved);
+    let known = Headcount { is_settled: false, ..known };
+    let unsettled = Told { known, ..told(1, many(1_999, 30)) };
+    assert_eq!(table.take(unsettled, at(30)), Taken::Moved);
 }
 
 /// Who told lies is believed no longer than it stays: the next who knows most of the zone is
