@@ -17,7 +17,7 @@
 //! than half of the five periods until somebody probes it, three and a half without an answer; and
 //! then buried by all, if it does not object. A member that was suspected, or buried, and is alive
 //! comes back by itself, as do both halves of a partition. A node starts one exchange a period, up
-//! to three more, for rows of aggregates alone, while something is urgent, and a second one once in
+//! to six more, for rows of aggregates alone, while something is urgent, and a second one once in
 //! some rounds at rest; in its first rounds it asks one member of each zone for what it lacks. No
 //! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
 //! it panic, and every table has a limit.

@@ -522,8 +522,8 @@ const PUSH_BYTES_MAX: usize = 1_200;
 const FANOUT: usize = 3;
 
 /// And to as many more by each that is in the smallest zone of more than so many members in which
-/// he is of whom it is. In smaller zones a row that counts who is gone is worth more for long than
-/// one that does not, to all who have not heard of it.
+/// he is of whom it is: in a zone of few a row that counts who is gone is held for long by all who
+/// have not heard of it.
 const BESIDE: u32 = 64;
 
 /// How many exchanges a node starts beside the first while something is urgent: one more than in

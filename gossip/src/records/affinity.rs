@@ -164,7 +164,7 @@ mod tests {
         #[test]
         fn who_is_asked_keeps_it(members in 129..70_000_usize, key: [u8; 16], node: [u8; 16]) {
             let (key, node) = (NodeId::from_bytes(key), NodeId::from_bytes(node));
-            let depth = Depth::default().among(members);
+            let depth = Depth(Depth::best(members));
             prop_assert_eq!(depth.part(key).has(node), depth.part(node).has(key));
             let finer = Depth(depth.0 + 1);
             if depth.askable(key).has(node) {
