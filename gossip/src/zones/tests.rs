@@ -321,9 +321,9 @@ fn the_word_of_who_is_gone_gives_way() {
     };
     let told = |teller, row| Told { known: Headcount::all(8), ..told(0, teller, row) };
     assert_eq!(table.take(told(1, many(9, 1e9, 7)), at(5)), Taken::News);
-    assert_eq!(table.take(told(2, many(7, 1.0, 5)), at(5)), Taken::Worse);
+    assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(5)), Taken::Worse);
     table.on_down(0, id(3, 0), 8);
-    assert_eq!(table.take(told(2, many(7, 1.0, 5)), at(6)), Taken::Worse);
+    assert_eq!(table.take(told(2, many(8, 1.0, 5)), at(6)), Taken::Worse);
     table.on_down(0, id(1, 0), 8);
     assert_eq!(table.root(at(6)).count, 9, "something is better than nothing");
     assert_eq!(table.take(told(4, many(1, 1.0, 6)), at(6)), Taken::Worse);
