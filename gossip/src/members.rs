@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 
 use live_objects::{Member, NodeId};
 
+pub(crate) use self::partial::Common;
 use self::rows::{Row, Rows};
 use crate::digest::Digest;
 use crate::entry::{Credential, Entry, Generation, Standing, Telling};
@@ -257,9 +258,7 @@ impl Members {
 
     fn put(&mut self, entry: Entry) {
         self.digest.toggle(&entry);
-        let Entry { member, generation, standing, addresses, accuser, .. } = entry;
-        let Member { node, incarnation } = member;
-        self.rows.put(Row { node, incarnation, generation, addresses, standing, accuser });
+        self.rows.put(Row::of(entry));
     }
 
     /// Keeps count of who is up and who is a tombstone.
@@ -292,6 +291,12 @@ impl Members {
 }
 
 impl Row {
+    fn of(entry: Entry) -> Self {
+        let Entry { member, generation, standing, addresses, accuser, .. } = entry;
+        let Member { node, incarnation } = member;
+        Self { node, incarnation, generation, addresses, standing, accuser }
+    }
+
     fn member(&self) -> Member {
         Member { node: self.node, incarnation: self.incarnation }
     }

@@ -5,18 +5,20 @@
 //! of them, or its part of them (`view`), and has nothing to say of that. Who does not start after
 //! all is found out as a crash is, and whoever is not in the roster joins as ever.
 //!
-//! Those of one neighbourhood keep the same, so that is found once for all of them.
+//! Those of one neighbourhood keep the same, so that is found once for all of them, and kept once
+//! where they are of one process.
 //!
 //! Invariant: what a roster says of a member is what the member says of itself when it starts with
 //! this roster.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use live_objects::{Member, NodeId};
 
 use crate::entry::{Addresses, Credential, Entry, Generation, Standing};
+use crate::members::Common;
 use crate::records::affinity::{Depth, Part};
 use crate::view::{CONTACTS, rank};
 
@@ -24,9 +26,15 @@ use crate::view::{CONTACTS, rank};
 pub struct Roster {
     /// By id.
     entries: Vec<Entry>,
-    /// Whom each neighbourhood keeps, as places in `entries`; of neighbourhoods of this size.
-    parts: Vec<OnceLock<Arc<[u32]>>>,
+    /// What each neighbourhood keeps; of neighbourhoods of this size.
+    parts: Vec<OnceLock<Kept>>,
     depth: Depth,
+}
+
+struct Kept {
+    /// Whom, as places in the roster's entries.
+    places: Vec<u32>,
+    common: Common,
 }
 
 impl Roster {
@@ -78,12 +86,12 @@ impl Roster {
 
     /// Whom a node keeps, by id.
     pub(crate) fn part_of(&self, node: NodeId) -> impl Iterator<Item = &Entry> {
-        let near = self.depth.part(node);
-        let number = u128::from_be_bytes(*near.first.as_bytes());
-        let number = number.checked_shr(u128::BITS - self.depth.bits()).unwrap_or(0);
-        let part = self.parts[number as usize].get_or_init(|| self.find_part(near));
-        let places: Arc<[u32]> = Arc::clone(part);
-        (0..places.len()).map(move |at| &self.entries[places[at] as usize])
+        self.kept(node).places.iter().map(|at| &self.entries[*at as usize])
+    }
+
+    /// The same, as a table.
+    pub(crate) fn common(&self, node: NodeId) -> &Common {
+        &self.kept(node).common
     }
 
     /// How many are in a part of all ids.
@@ -92,8 +100,15 @@ impl Roster {
         beyond - first
     }
 
-    fn find_part(&self, near: Part) -> Arc<[u32]> {
-        let mut kept = Vec::new();
+    fn kept(&self, node: NodeId) -> &Kept {
+        let near = self.depth.part(node);
+        let number = u128::from_be_bytes(*near.first.as_bytes());
+        let number = number.checked_shr(u128::BITS - self.depth.bits()).unwrap_or(0);
+        self.parts[number as usize].get_or_init(|| self.find_kept(near))
+    }
+
+    fn find_kept(&self, near: Part) -> Kept {
+        let mut places: Vec<u32> = Vec::new();
         for place in self.depth.places() {
             let part = self.depth.part(place);
             let [first, beyond] = self.places(part);
@@ -103,9 +118,10 @@ impl Roster {
                 there.truncate(CONTACTS);
                 there.sort_unstable();
             }
-            kept.extend(there);
+            places.extend(there);
         }
-        kept.into()
+        let common = places.iter().map(|at| &self.entries[*at as usize]).collect();
+        Kept { places, common }
     }
 
     fn places(&self, part: Part) -> [usize; 2] {

@@ -28,6 +28,7 @@ use crate::knowledge::{Draft, Source};
 use crate::partners::Turn;
 use crate::probe::{ATTEMPTS, HELPED_ATTEMPTS, Probe, Stage};
 use crate::question::Question;
+use crate::records::affinity::Part;
 use crate::wire::rows::Rows;
 use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MIN, Packet};
 
@@ -370,7 +371,9 @@ impl Agent {
         let beside = self.partners.zone_of(BESIDE);
         let (close, far): (Vec<_>, Vec<_>) =
             unpushed.into_iter().partition(|(node, _)| beside.has(*node));
-        let to_close = self.partners.some_of(beside, FANOUT, members, &[]);
+        // Where that zone is that of all, those anywhere are in it.
+        let count = if beside == Part::ALL { 0 } else { FANOUT };
+        let to_close = self.partners.some_of(beside, count, members, &[]);
         let to_some = self.partners.some(FANOUT, members, &to_close);
         to_close.into_iter().for_each(|to| self.push_some(&close, to, io));
         let all = [close, far].concat();

@@ -6,11 +6,31 @@
 
 use live_objects::{Member, NodeId};
 
-use super::{Members, Row};
+use super::{Members, Row, Rows};
+use crate::digest::Digest;
 use crate::entry::{Entry, Standing};
 use crate::records::affinity::{Depth, Part};
 use crate::roster::Roster;
 use crate::view::{self, CONTACTS, View, rank};
+
+/// What all of one neighbourhood know when they start from a roster: they share its rows, until
+/// one of them hears something new.
+#[derive(Default)]
+pub(crate) struct Common {
+    rows: Rows,
+    digest: Digest,
+}
+
+impl<'a> FromIterator<&'a Entry> for Common {
+    fn from_iter<I: IntoIterator<Item = &'a Entry>>(entries: I) -> Self {
+        let mut common = Self::default();
+        for entry in entries {
+            common.digest.toggle(entry);
+            common.rows.put(Row::of(entry.clone()));
+        }
+        common
+    }
+}
 
 impl Members {
     /// Which part of the cluster is kept.
@@ -83,12 +103,16 @@ impl Members {
     pub(crate) fn know(&mut self, roster: &Roster) {
         assert_eq!(self.rows.len(), 1, "this node has just started");
         self.rewrite_own(Roster::GENERATION, Standing::Alive);
+        let own = self.rows.get(self.me).expect("this node has a row").clone();
         self.view = View::new(self.me, roster.depth());
-        let me = self.me;
-        for entry in roster.part_of(me).filter(|entry| entry.member.node != me) {
-            self.put(entry.clone());
-            self.up += 1;
+        let Common { rows, digest } = roster.common(self.me);
+        (self.rows, self.digest) = (rows.clone(), digest.clone());
+        // It is there already, and its block is not to be written for nothing. Addresses do not
+        // show in the digest.
+        if self.rows.get(self.me) != Some(&own) {
+            self.rows.put(own);
         }
+        self.up = self.rows.len();
     }
 
     /// The contacts of another neighbourhood among the members of this one; and those who would

@@ -7,8 +7,14 @@
 //! it has two storeys. A row takes its own size and hardly more, about half of what it would in a
 //! map.
 //!
+//! A copy shares all blocks with the original, until either writes to one: nodes that know the same
+//! from their start (`roster`) keep it once.
+//!
 //! Invariants: ids go up within a block and from block to block; no block is empty, nor longer than
-//! [`BLOCK_MAX`]; a block's `up` counts its rows that are up.
+//! [`BLOCK_MAX`]; a block's `first` is the id of its first row, and its `up` counts its rows that
+//! are up.
+
+use std::sync::Arc;
 
 use live_objects::{Incarnation, NodeId};
 
@@ -26,15 +32,17 @@ pub(super) struct Row {
 }
 
 /// All rows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rows {
     blocks: Vec<Block>,
     len: usize,
 }
 
+#[derive(Clone)]
 struct Block {
-    rows: Vec<Row>,
-    up: usize,
+    first: NodeId,
+    up: u32,
+    rows: Arc<Vec<Row>>,
 }
 
 impl Rows {
@@ -50,27 +58,18 @@ impl Rows {
 
     /// Puts a row in its place, or in that of the one of the same node.
     pub(super) fn put(&mut self, row: Row) {
-        if self.blocks.is_empty() {
-            self.blocks.push(Block { rows: Vec::new(), up: 0 });
-        }
         let at = self.block_of(row.node);
-        let block = &mut self.blocks[at];
-        block.up += usize::from(row.standing.is_up());
+        let Some(block) = self.blocks.get_mut(at) else {
+            self.blocks.push(Block::new(vec![row]));
+            self.len = 1;
+            return;
+        };
         match block.place(row.node) {
-            Ok(place) => {
-                let before = std::mem::replace(&mut block.rows[place], row);
-                block.up -= usize::from(before.standing.is_up());
-            }
+            Ok(place) => block.replace(place, row),
             Err(place) => {
-                if block.rows.len() == block.rows.capacity() {
-                    block.rows.reserve_exact(SLACK);
-                }
-                block.rows.insert(place, row);
+                let upper = block.insert(place, row);
+                self.blocks.splice(at + 1..at + 1, upper);
                 self.len += 1;
-                if block.rows.len() > BLOCK_MAX {
-                    let upper = block.split();
-                    self.blocks.insert(at + 1, upper);
-                }
             }
         }
     }
@@ -79,11 +78,11 @@ impl Rows {
         let at = self.block_of(node);
         let Some(block) = self.blocks.get_mut(at) else { return };
         let Ok(place) = block.place(node) else { return };
-        let row = block.rows.remove(place);
-        block.up -= usize::from(row.standing.is_up());
         self.len -= 1;
-        if block.rows.is_empty() {
+        if block.rows.len() == 1 {
             self.blocks.remove(at);
+        } else {
+            block.remove(place);
         }
     }
 
@@ -95,54 +94,79 @@ impl Rows {
             _ => (&[][..], &[][..]),
         };
         let begins = node.map_or(0, |node| first.partition_point(|row| row.node < node));
-        first[begins..].iter().chain(rest.iter().flat_map(|block| &block.rows))
+        first[begins..].iter().chain(rest.iter().flat_map(|block| block.rows.iter()))
     }
 
     /// How many are up whose ids are below a node's.
     pub(super) fn up_below(&self, node: NodeId) -> usize {
         let at = self.block_of(node);
-        let whole: usize = self.blocks.iter().take(at).map(|block| block.up).sum();
+        let whole: u32 = self.blocks.iter().take(at).map(|block| block.up).sum();
         let rest = self.blocks.get(at).map_or(&[][..], |block| block.rows.as_slice());
         let rest = rest.iter().take_while(|row| row.node < node);
-        whole + rest.filter(|row| row.standing.is_up()).count()
+        whole as usize + rest.filter(|row| row.standing.is_up()).count()
     }
 
     /// Who is up and has so many of these below.
     pub(super) fn up_at(&self, mut rank: usize) -> Option<&Row> {
         for block in &self.blocks {
-            if rank < block.up {
+            let up = block.up as usize;
+            if rank < up {
                 return block.rows.iter().filter(|row| row.standing.is_up()).nth(rank);
             }
-            rank -= block.up;
+            rank -= up;
         }
         None
     }
 
     /// The block that a node's row is in, if it has one, and would be in, if not.
     fn block_of(&self, node: NodeId) -> usize {
-        let begin = |block: &Block| block.rows[0].node;
-        let beyond = self.blocks.partition_point(|block| {
-            // Only a block that was just made is empty, and then it is the only one.
-            !block.rows.is_empty() && begin(block) <= node
-        });
-        beyond.saturating_sub(1)
+        self.blocks.partition_point(|block| block.first <= node).saturating_sub(1)
     }
 }
 
 impl Block {
+    fn new(rows: Vec<Row>) -> Self {
+        let mut block = Self { first: rows[0].node, up: 0, rows: Arc::new(rows) };
+        block.count();
+        block
+    }
+
     fn place(&self, node: NodeId) -> Result<usize, usize> {
         self.rows.binary_search_by(|row| row.node.cmp(&node))
     }
 
-    /// Gives away its upper half.
-    fn split(&mut self) -> Self {
-        let half = self.rows.len() / 2;
-        let mut rows = Vec::with_capacity(self.rows.len() - half + SLACK);
-        rows.extend(self.rows.drain(half..));
-        self.rows.shrink_to(half + SLACK);
-        let up = rows.iter().filter(|row| row.standing.is_up()).count();
-        self.up -= up;
-        Self { rows, up }
+    fn replace(&mut self, place: usize, row: Row) {
+        self.up += u32::from(row.standing.is_up());
+        let before = std::mem::replace(&mut Arc::make_mut(&mut self.rows)[place], row);
+        self.up -= u32::from(before.standing.is_up());
+    }
+
+    /// Puts a row in, and gives away the upper half if it is one too many.
+    fn insert(&mut self, place: usize, row: Row) -> Option<Self> {
+        let rows = Arc::make_mut(&mut self.rows);
+        if rows.len() == rows.capacity() {
+            rows.reserve_exact(SLACK);
+        }
+        rows.insert(place, row);
+        let upper = (rows.len() > BLOCK_MAX).then(|| {
+            let half = rows.len() / 2;
+            let mut upper = Vec::with_capacity(rows.len() - half + SLACK);
+            upper.extend(rows.drain(half..));
+            rows.shrink_to(half + SLACK);
+            Self::new(upper)
+        });
+        self.count();
+        upper
+    }
+
+    fn remove(&mut self, place: usize) {
+        Arc::make_mut(&mut self.rows).remove(place);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.first = self.rows[0].node;
+        self.up = self.rows.iter().map(|row| u32::from(row.standing.is_up())).sum();
     }
 }
 
@@ -183,7 +207,12 @@ mod tests {
             asked in 0..450_u16,
         ) {
             let (mut rows, mut map) = (Rows::default(), BTreeMap::new());
-            for (number, standing, what) in story {
+            let (mut copy, mut copied) = (rows.clone(), map.clone());
+            let half = story.len() / 2;
+            for (at, (number, standing, what)) in story.into_iter().enumerate() {
+                if at == half {
+                    (copy, copied) = (rows.clone(), map.clone());
+                }
                 let row = row(number, standing);
                 if what == 0 {
                     rows.remove(row.node);
@@ -193,6 +222,7 @@ mod tests {
                     rows.put(row);
                 }
             }
+            prop_assert!(copy.from(None).eq(copied.values()), "the original is written to alone");
             prop_assert_eq!(rows.len(), map.len());
             prop_assert!(rows.from(None).eq(map.values()));
             let asked = row(asked, Standing::Alive).node;
@@ -206,10 +236,23 @@ mod tests {
             }
             let is_well = |block: &Block| {
                 let up = block.rows.iter().filter(|row| row.standing.is_up()).count();
-                (1..=BLOCK_MAX).contains(&block.rows.len()) && block.up == up
+                let is_well = (1..=BLOCK_MAX).contains(&block.rows.len());
+                is_well && block.up as usize == up && block.first == block.rows[0].node
             };
             prop_assert!(map.is_empty() || rows.blocks.iter().all(is_well));
         }
+    }
+
+    #[test]
+    fn a_copy_shares_what_neither_writes_to() {
+        let mut rows = Rows::default();
+        (0..1_000).for_each(|number| rows.put(row(number, Standing::Alive)));
+        let mut copy = rows.clone();
+        copy.put(row(500, Standing::Suspect));
+        copy.remove(row(0, Standing::Alive).node);
+        let both = rows.blocks.iter().zip(&copy.blocks);
+        let apart = both.filter(|(one, other)| !Arc::ptr_eq(&one.rows, &other.rows));
+        assert_eq!(apart.count(), 2);
     }
 
     #[test]
