@@ -94,10 +94,10 @@ impl Roster {
         &self.kept(node).common
     }
 
-    /// How many are in a part of all ids.
-    pub(crate) fn count(&self, part: Part) -> usize {
+    /// All in a part of all ids.
+    pub(crate) fn those(&self, part: Part) -> &[Entry] {
         let [first, beyond] = self.places(part);
-        beyond - first
+        &self.entries[first..beyond]
     }
 
     fn kept(&self, node: NodeId) -> &Kept {

@@ -193,6 +193,18 @@ impl Aggregates {
         self.hold(round, CENSUS, &hold);
     }
 
+    /// This node is counted from now on, and knows what the census came to at others before it
+    /// started: of that it has nothing to tell.
+    pub(super) fn know_census(&mut self, round: Round, beside: &[Counted]) {
+        self.take_part_in_census(round, true);
+        for Counted { level, count, teller } in beside {
+            let row = Row::of_leaves(*count, round);
+            let known = Headcount::all(*count);
+            self.take(CENSUS, Told { row, teller: *teller, level: *level, known }, round);
+        }
+        (self.hurries_until, self.moves_until) = (Round::FIRST, Round::FIRST);
+    }
+
     /// How many members the census knows of in the sibling zone of this level.
     pub(super) fn census_at(&self, level: usize) -> u32 {
         self.branches.get(&CENSUS).map_or(0, |branch| branch.table.held(level).leaves)
@@ -493,6 +505,13 @@ impl Aggregates {
         }
         None
     }
+}
+
+/// How many members are in the sibling zone of a level, by the word of one of them.
+pub(super) struct Counted {
+    pub(super) level: usize,
+    pub(super) count: u32,
+    pub(super) teller: NodeId,
 }
 
 /// What this node knows of the answer to a query.

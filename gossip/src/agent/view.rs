@@ -24,6 +24,7 @@
 use live_objects::{Io, NodeId, Signal, Target, Time, Via};
 use tracing::trace;
 
+use super::aggregates::Counted;
 use super::{Agent, Noted, with_shown};
 use crate::control::Control;
 use crate::entry::{Entry, Standing};
@@ -138,12 +139,19 @@ impl Agent {
         }
         let bits = roster.depth().bits();
         if bits > 0 {
-            let beside = |level| {
+            let there = |level| {
                 let (first, last) = sibling(me, level);
-                roster.count(Part { first, last }) as u32
+                roster.those(Part { first, last })
             };
-            self.outlook.population.set((0..bits as usize).map(beside).collect());
-            self.aggregates.take_part_in_census(self.clock.at(now), true);
+            let above = (0..bits as usize).map(|level| there(level).len() as u32);
+            self.outlook.population.set(above.collect());
+            let levels = self.partners.counts().map(|(level, _)| level);
+            let counted = levels.filter_map(|level| {
+                let (count, first) = (there(level).len() as u32, there(level).first()?);
+                Some(Counted { level, count, teller: first.member.node })
+            });
+            let counted: Vec<Counted> = counted.collect();
+            self.aggregates.know_census(self.clock.at(now), &counted);
             self.count_members();
         }
     }

@@ -188,6 +188,12 @@ impl Row {
         }
     }
 
+    /// The row of so many members that all have a share of no body, as of this round.
+    pub(crate) fn of_leaves(count: u32, round: Round) -> Self {
+        let mark = Mark { stamps: u64::from(count) * round.0, leaves: count };
+        Self { mark, count, least: round.0, body: Body::default() }
+    }
+
     /// The two zones as one. Where their bodies cannot be in one, those shares count that prevail.
     pub(crate) fn merged(self, other: Self, summary: Summary) -> Self {
         let mark = self.mark.merged(other.mark);

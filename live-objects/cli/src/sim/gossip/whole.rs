@@ -50,9 +50,11 @@ impl Whole {
         let before = Sent::by(&world);
         let mut round_exact = None;
         for round in 1..=self.rounds {
-            world.run(Config::default().period);
-            for record in world.take_history() {
-                averages.iter_mut().for_each(|average| average.read(&record));
+            for _ in 0..GLANCES {
+                world.run(Config::default().period / GLANCES);
+                for record in world.take_history() {
+                    averages.iter_mut().for_each(|average| average.read(&record));
+                }
             }
             let exact = averages.iter().map(|average| average.count(Truth::is_exact));
             let exact = exact.min().expect("there are some");
@@ -102,6 +104,9 @@ fn whole_max(text: &str) -> Result<usize, String> {
 }
 
 const AVERAGES: u32 = 4;
+
+/// How often the history is read in a round: that of a whole one takes gigabytes.
+const GLANCES: u32 = 20;
 
 /// As many as it takes until all know the round.
 const CLOCK_ROUNDS: u32 = 10;
