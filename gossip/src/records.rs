@@ -36,6 +36,7 @@ pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey,
 use self::witnesses::{WITNESSES_MAX, lot_of};
 use crate::knowledge::Source;
 use crate::queue::Queue;
+use crate::wire::RECORD_LEN_MIN;
 
 /// All records that this node keeps, and which of them travel.
 pub(crate) struct Records {
@@ -285,24 +286,43 @@ impl Records {
         let begin = first_of(object, key);
         let of_key = |(at, _): &(&RecordKey, &Row)| at.object == object && at.key == begin.key;
         let rows = self.rows.range(&begin..).take_while(of_key);
-        let mut by_value: BTreeMap<Bytes, Vec<(u64, RecordKey)>> = BTreeMap::new();
+        let mut by_value: BTreeMap<&Bytes, Vec<(u64, &RecordKey)>> = BTreeMap::new();
         for (at, row) in rows.filter(|(_, row)| row.counts()) {
-            let value = row.value.clone().expect("what counts has a value");
-            by_value.entry(value).or_default().push((lot_of(at, row), at.clone()));
+            let value = row.value.as_ref().expect("what counts has a value");
+            by_value.entry(value).or_default().push((lot_of(at, row), at));
         }
-        let mut is_own_cut = false;
+        let mut cut: Vec<RecordKey> = Vec::new();
         for mut published in by_value.into_values() {
             published.sort_unstable();
-            for (_, at) in published.drain(..).skip(WITNESSES_MAX) {
-                if at.publisher == self.me.node {
-                    is_own_cut = true;
-                    self.keep_back(&at);
-                } else {
-                    self.remove(&at);
-                }
+            cut.extend(published.into_iter().skip(WITNESSES_MAX).map(|(_, at)| at.clone()));
+        }
+        let mut is_own_cut = false;
+        for at in cut {
+            if at.publisher == self.me.node {
+                is_own_cut = true;
+                self.keep_back(&at);
+            } else {
+                self.remove(&at);
             }
         }
         is_own_cut
+    }
+
+    /// The version of what is held of this.
+    pub(crate) fn version(&self, key: &RecordKey) -> Option<Version> {
+        self.rows.get(key).map(|row| row.version)
+    }
+
+    /// The lots of those who publish something in an object under a key, and what.
+    pub(crate) fn lots_at(
+        &self,
+        object: ObjectId,
+        key: &[u8],
+    ) -> impl Iterator<Item = (NodeId, u64, &Bytes)> {
+        let rows = self.rows.range(first_of(object, key)..);
+        let of_key = rows.take_while(move |(at, _)| at.object == object && at.key == key);
+        let shown = of_key.filter(|(_, row)| row.is_shown);
+        shown.filter_map(|(at, row)| Some((at.publisher, lot_of(at, row), row.value.as_ref()?)))
     }
 
     /// What this node publishes there is nothing to others from now on.
@@ -383,6 +403,9 @@ impl Records {
         let (mut room, mut picked) = (room, Vec::new());
         let rows = &self.rows;
         self.queue.offer(sent_max, |key| {
+            if room < RECORD_LEN_MIN {
+                return false;
+            }
             let record = rows[key].record(key);
             let rest = room.checked_sub(record.encoded_len()).filter(|_| !told.contains(&record));
             room = rest.unwrap_or(room);

@@ -345,6 +345,7 @@ impl Aggregates {
         let branches = sketches.map(|(_, branch)| branch).chain(&self.terms);
         for branch in numbers.chain(branches).filter(|branch| branch.has_shares) {
             let levels = counts.keys().rev().copied();
+            let mut beside = 1;
             for (level, held, own) in branch.table.beside(levels, round) {
                 let known = counts[&level];
                 if held.leaves != known {
@@ -355,9 +356,10 @@ impl Aggregates {
                 if held.leaves == 0 {
                     empty.insert(level);
                 }
-                let gain = held.age_among(known, round) - own.age(round);
+                let gain = held.age_among(known, round) - own.age_among(beside, round);
                 let most = gains.entry(level).or_insert(gain);
                 *most = gain.max(*most);
+                beside = beside.saturating_add(known);
             }
         }
         let mut gaining: Vec<usize> = gains.keys().copied().collect();

@@ -126,14 +126,15 @@ impl Agent {
         }
         // Of a query all are to hear, and soon.
         let is_query = matches!(spec.ty.kind, Kind::Query(_));
+        let rivals = self.rivals(&spec.name);
         self.claims.own.insert(object, spec);
         self.claims.unsaid.insert(object, Wait { since: self.rounds, due: None });
-        self.wait_for_witnesses(object);
+        self.wait_for_witnesses(object, &rivals);
         let is_due = self.claims.unsaid[&object].due.is_some_and(|due| due <= self.rounds);
         if is_query || is_due {
             self.say_claim(object, io);
         }
-        self.doubt_of(object);
+        self.doubt_of(object, &rivals);
     }
 
     fn say_claim(&mut self, object: ObjectId, io: &mut Io<'_>) {
@@ -155,12 +156,11 @@ impl Agent {
     }
 
     /// Finds when to say a claim that this node keeps to itself, if ever.
-    fn wait_for_witnesses(&mut self, object: ObjectId) {
+    fn wait_for_witnesses(&mut self, object: ObjectId, rivals: &BTreeMap<u64, Rival>) {
         let Some(wait) = self.claims.unsaid.get(&object).copied() else { return };
         let spec = &self.claims.own[&object];
-        let same = self.rivals(&spec.name).remove(&hash(&spec.ty));
-        let lots = same.map_or(Lots::default(), |same| same.lots);
-        let up = self.cluster_size();
+        let (none, up) = (Lots::default(), self.cluster_size());
+        let lots = rivals.get(&hash(&spec.ty)).map_or(&none, |same| &same.lots);
         let waits = lots.waits(self.own_lot(spec), up);
         let since = if wait.due.is_some() { wait.since } else { self.rounds };
         let wait = Wait { since, due: waits.map(|rounds| since + rounds) };
@@ -232,8 +232,11 @@ impl Agent {
             }
             // Whoever holds it now may know more of it.
             self.soft.hurry(object);
-            self.doubt_of(object);
-            self.wait_for_witnesses(object);
+            if let Some(spec) = self.claims.own.get(&object) {
+                let rivals = self.rivals(&spec.name);
+                self.doubt_of(object, &rivals);
+                self.wait_for_witnesses(object, &rivals);
+            }
         }
     }
 
@@ -333,12 +336,12 @@ impl Agent {
     }
 
     /// A weak object of this node is in doubt if its name is claimed for another type.
-    fn doubt_of(&mut self, object: ObjectId) {
+    fn doubt_of(&mut self, object: ObjectId, rivals: &BTreeMap<u64, Rival>) {
         let Some(spec) = self.claims.own.get(&object).filter(|spec| !spec.ty.is_strong()) else {
             return;
         };
         let ours = hash(&spec.ty);
-        let is_met = self.rivals(&spec.name).keys().any(|theirs| *theirs != ours);
+        let is_met = rivals.keys().any(|theirs| *theirs != ours);
         let round = self.rounds;
         if !is_met {
             self.claims.doubts.remove(&object);
@@ -353,18 +356,18 @@ impl Agent {
     /// The types that other nodes claim a name for, by their hashes.
     fn rivals(&self, name: &Name) -> BTreeMap<u64, Rival> {
         let me = self.knowledge.members().me();
-        let claims =
-            self.shelves.claims.records.at(self.claims.directory, name.as_str().as_bytes());
+        let (records, key) = (&self.shelves.claims.records, name.as_str().as_bytes());
+        let claims = records.lots_at(self.claims.directory, key);
+        // Most claim the same: what that is, is found out once.
+        let mut by_value: BTreeMap<&Bytes, Lots> = BTreeMap::new();
+        for (_, lot, value) in claims.filter(|(claimant, ..)| *claimant != me) {
+            by_value.entry(value).or_default().insert(lot);
+        }
         let mut rivals: BTreeMap<u64, Rival> = BTreeMap::new();
-        for claim in claims.filter(|claim| claim.publisher.node != me) {
-            let Some(ty) = type_of(&claim.value) else { continue };
-            let key = RecordKey {
-                object: self.claims.directory,
-                key: claim.key,
-                publisher: claim.publisher.node,
-            };
+        for (value, lots) in by_value {
+            let Some(ty) = type_of(value) else { continue };
             let rival = Rival { ty, lots: Lots::default() };
-            rivals.entry(hash(&rival.ty)).or_insert(rival).lots.insert(lot(&key, claim.publisher));
+            rivals.entry(hash(&rival.ty)).or_insert(rival).lots.merge(&lots);
         }
         rivals
     }

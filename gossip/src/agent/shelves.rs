@@ -228,7 +228,7 @@ impl Agent {
             let hearing = Hearing { round: self.rounds, is_up, source };
             let collection = self.collection(record.key.object);
             let kept = &mut self.shelves.of(collection).records;
-            if record.is_forged(from, kept.record(&record.key).map(|held| held.version)) {
+            if record.is_forged(from, kept.version(&record.key)) {
                 are_kept = false;
                 io.count("gossip.record_forged");
                 continue;

@@ -82,7 +82,7 @@ impl Knowledge {
     }
 
     /// Asks for what this node lacks of a zone that both keep, where the one keeps more than the
-    /// other: their digests are of no use then.
+    /// other: their digests are of no use then. A lean answer does not say what its sender keeps.
     pub(crate) fn ask_beside(
         &mut self,
         number: u32,
@@ -90,6 +90,7 @@ impl Knowledge {
         answer: &Packet,
         len_max: usize,
     ) -> Option<Packet> {
+        answer.digest?;
         let view = self.members.view();
         let depth = answer.scope.map_or(Depth::default(), |scope| scope.depth);
         if depth == view.depth() || !view.is_near(from) || !depth.part(from).has(self.members.me())

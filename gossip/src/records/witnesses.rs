@@ -50,6 +50,10 @@ impl Lots {
         }
     }
 
+    pub(crate) fn merge(&mut self, other: &Self) {
+        other.lowest.iter().for_each(|lot| self.insert(*lot));
+    }
+
     /// How many members hold the name, by expectation.
     pub(crate) fn holders(&self) -> u64 {
         match self.lowest[..] {

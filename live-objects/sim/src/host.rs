@@ -347,8 +347,8 @@ impl Host {
         let life = self.life.as_mut().expect("only a running host has something to do");
         life.wire.now = now;
         // Often it is but links that had something to do, and no module has.
-        let is_due = life.stack.next_wake().is_some_and(|wake| wake <= local);
-        if is_due || !arrivals.is_empty() {
+        let is_due = || life.stack.next_wake().is_some_and(|wake| wake <= local);
+        if !arrivals.is_empty() || is_due() {
             life.stack.step(local, arrivals, &mut life.wire);
             for object in life.stack.emitted().to_vec() {
                 self.notice(now, object);
