@@ -221,29 +221,30 @@ impl Records {
 
     /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
     pub(crate) fn merge(&mut self, record: Record, hearing: Hearing) -> Merged {
-        let key = record.key.clone();
-        let held = self.record(&key);
-        match held.as_ref().map(|held| held.precedence().cmp(&record.precedence())) {
+        let held = self.rows.get(&record.key);
+        match held.map(|held| held.precedence().cmp(&record.precedence())) {
             Some(Ordering::Greater) => {
                 // Who tells of what was withdrawn is told so.
                 if hearing.source != Source::News && held.is_some_and(|held| held.value.is_none()) {
-                    self.queue.add(key);
+                    self.queue.add(record.key);
                 }
                 return Merged::Known;
             }
             Some(Ordering::Equal) => {
-                self.queue.raise(&key, self.feedback);
+                self.queue.raise(&record.key, self.feedback);
                 return Merged::Known;
             }
             Some(Ordering::Less) | None => {}
         }
+        let (key, is_new) = (record.key.clone(), held.is_none());
         if key.publisher == self.me.node {
-            return self.overrule(record, held.and_then(|held| held.value), hearing.round);
+            let value = held.and_then(|held| held.value.clone());
+            return self.overrule(record, value, hearing.round);
         }
         if !self.part.has(key.place()) {
             return Merged::Elsewhere;
         }
-        if record.value.is_none() && held.is_none() && hearing.source != Source::News {
+        if record.value.is_none() && is_new && hearing.source != Source::News {
             return Merged::Known;
         }
         let is_shown = hearing.is_up && record.value.is_some();
@@ -512,6 +513,10 @@ impl Records {
 }
 
 impl Row {
+    fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
+        (self.version, self.incarnation, &self.value)
+    }
+
     fn record(&self, key: &RecordKey) -> Record {
         let (incarnation, version, value) = (self.incarnation, self.version, self.value.clone());
         Record { key: key.clone(), incarnation, version, value }

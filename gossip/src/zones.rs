@@ -16,7 +16,9 @@
 //! are enough for everybody to know all, and no way of gossiping has fewer.)
 //!
 //! All add up the same halves, so all come to the same sum, to the last bit; and the same sketch.
-//! That takes its time, so what levels come to is kept until a deeper one says something else.
+//! That takes its time, so what levels come to is kept until a deeper one says something else. Marks
+//! and stamps change with every row and every round, and are added up each time: so they stand side
+//! by side, a few words a level.
 //!
 //! A node whose clock was ahead for a while took what was stamped ahead, and said so of its own
 //! share. Neither outlasts that: the one is forgotten, the other is stamped anew.
@@ -45,6 +47,8 @@ pub(crate) struct Table {
     /// the next round's, since others may have what it was before with the stamp of this one.
     set_in: Round,
     siblings: Vec<Option<Held>>,
+    /// By level, the mark and the oldest stamp of what is held there.
+    stamps: Vec<Stamps>,
     /// By level, what is held there and deeper comes to with the leaf, but for marks and stamps.
     /// Where there is one, there is one at each deeper level.
     merged: Vec<Option<Row>>,
@@ -66,6 +70,31 @@ impl Held {
     fn is_better(&self, row: &Row, round: Round, known: Headcount) -> bool {
         let trust = if self.is_orphaned { Trust::Half } else { Trust::Full };
         self.row.is_better(row, round, known, trust)
+    }
+}
+
+/// The mark of a row, and the stamp of its oldest share, if there is any.
+#[derive(Clone, Copy, Default)]
+struct Stamps {
+    mark: Mark,
+    least: Option<u64>,
+}
+
+impl Stamps {
+    fn of(row: &Row) -> Self {
+        Self { mark: row.mark, least: (row.count > 0).then_some(row.least) }
+    }
+
+    fn merged(self, other: Self) -> Self {
+        let least = [self.least, other.least].into_iter().flatten().min();
+        Self { mark: self.mark.merged(other.mark), least }
+    }
+
+    /// Whether it is too old, or of rounds that are yet to come.
+    fn is_void(&self, round: Round) -> bool {
+        let is_held = self.mark.leaves > 0;
+        is_held && self.mark.age(round) >= 16 * WINDOW as i64
+            || self.mark.is_ahead(self.least.unwrap_or(0), round)
     }
 }
 
@@ -118,7 +147,8 @@ pub(crate) enum Taken {
 impl Table {
     /// A table that knows nothing.
     pub(crate) fn new(summary: Summary, round: Round) -> Self {
-        Self { summary, share: None, set_in: round, siblings: Vec::new(), merged: Vec::new() }
+        let (siblings, stamps, merged) = (Vec::new(), Vec::new(), Vec::new());
+        Self { summary, share: None, set_in: round, siblings, stamps, merged }
     }
 
     /// One of filters.
@@ -139,7 +169,7 @@ impl Table {
 
     /// Whether it knows of any share.
     pub(crate) fn has_shares(&self) -> bool {
-        self.share.is_some() || self.siblings.iter().flatten().any(|held| held.row.count > 0)
+        self.share.is_some() || self.stamps.iter().any(|held| held.least.is_some())
     }
 
     /// Takes a row, unless what is held is better.
@@ -151,18 +181,14 @@ impl Table {
         if row.mark.leaves > known.leaves_max {
             return Taken::Crowded;
         }
-        if level >= self.siblings.len() {
-            self.siblings.resize(level + 1, None);
-        }
-        let slot = &mut self.siblings[level];
-        let held = slot.as_ref();
+        let held = self.siblings.get(level).and_then(Option::as_ref);
         if held.is_some_and(|held| held.is_better(&row, round, known)) {
             return Taken::Worse;
         }
-        let before = slot.as_ref().map(|held| &held.row);
+        let before = held.map(|held| &held.row);
         let is_same = before.is_some_and(|it| (it.count, &it.body) == (row.count, &row.body));
         let is_news = before.is_none_or(|before| before.has_moved(&row));
-        *slot = Some(Held { row, teller, is_orphaned: false });
+        self.hold(level, Some(Held { row, teller, is_orphaned: false }));
         if is_same {
             return Taken::Same;
         }
@@ -178,18 +204,16 @@ impl Table {
             held.is_orphaned = true;
         }
         if known == 0 {
-            *slot = None;
+            self.hold(level, None);
             self.on_change(level);
         }
     }
 
     /// Forgets what is too old, or of rounds that are yet to come.
     pub(crate) fn forget(&mut self, round: Round) {
-        let is_void = |held: &mut Held| {
-            held.row.mark.age(round) >= 16 * WINDOW as i64 || held.row.is_ahead(round)
-        };
-        for level in 0..self.siblings.len() {
-            if self.siblings[level].take_if(is_void).is_some() {
+        for level in 0..self.stamps.len() {
+            if self.stamps[level].is_void(round) {
+                self.hold(level, None);
                 self.on_change(level);
             }
         }
@@ -202,12 +226,12 @@ impl Table {
 
     /// Its mark alone.
     pub(crate) fn own_mark(&self, level: usize, round: Round) -> Mark {
-        self.mark_from(level + 1, round)
+        self.stamps_from(level + 1, &self.leaf(round)).mark
     }
 
     /// The mark of what is held of the sibling zone of this level.
     pub(crate) fn held(&self, level: usize) -> Mark {
-        self.held_row(level).map_or(Mark::default(), |row| row.mark)
+        self.stamps.get(level).map_or(Mark::default(), |held| held.mark)
     }
 
     /// What is held of the sibling zone of this level.
@@ -238,16 +262,13 @@ impl Table {
     /// The row of what is held at this level and at all deeper ones, and of the leaf.
     fn from(&mut self, level: usize, round: Round) -> Row {
         let leaf = self.leaf(round);
-        let held = self.siblings.get(level..).unwrap_or_default().iter().flatten();
-        let rows = held.map(|held| &held.row).chain([&leaf]).filter(|row| row.count > 0);
-        let least = rows.map(|row| row.least).min().unwrap_or(0);
-        let mark = self.mark_from(level, round);
-        Row { mark, least, ..self.merged_from(level, leaf) }
+        let Stamps { mark, least } = self.stamps_from(level, &leaf);
+        Row { mark, least: least.unwrap_or(0), ..self.merged_from(level, leaf) }
     }
 
-    fn mark_from(&self, level: usize, round: Round) -> Mark {
-        let held = self.siblings.get(level..).unwrap_or_default().iter().flatten();
-        held.fold(self.leaf(round).mark, |mark, held| mark.merged(held.row.mark))
+    fn stamps_from(&self, level: usize, leaf: &Row) -> Stamps {
+        let deeper = self.stamps.get(level..).unwrap_or_default();
+        deeper.iter().fold(Stamps::of(leaf), |all, held| all.merged(*held))
     }
 
     fn merged_from(&mut self, level: usize, leaf: Row) -> Row {
@@ -263,6 +284,16 @@ impl Table {
             self.merged[level] = Some(row.clone());
         }
         row
+    }
+
+    /// Holds this of the sibling zone of a level, or nothing.
+    fn hold(&mut self, level: usize, held: Option<Held>) {
+        if level >= self.siblings.len() {
+            self.siblings.resize(level + 1, None);
+            self.stamps.resize(level + 1, Stamps::default());
+        }
+        self.stamps[level] = held.as_ref().map_or(Stamps::default(), |held| Stamps::of(&held.row));
+        self.siblings[level] = held;
     }
 
     /// What is held at this level says something else.

@@ -488,6 +488,9 @@ impl Aggregates {
         let taken = branch.table.take(told, round);
         if matches!(taken, Taken::Same | Taken::Moved | Taken::News) {
             self.on_branch(subject, round);
+        }
+        // How old it is is told in each round.
+        if matches!(taken, Taken::Moved | Taken::News) {
             self.changed.insert(subject.whole());
         }
         self.note(taken, round)

@@ -34,7 +34,7 @@ pub(super) struct Row {
 /// All rows.
 #[derive(Clone, Default)]
 pub(super) struct Rows {
-    blocks: Vec<Block>,
+    blocks: Arc<Vec<Block>>,
     len: usize,
 }
 
@@ -59,8 +59,9 @@ impl Rows {
     /// Puts a row in its place, or in that of the one of the same node.
     pub(super) fn put(&mut self, row: Row) {
         let at = self.block_of(row.node);
-        let Some(block) = self.blocks.get_mut(at) else {
-            self.blocks.push(Block::new(vec![row]));
+        let blocks = Arc::make_mut(&mut self.blocks);
+        let Some(block) = blocks.get_mut(at) else {
+            blocks.push(Block::new(vec![row]));
             self.len = 1;
             return;
         };
@@ -68,7 +69,7 @@ impl Rows {
             Ok(place) => block.replace(place, row),
             Err(place) => {
                 let upper = block.insert(place, row);
-                self.blocks.splice(at + 1..at + 1, upper);
+                blocks.splice(at + 1..at + 1, upper);
                 self.len += 1;
             }
         }
@@ -76,13 +77,14 @@ impl Rows {
 
     pub(super) fn remove(&mut self, node: NodeId) {
         let at = self.block_of(node);
-        let Some(block) = self.blocks.get_mut(at) else { return };
+        let Some(block) = self.blocks.get(at) else { return };
         let Ok(place) = block.place(node) else { return };
+        let blocks = Arc::make_mut(&mut self.blocks);
         self.len -= 1;
-        if block.rows.len() == 1 {
-            self.blocks.remove(at);
+        if blocks[at].rows.len() == 1 {
+            blocks.remove(at);
         } else {
-            block.remove(place);
+            blocks[at].remove(place);
         }
     }
 
@@ -108,7 +110,7 @@ impl Rows {
 
     /// Who is up and has so many of these below.
     pub(super) fn up_at(&self, mut rank: usize) -> Option<&Row> {
-        for block in &self.blocks {
+        for block in self.blocks.iter() {
             let up = block.up as usize;
             if rank < up {
                 return block.rows.iter().filter(|row| row.standing.is_up()).nth(rank);
@@ -250,7 +252,7 @@ mod tests {
         let mut copy = rows.clone();
         copy.put(row(500, Standing::Suspect));
         copy.remove(row(0, Standing::Alive).node);
-        let both = rows.blocks.iter().zip(&copy.blocks);
+        let both = rows.blocks.iter().zip(copy.blocks.iter());
         let apart = both.filter(|(one, other)| !Arc::ptr_eq(&one.rows, &other.rows));
         assert_eq!(apart.count(), 2);
     }

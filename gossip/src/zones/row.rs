@@ -142,6 +142,13 @@ impl Mark {
         self.age_among(self.leaves, round)
     }
 
+    /// Whether some stamp of the zone's, of which this is the least, is of a later round than can
+    /// be.
+    pub(crate) fn is_ahead(self, least: u64, round: Round) -> bool {
+        let latest = round.0 + Round::AHEAD_MAX;
+        least > latest || self.stamps > u64::from(self.leaves) * latest
+    }
+
     /// The same, where so many members are known to be in the zone.
     pub(crate) fn age_among(self, known: u32, round: Round) -> i64 {
         let leaves = i128::from(self.leaves);
@@ -256,8 +263,7 @@ impl Row {
 
     /// Whether some stamp in it is of a later round than can be.
     pub(crate) fn is_ahead(&self, round: Round) -> bool {
-        let latest = round.0 + Round::AHEAD_MAX;
-        self.least > latest || self.mark.stamps > u64::from(self.mark.leaves) * latest
+        self.mark.is_ahead(self.least, round)
     }
 
     /// Whether what it says is so far from what another says that it is news.

@@ -297,7 +297,9 @@ impl Host {
     }
 
     pub(crate) fn record(&mut self, at: Time, what: What) {
-        self.records.push(Record { at, node: self.index, what });
+        let record = Record { at, node: self.index, what };
+        record.trace(&mut self.trace);
+        self.records.push(record);
     }
 
     /// Sends bytes that no module made.
@@ -428,7 +430,11 @@ impl Host {
         if let Some(replica) = &mut replica {
             replica.reads_at = None;
         }
-        let mut record = |what| self.records.push(Record { at: now, node: self.index, what });
+        let mut record = |what| {
+            let record = Record { at: now, node: self.index, what };
+            record.trace(&mut self.trace);
+            self.records.push(record);
+        };
         while let Some(event) = port.try_next() {
             let state = replica.as_mut().and_then(|replica| replica.on_event(&event));
             record(What::Event(object, event));

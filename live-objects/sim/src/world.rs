@@ -52,7 +52,6 @@ pub struct World {
     stuck: Vec<Violation>,
     /// For running nodes side by side; alone without it.
     pool: Option<ThreadPool>,
-    trace: Trace,
 }
 
 impl World {
@@ -83,7 +82,6 @@ impl World {
             violations: Vec::new(),
             stuck: Vec::new(),
             pool: None,
-            trace: Trace::new(),
         }
     }
 
@@ -330,10 +328,11 @@ impl World {
             // From within the pool: to hand a window to it from outside would take longer than many
             // a window does.
             Some(pool) => {
-                pool.install(|| self.run_to(end, run_side_by_side));
+                let threads = Threads(pool.current_num_threads());
+                pool.install(|| self.run_to(end, threads));
                 self.pool = Some(pool);
             }
-            None => self.run_to(end, run_in_turn),
+            None => self.run_to(end, Threads(1)),
         }
         self.now = end;
     }
@@ -439,39 +438,50 @@ impl World {
 
     /// A hash of all that happened: two runs with the same hash were the same run.
     pub fn trace_hash(&self) -> u64 {
-        let mut trace = self.trace;
+        let mut trace = Trace::new();
         (0..self.nodes()).for_each(|node| trace.number(self.host(node).trace.hash()));
         trace.hash()
     }
 
-    fn run_to(&mut self, end: Time, run: RunAll) {
+    fn run_to(&mut self, end: Time, threads: Threads) {
         while let Some(next) = self.due.iter().copied().min().filter(|next| *next <= end) {
             let window = (next + self.network.latency.min).min(end + Duration::from_nanos(1));
-            self.run_window(window, run);
+            self.run_window(window, threads);
         }
     }
 
     /// Runs every node that has something to do before `end` up to there.
-    fn run_window(&mut self, end: Time, run: RunAll) {
+    fn run_window(&mut self, end: Time, threads: Threads) {
         let (network, cities) = (&self.network, self.cities.as_ref());
         let scene = Scene { network, cities, cuts: &self.cuts, site: &self.site };
+        let district = self.hosts.len().div_ceil(threads.0);
         let all = self.hosts.iter_mut().zip(&mut self.due);
         let mut active: Vec<_> = all.filter(|(_, due)| **due < end).collect();
-        run(&mut active, &|(host, due)| **due = host.run(end, &scene));
-        let (mut flights, mut records) = (Vec::new(), Vec::new());
+        threads.each(&mut active, HOSTS_MIN, |(host, due)| **due = host.run(end, &scene));
+        let mut flights: Vec<Vec<Flight>> = (0..threads.0).map(|_| Vec::new()).collect();
+        let mut records = Vec::new();
         for (host, _) in active {
-            flights.append(&mut host.flights);
+            host.flights.drain(..).for_each(|flight| flights[flight.to / district].push(flight));
             // Not `append`: a host that once had much to tell would hold that much memory for ever.
             records.extend(std::mem::take(&mut host.records));
         }
         // Each host's records are in order; the sort is stable and keeps that of equal times.
         records.sort_by_key(|record| (record.at, record.node));
         self.now = end;
+        let hosts = self.hosts.chunks_mut(district).zip(self.due.chunks_mut(district));
+        let districts = hosts.zip(flights).enumerate();
+        let districts = districts.map(|(at, (hosts, flights))| (at * district, hosts, flights));
+        let mut districts: Vec<District<'_>> = districts.collect();
+        let flights: usize = districts.iter().map(|(.., flights)| flights.len()).sum();
+        let threads = if flights < 2 * HOSTS_MIN { Threads(1) } else { threads };
+        threads.each(&mut districts, 1, |(first, (hosts, due), flights)| {
+            for flight in flights.drain(..) {
+                assert!(flight.at >= end, "no packet is faster than the network");
+                let to = flight.to - *first;
+                due[to] = hosts[to].deliver(flight).min(due[to]);
+            }
+        });
         self.observe(records);
-        for flight in flights {
-            assert!(flight.at >= end, "no packet is faster than the network");
-            self.deliver(flight);
-        }
     }
 
     /// Does something to a host between windows.
@@ -497,7 +507,6 @@ impl World {
 
     fn observe(&mut self, records: Vec<Record>) {
         for record in records {
-            record.trace(&mut self.trace);
             for checker in &mut self.checkers {
                 if let Err(what) = checker.check(&record) {
                     let (checker, at) = (checker.name(), record.at);
@@ -520,21 +529,23 @@ impl fmt::Debug for World {
     }
 }
 
-/// A host, and when it has something to do.
-type Active<'a> = (&'a mut Host, &'a mut Time);
+/// Hosts that stand side by side, the number of the first, and when they have something to do; and
+/// what is on its way to them.
+type District<'a> = (usize, (&'a mut [Host], &'a mut [Time]), Vec<Flight>);
 
-/// Runs hosts, each for itself.
-type RunAll = for<'a> fn(&mut [Active<'a>], &(dyn Fn(&mut Active<'a>) + Sync));
+/// On how many threads hosts are run. If on several, from within their pool.
+#[derive(Clone, Copy)]
+struct Threads(usize);
 
-fn run_in_turn<'a>(active: &mut [Active<'a>], run: &(dyn Fn(&mut Active<'a>) + Sync)) {
-    active.iter_mut().for_each(run);
-}
-
-fn run_side_by_side<'a>(active: &mut [Active<'a>], run: &(dyn Fn(&mut Active<'a>) + Sync)) {
-    if active.len() < PARALLEL_MIN {
-        return run_in_turn(active, run);
+impl Threads {
+    /// Does something to each of these, on one thread to so many at least.
+    fn each<T: Send>(self, all: &mut [T], min: usize, act: impl Fn(&mut T) + Sync + Send) {
+        if self.0 == 1 || all.len() < 2 * min {
+            all.iter_mut().for_each(act);
+        } else {
+            all.par_iter_mut().with_min_len(min).for_each(act);
+        }
     }
-    active.par_iter_mut().with_min_len(PARALLEL_MIN / 2).for_each(run);
 }
 
 /// How often `run_until` looks.
@@ -542,5 +553,5 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How often `settle` looks, and for how long things must stay as they are to be.
 const SETTLE_GLANCE: Duration = Duration::from_millis(100);
 const SETTLED_FOR: Duration = Duration::from_secs(10);
-/// Fewer hosts than this are run on one thread: handing them out would take longer.
-const PARALLEL_MIN: usize = 32;
+/// On one thread so many hosts are run at least: to hand out fewer would take longer.
+const HOSTS_MIN: usize = 16;

@@ -304,6 +304,7 @@ mod tests {
     use super::*;
     use crate::agent::aggregates::Hold;
     use crate::zones::body::Body;
+    use crate::zones::{Headcount, Told};
     use live_objects::{Name, NodeId, ObjectId, Rng, Summary};
 
     /// A turn of any length begins in it.
@@ -346,6 +347,25 @@ mod tests {
             aggregates.hold(round, subject, &Hold::Share(&[Body::Number(1.0)]));
         }
         aggregates
+    }
+
+    /// Where the other side knows hardly more there is little to gain, however much is lacking.
+    #[test]
+    fn what_the_zone_beside_lacks_itself_cannot_be_gained() {
+        let partners = partners(&[1, 1, 1, 1, 0, 0, 0, 0]);
+        let round = Round::try_from(ROUND).unwrap();
+        let mut aggregates = holding(1);
+        let subject = *aggregates.branches.keys().next().unwrap();
+        let teller = NodeId::from_bytes([0x40; NodeId::LEN]);
+        let known = Headcount::all(4);
+        let told = |leaves| Told { row: Row::of_leaves(leaves, round), teller, level: 1, known };
+        aggregates.take(subject, told(1), round);
+        let urgent = |aggregates: &mut Aggregates| {
+            aggregates.on_round(round, &partners).expect("rows are lacking").urgent
+        };
+        assert_eq!(urgent(&mut aggregates), [1, 0]);
+        aggregates.take(subject, told(4), round);
+        assert_eq!(urgent(&mut aggregates), [0, 1]);
     }
 
     #[test]

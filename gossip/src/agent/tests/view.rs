@@ -1,5 +1,6 @@
 //! Stories of a cluster of which every node keeps a part: 300 nodes, in eight neighbourhoods.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use live_objects::{
@@ -7,12 +8,14 @@ use live_objects::{
     Summary, TopicEvent,
 };
 
+use super::aggregates;
 use super::seconds;
 use super::world::{World, id};
 use crate::Config;
 use crate::control::Control;
 use crate::records::affinity::Depth;
 use crate::view::{CONTACTS, View, rank};
+use crate::wire::Packet;
 
 const NODES: usize = 300;
 
@@ -134,6 +137,27 @@ fn half_of_all_crash_and_contacts_are_found_again() {
     let whole: Vec<usize> =
         living.iter().copied().filter(|node| world.members(*node) == members).collect();
     assert_eq!(whole.len(), living.len());
+}
+
+/// Neighbours exchange rows often; that is no reason to compare whom they know.
+#[test]
+fn who_says_nothing_of_members_is_asked_for_none() {
+    let mut world = settled();
+    for node in 0..NODES {
+        let port = aggregates::open(&mut world, node, "/load", Summary::Average);
+        aggregates::set(&mut world, node, &port, 1.0);
+    }
+    let (mut lean, mut asked) = (0, 0);
+    for _ in 0..10 {
+        world.run(Duration::from_millis(90));
+        for bytes in &world.wire.tapes[0] {
+            let packet = Packet::decode(bytes).unwrap();
+            lean += usize::from(packet.rows.is_some() && packet.digest.is_none());
+            asked += usize::from(packet.inventory.is_some());
+        }
+    }
+    assert!(lean > 1_000, "{lean} packets of rows alone");
+    assert_eq!(asked, 0);
 }
 
 #[test]

@@ -121,6 +121,17 @@ mod tests {
     use super::*;
     use crate::sim::gossip::setting;
 
+    /// They know the census as they know each other: nothing is lacking, and nobody hurries.
+    #[test]
+    fn who_starts_from_a_roster_begins_at_rest() {
+        let config = Config { whole_max: 200, ..Config::default() };
+        let mut world = acquainted(7, (300, 300), config, 1);
+        world.run(Config::default().period * CLOCK_ROUNDS);
+        let datagrams = Sent::by(&world).datagram_count;
+        let a_round = datagrams as f64 / f64::from(300 * CLOCK_ROUNDS);
+        assert!(a_round <= 2.5, "{a_round} datagrams a node and round");
+    }
+
     /// With 300 nodes in eight neighbourhoods.
     #[test]
     fn a_cluster_that_nobody_knows_is_exact_soon() {
