@@ -6,7 +6,9 @@
 //! made from more knowledge is better; and one that is gone costs little in a row made after it
 //! went, so that this wins soon. While members come and go rows lack some and have too many of
 //! others: if a member that is lacking counted as much older, a row that has those who left in
-//! place of those who came would be held for long. Where nobody does, a row of just as many members
+//! place of those who came would be held for long. But if a good part is lacking, each of it counts
+//! more: a row that somebody told who had just lost a tenth of them is no better for being younger
+//! than what was told while all were at rest. Where nobody comes or goes, a row of just as many members
 //! as there are is better by some rounds: in a zone of many one that is missing weighs less than a
 //! round of all, and would be missed until all have spoken again.
 //!
@@ -161,6 +163,23 @@ impl Mark {
     }
 }
 
+/// How old those members are that a row lacks.
+#[derive(Clone, Copy)]
+struct Lacking {
+    /// So many are known to be in the zone.
+    known: i128,
+    /// Each is so many rounds old where few are lacking.
+    each: i128,
+}
+
+impl Lacking {
+    /// The sum of the ages of so many: the more are lacking, the more each counts, to a limit.
+    fn age(self, count: i128) -> i128 {
+        let parts = (self.known + LACKING_PART * count).min(LACKING_MAX * self.known);
+        self.each * count * parts / self.known.max(1)
+    }
+}
+
 /// How much a row is trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trust {
@@ -237,27 +256,29 @@ impl Row {
             Trust::Full if knows_many(self) && knows_many(other) => ages[0].min(ages[1]),
             Trust::Full | Trust::Half => ages[0].max(ages[1]),
         };
-        let lacking = LACKING_ROUNDS + LACKING_AGES * i128::from(beside) / 16;
+        let lacking = Lacking {
+            known: known.count.into(),
+            each: LACKING_ROUNDS + LACKING_AGES * i128::from(beside) / 16,
+        };
         let age = self.age(round, known, lacking);
         let age = match trust {
             Trust::Full => age,
-            Trust::Half => age.max(0) + lacking * i128::from(known.count) / 2,
+            Trust::Half => age.max(0) + lacking.age(lacking.known / 2),
         };
         age < other.age(round, known, lacking)
     }
 
-    /// How old it is as the sum over all known members, if one that it lacks counts as so old.
+    /// How old it is as the sum over all known members, if those that it lacks count as so old.
     /// Leaves beyond those count for nothing; if nobody came or went lately a row of just as many
     /// counts as some rounds younger.
-    fn age(&self, round: Round, known: Headcount, lacking: i128) -> i128 {
+    fn age(&self, round: Round, known: Headcount, lacking: Lacking) -> i128 {
         let (leaves, stamps) = (i128::from(self.mark.leaves), i128::from(self.mark.stamps));
-        let known_leaves = i128::from(known.count);
         let age = leaves * i128::from(round.0) - stamps;
-        match leaves.cmp(&known_leaves) {
-            Ordering::Less => age + (known_leaves - leaves) * lacking,
+        match leaves.cmp(&lacking.known) {
+            Ordering::Less => age + lacking.age(lacking.known - leaves),
             Ordering::Equal if known.is_settled => age - leaves * COMPLETE_ROUNDS,
             Ordering::Equal => age,
-            Ordering::Greater => age * known_leaves / leaves,
+            Ordering::Greater => age * lacking.known / leaves,
         }
     }
 
@@ -289,6 +310,10 @@ const COMPLETE_ROUNDS: i128 = 16;
 /// of what one of them knows.
 const LACKING_ROUNDS: i128 = 32;
 const LACKING_AGES: i128 = 4;
+
+/// If one member in so many is lacking each of them counts twice, and so on; but so often at most.
+const LACKING_PART: i128 = 4;
+const LACKING_MAX: i128 = 3;
 
 /// Who knows of so many, and of one in so many, knows of many.
 const KNOWING_MIN: u32 = 16;
@@ -445,7 +470,8 @@ pub(crate) mod tests {
         assert!(is_better(&[3; 399], &[2; 400], at(3), 400));
         assert!(is_better(&[2; 400], &[2; 399], at(3), 400));
         // Half of them are: that takes longer.
-        assert!(is_better(&[90; 200], &[0; 400], at(100), 400));
+        assert!(is_better(&[150; 200], &[0; 400], at(160), 400));
+        assert!(is_better(&[0; 400], &[90; 200], at(100), 400));
         assert!(is_better(&[0; 400], &[10; 200], at(10), 400));
         assert_eq!([row(&[9, 8]).mark.age(now), row(&[10]).mark.age(now)], [16 + 8, 0]);
         assert!(Mark::default().age(now) > row(&[0]).mark.age(now));
