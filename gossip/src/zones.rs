@@ -16,9 +16,9 @@
 //! are enough for everybody to know all, and no way of gossiping has fewer.)
 //!
 //! All add up the same halves, so all come to the same sum, to the last bit; and the same sketch.
-//! That takes its time, so what levels come to is kept until a deeper one says something else. Marks
-//! and stamps change with every row and every round, and are added up each time: so they stand side
-//! by side, a few words a level.
+//! That takes its time, so what levels come to is kept until a deeper one says something else.
+//! Marks and stamps change with every row and every round, and are added up each time: so they
+//! stand side by side, a few words a level.
 //!
 //! A node whose clock was ahead for a while took what was stamped ahead, and said so of its own
 //! share. Neither outlasts that: the one is forgotten, the other is stamped anew.

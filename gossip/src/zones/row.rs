@@ -8,9 +8,9 @@
 //! others: if a member that is lacking counted as much older, a row that has those who left in
 //! place of those who came would be held for long. But if a good part is lacking, each of it counts
 //! more: a row that somebody told who had just lost a tenth of them is no better for being younger
-//! than what was told while all were at rest. Where nobody comes or goes, a row of just as many members
-//! as there are is better by some rounds: in a zone of many one that is missing weighs less than a
-//! round of all, and would be missed until all have spoken again.
+//! than what was told while all were at rest. Where nobody comes or goes, a row of just as many
+//! members as there are is better by some rounds: in a zone of many one that is missing weighs less
+//! than a round of all, and would be missed until all have spoken again.
 //!
 //! (Astrolabe, TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the
 //! mean of the stamps, somebody who knows of nobody but himself would win. By the bare sum of the
