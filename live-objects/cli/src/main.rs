@@ -148,7 +148,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Logo::parse().command {
+    let command = Logo::parse().command;
+    if !matches!(command, Command::Sim(_)) {
+        stay_small();
+    }
+    match command {
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Node(node) => node.run(),
@@ -166,4 +170,13 @@ fn main() -> ExitCode {
         Command::Cert(cert) => cert.run(),
         Command::Sim(scenario) => scenario.run(),
     }
+}
+
+/// From now on has memory in the system's ordinary pages, where the system lets it choose.
+///
+/// The allocator asks for huge ones. They make a large world faster, and a node that needs two MiB
+/// take ten.
+fn stay_small() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
