@@ -175,7 +175,7 @@ struct Lacking {
 impl Lacking {
     /// The sum of the ages of so many: the more are lacking, the more each counts, to a limit.
     fn age(self, count: i128) -> i128 {
-        let parts = (self.known + LACKING_PART * count).min(LACKING_MAX * self.known);
+        let parts = (LACKING_PART * count).clamp(self.known, LACKING_MAX * self.known);
         self.each * count * parts / self.known.max(1)
     }
 }
@@ -311,8 +311,9 @@ const COMPLETE_ROUNDS: i128 = 16;
 const LACKING_ROUNDS: i128 = 32;
 const LACKING_AGES: i128 = 4;
 
-/// If one member in so many is lacking each of them counts twice, and so on; but so often at most.
-const LACKING_PART: i128 = 4;
+/// If more than one member in so many is lacking each of them counts more: of twice as many twice as
+/// much, and so on, but so often at most.
+const LACKING_PART: i128 = 32;
 const LACKING_MAX: i128 = 3;
 
 /// Who knows of so many, and of one in so many, knows of many.
