@@ -15,6 +15,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+use std::vec::Drain;
 
 use bytes::Bytes;
 use live_objects::{
@@ -188,7 +189,9 @@ impl World {
             Fault::Heal => self.cuts.heal(),
             Fault::Loss(loss) => self.network.loss = *loss,
         }
-        self.observe(vec![Record { at: now, node, what: What::Fault(fault.clone()) }]);
+        let before = self.history.len();
+        self.history.push(Record { at: now, node, what: What::Fault(fault.clone()) });
+        self.check(before);
     }
 
     /// Plays a plan, such as [`Nemesis::plan`](crate::Nemesis::plan) draws, from now on and to its
@@ -390,9 +393,10 @@ impl World {
     }
 
     /// Takes what happened since this was last asked out of the history, so that a story of a large
-    /// world that reads as it goes need not keep it all. Checkers and the hash have seen it.
-    pub fn take_history(&mut self) -> Vec<Record> {
-        std::mem::take(&mut self.history)
+    /// world that reads as it goes need not keep it all. Checkers and the hash have seen it. What
+    /// is not read is gone too; the room is there for what happens next.
+    pub fn take_history(&mut self) -> Drain<'_, Record> {
+        self.history.drain(..)
     }
 
     /// What a node counted in its present life.
@@ -457,31 +461,36 @@ impl World {
         let district = self.hosts.len().div_ceil(threads.0);
         let all = self.hosts.iter_mut().zip(&mut self.due);
         let mut active: Vec<_> = all.filter(|(_, due)| **due < end).collect();
-        threads.each(&mut active, HOSTS_MIN, |(host, due)| **due = host.run(end, &scene));
-        let mut flights: Vec<Vec<Flight>> = (0..threads.0).map(|_| Vec::new()).collect();
-        let mut records = Vec::new();
-        for (host, _) in active {
-            host.flights.drain(..).for_each(|flight| flights[flight.to / district].push(flight));
-            // Not `append`: a host that once had much to tell would hold that much memory for ever.
-            records.extend(std::mem::take(&mut host.records));
+        let outcomes = threads.map(&mut active, |some| {
+            let mut outcome = Outcome::new(threads);
+            for (host, due) in some {
+                **due = host.run(end, &scene);
+                outcome.take(host, district);
+            }
+            outcome
+        });
+        let threads = if outcomes.len() == 1 { Threads(1) } else { threads };
+        self.now = end;
+        let before = self.history.len();
+        let mut flights: Vec<Vec<Vec<Flight>>> = (0..threads.0).map(|_| Vec::new()).collect();
+        for outcome in outcomes {
+            self.history.extend(outcome.records);
+            flights.iter_mut().zip(outcome.flights).for_each(|(all, some)| all.push(some));
         }
         // Each host's records are in order; the sort is stable and keeps that of equal times.
-        records.sort_by_key(|record| (record.at, record.node));
-        self.now = end;
+        threads.sort(&mut self.history[before..]);
         let hosts = self.hosts.chunks_mut(district).zip(self.due.chunks_mut(district));
         let districts = hosts.zip(flights).enumerate();
-        let districts = districts.map(|(at, (hosts, flights))| (at * district, hosts, flights));
-        let mut districts: Vec<District<'_>> = districts.collect();
-        let flights: usize = districts.iter().map(|(.., flights)| flights.len()).sum();
-        let threads = if flights < 2 * HOSTS_MIN { Threads(1) } else { threads };
-        threads.each(&mut districts, 1, |(first, (hosts, due), flights)| {
-            for flight in flights.drain(..) {
+        let mut districts: Vec<_> =
+            districts.map(|(at, (hosts, flights))| (at * district, hosts, flights)).collect();
+        threads.each(&mut districts, |(first, (hosts, due), flights)| {
+            for flight in flights.drain(..).flatten() {
                 assert!(flight.at >= end, "no packet is faster than the network");
                 let to = flight.to - *first;
                 due[to] = hosts[to].deliver(flight).min(due[to]);
             }
         });
-        self.observe(records);
+        self.check(before);
     }
 
     /// Does something to a host between windows.
@@ -492,10 +501,11 @@ impl World {
         // Whatever this gives the host to do, it does not do in the past.
         host.pause(self.now);
         let result = act(host, &scene);
-        let records = std::mem::take(&mut host.records);
+        let before = self.history.len();
+        self.history.append(&mut host.records);
         let flights = std::mem::take(&mut host.flights);
         self.due[node] = host.next().max(self.now);
-        self.observe(records);
+        self.check(before);
         flights.into_iter().for_each(|flight| self.deliver(flight));
         result
     }
@@ -505,15 +515,15 @@ impl World {
         *due = self.hosts[flight.to].deliver(flight).min(*due);
     }
 
-    fn observe(&mut self, records: Vec<Record>) {
-        for record in records {
+    /// Checks what happened after the first so many records.
+    fn check(&mut self, before: usize) {
+        for record in &self.history[before..] {
             for checker in &mut self.checkers {
-                if let Err(what) = checker.check(&record) {
+                if let Err(what) = checker.check(record) {
                     let (checker, at) = (checker.name(), record.at);
                     self.violations.push(Violation { checker, at, what });
                 }
             }
-            self.history.push(record);
         }
     }
 
@@ -529,21 +539,55 @@ impl fmt::Debug for World {
     }
 }
 
-/// Hosts that stand side by side, the number of the first, and when they have something to do; and
-/// what is on its way to them.
-type District<'a> = (usize, (&'a mut [Host], &'a mut [Time]), Vec<Flight>);
+/// What some hosts did in a window.
+struct Outcome {
+    records: Vec<Record>,
+    /// By the district that they go to.
+    flights: Vec<Vec<Flight>>,
+}
+
+impl Outcome {
+    fn new(threads: Threads) -> Self {
+        Self { records: Vec::new(), flights: (0..threads.0).map(|_| Vec::new()).collect() }
+    }
+
+    /// Adds what a host did, in districts of so many hosts.
+    fn take(&mut self, host: &mut Host, district: usize) {
+        host.flights.drain(..).for_each(|flight| self.flights[flight.to / district].push(flight));
+        // Not `append`: a host that once had much to tell would hold that much memory for ever.
+        self.records.extend(std::mem::take(&mut host.records));
+    }
+}
 
 /// On how many threads hosts are run. If on several, from within their pool.
 #[derive(Clone, Copy)]
 struct Threads(usize);
 
 impl Threads {
-    /// Does something to each of these, on one thread to so many at least.
-    fn each<T: Send>(self, all: &mut [T], min: usize, act: impl Fn(&mut T) + Sync + Send) {
-        if self.0 == 1 || all.len() < 2 * min {
+    /// Does something to some of these at a time. Gives what came of it in their order.
+    fn map<T: Send, U: Send>(
+        self,
+        all: &mut [T],
+        act: impl Fn(&mut [T]) -> U + Sync + Send,
+    ) -> Vec<U> {
+        if self.0 == 1 || all.len() < 2 * HOSTS_MIN {
+            vec![act(all)]
+        } else {
+            all.par_chunks_mut(HOSTS_MIN).map(act).collect()
+        }
+    }
+
+    fn sort(self, records: &mut [Record]) {
+        let key = |record: &Record| (record.at, record.node);
+        if self.0 == 1 { records.sort_by_key(key) } else { records.par_sort_by_key(key) }
+    }
+
+    /// Does something to each of these.
+    fn each<T: Send>(self, all: &mut [T], act: impl Fn(&mut T) + Sync + Send) {
+        if self.0 == 1 {
             all.iter_mut().for_each(act);
         } else {
-            all.par_iter_mut().with_min_len(min).for_each(act);
+            all.par_iter_mut().for_each(act);
         }
     }
 }

@@ -47,7 +47,7 @@ impl FalseAlarms {
             starved.iter().for_each(|node| world.pause(*node, STARVED_FOR));
             for _ in 0..TURN.as_secs() {
                 world.run(Duration::from_secs(1));
-                world.take_history().iter().for_each(|record| alarms.read(record));
+                world.take_history().for_each(|record| alarms.read(&record));
             }
             let (dead, seconds) = (alarms.dead.len(), (turn + 1) * TURN.as_secs());
             join::complain(&format!("seed {seed}: {dead} declared dead within {seconds} s"));

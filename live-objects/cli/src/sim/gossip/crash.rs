@@ -47,7 +47,7 @@ impl Crash {
             world.crash(victim);
             while mourning.all_know_at.is_none() && world.now() < crashed + KNOWN_WITHIN {
                 world.run(GLANCE);
-                world.take_history().iter().for_each(|record| mourning.read(record));
+                world.take_history().for_each(|record| mourning.read(&record));
             }
             let after = |at: Option<Time>| Some(at?.since(crashed));
             let (suspected, known) = (after(mourning.suspected_at), after(mourning.all_know_at));

@@ -121,7 +121,7 @@ impl Tally {
         let begin = world.now();
         while !open.is_empty() && world.now() < begin + ANSWERED_WITHIN {
             world.run(GLANCE);
-            for record in world.take_history() {
+            for record in world.take_history().collect::<Vec<_>>() {
                 let What::Event(_, Event::Directory(DirectoryEvent::Found { listings, told, .. })) =
                     record.what
                 else {

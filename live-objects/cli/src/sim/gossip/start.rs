@@ -35,7 +35,7 @@ impl Start {
         let mut track = Track::new(&world);
         while known.full_at.is_none() && world.now() < Time::ZERO + FULL_WITHIN {
             world.run(GLANCE);
-            world.take_history().iter().for_each(|record| known.read(record));
+            world.take_history().for_each(|record| known.read(&record));
             if track.is_due(world.now()) || known.full_at.is_some() {
                 track.round(&known, Sent::by(&world));
             }

@@ -294,7 +294,7 @@ impl Busy {
         }
         world.run(Duration::from_secs(1));
         let mut right = 0_u32;
-        for record in world.take_history() {
+        for record in world.take_history().collect::<Vec<_>>() {
             self.count(&record.what);
             let What::Event(_, Event::Directory(DirectoryEvent::Found { command, listings, .. })) =
                 record.what
