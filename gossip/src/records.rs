@@ -16,13 +16,13 @@
 //!
 //! Invariants: `publishers` and `hashes` hold the keys of all rows, each once. The sums are the
 //! exclusive or of the hashes of all values that are kept and shown, by the first byte of the hash.
+//! What travels has a row.
 
 pub(crate) mod affinity;
 mod inventory;
 mod record;
 pub(crate) mod witnesses;
 
-use core::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -33,7 +33,7 @@ use self::affinity::Part;
 use self::inventory::SUMS;
 pub(crate) use self::inventory::{Hashes, Inventory};
 pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version, place};
-use self::witnesses::{WITNESSES_MAX, lot_of};
+use self::witnesses::{WITNESSES_MAX, lot};
 use crate::knowledge::Source;
 use crate::queue::Queue;
 use crate::wire::RECORD_LEN_MIN;
@@ -48,9 +48,12 @@ pub(crate) struct Records {
     publishers: BTreeMap<NodeId, Vec<RecordKey>>,
     hashes: BTreeMap<u64, RecordKey>,
     sums: Box<[u64; SUMS]>,
+    /// The exclusive or of all sums.
+    total: u64,
     /// The part of the keys that this node keeps.
     part: Part,
-    queue: Queue<RecordKey>,
+    /// By their hashes.
+    queue: Queue<u64>,
     feedback: u32,
 }
 
@@ -123,6 +126,7 @@ impl Records {
             publishers: BTreeMap::new(),
             hashes: BTreeMap::new(),
             sums: Box::new([0; SUMS]),
+            total: 0,
             part: Part::ALL,
             queue: Queue::new(rng),
             feedback,
@@ -159,9 +163,10 @@ impl Records {
         let held = self.rows.get(&key).map(|held| held.version);
         let above = held.max(said).map_or(self.version, Version::raised);
         let (incarnation, version) = (self.me.incarnation, self.version.max(above));
-        self.put(Record { key: key.clone(), incarnation, version, value }, true, round);
-        if self.rows[&key].is_kept {
-            self.queue.add(key);
+        let is_kept = self.part.has(key.place());
+        let hash = self.put(Record { key, incarnation, version, value }, true, round);
+        if is_kept {
+            self.queue.add(hash);
         }
         true
     }
@@ -178,11 +183,12 @@ impl Records {
                 continue;
             }
             self.toggle(&key);
-            self.rows.get_mut(&key).expect("it was just there").is_kept = is_kept;
-            self.toggle(&key);
+            let row = self.rows.get_mut(&key).expect("it was just there");
+            row.is_kept = is_kept;
             if !is_kept {
-                self.queue.remove(&key);
+                self.queue.remove(&row.hash);
             }
+            self.toggle(&key);
         }
     }
 
@@ -221,20 +227,16 @@ impl Records {
 
     /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
     pub(crate) fn merge(&mut self, record: Record, hearing: Hearing) -> Merged {
+        if self.hear_again(&record) {
+            return Merged::Known;
+        }
         let held = self.rows.get(&record.key);
-        match held.map(|held| held.precedence().cmp(&record.precedence())) {
-            Some(Ordering::Greater) => {
-                // Who tells of what was withdrawn is told so.
-                if hearing.source != Source::News && held.is_some_and(|held| held.value.is_none()) {
-                    self.queue.add(record.key);
-                }
-                return Merged::Known;
+        if let Some(held) = held.filter(|held| held.precedence() > record.precedence()) {
+            // Who tells of what was withdrawn is told so.
+            if hearing.source != Source::News && held.value.is_none() {
+                self.queue.add(held.hash);
             }
-            Some(Ordering::Equal) => {
-                self.queue.raise(&record.key, self.feedback);
-                return Merged::Known;
-            }
-            Some(Ordering::Less) | None => {}
+            return Merged::Known;
         }
         let (key, is_new) = (record.key.clone(), held.is_none());
         if key.publisher == self.me.node {
@@ -251,11 +253,21 @@ impl Records {
         if !(if is_shown { self.make_room(&key) } else { self.has_room(&key) }) {
             return Merged::Refused;
         }
-        self.put(record, hearing.is_up, hearing.round);
+        let hash = self.put(record, hearing.is_up, hearing.round);
         if hearing.source != Source::Newcomer {
-            self.queue.add(key);
+            self.queue.add(hash);
         }
         Merged::Changed
+    }
+
+    /// Whether just this is held, as of most that is told. Then it is news to fewer.
+    pub(crate) fn hear_again(&mut self, record: &Record) -> bool {
+        let held = self.rows.get(&record.key);
+        let held = held.filter(|held| held.precedence() == record.precedence());
+        if let Some(held) = held {
+            self.queue.raise(&held.hash, self.feedback);
+        }
+        held.is_some()
     }
 
     /// From now on a node is up in this life, or in none; a life that another one replaced is over.
@@ -282,31 +294,31 @@ impl Records {
     }
 
     /// Of those who publish the same under a key all are dropped but the witnesses. What this node
-    /// publishes stays, but is nothing to others. Tells whether it is kept from them now.
-    pub(crate) fn cut_to_witnesses(&mut self, object: ObjectId, key: &[u8]) -> bool {
-        let begin = first_of(object, key);
-        let of_key = |(at, _): &(&RecordKey, &Row)| at.object == object && at.key == begin.key;
-        let rows = self.rows.range(&begin..).take_while(of_key);
+    /// publishes stays, but is nothing to others. Gives those who are none.
+    pub(crate) fn cut_to_witnesses(&mut self, object: ObjectId, key: &[u8]) -> Vec<NodeId> {
+        let counts = |(_, row): &(&RecordKey, &Row)| row.counts();
+        if self.of_key(object, key).filter(counts).nth(WITNESSES_MAX).is_none() {
+            return Vec::new();
+        }
+        let place = place(object, key);
         let mut by_value: BTreeMap<&Bytes, Vec<(u64, &RecordKey)>> = BTreeMap::new();
-        for (at, row) in rows.filter(|(_, row)| row.counts()) {
+        for (at, row) in self.of_key(object, key).filter(counts) {
             let value = row.value.as_ref().expect("what counts has a value");
-            by_value.entry(value).or_default().push((lot_of(at, row), at));
+            by_value.entry(value).or_default().push((lot(place, row.member(at)), at));
         }
         let mut cut: Vec<RecordKey> = Vec::new();
         for mut published in by_value.into_values() {
             published.sort_unstable();
             cut.extend(published.into_iter().skip(WITNESSES_MAX).map(|(_, at)| at.clone()));
         }
-        let mut is_own_cut = false;
-        for at in cut {
+        for at in &cut {
             if at.publisher == self.me.node {
-                is_own_cut = true;
-                self.keep_back(&at);
+                self.keep_back(at);
             } else {
-                self.remove(&at);
+                self.remove(at);
             }
         }
-        is_own_cut
+        cut.into_iter().map(|at| at.publisher).collect()
     }
 
     /// The version of what is held of this.
@@ -320,17 +332,19 @@ impl Records {
         object: ObjectId,
         key: &[u8],
     ) -> impl Iterator<Item = (NodeId, u64, &Bytes)> {
-        let rows = self.rows.range(first_of(object, key)..);
-        let of_key = rows.take_while(move |(at, _)| at.object == object && at.key == key);
-        let shown = of_key.filter(|(_, row)| row.is_shown);
-        shown.filter_map(|(at, row)| Some((at.publisher, lot_of(at, row), row.value.as_ref()?)))
+        let place = place(object, key);
+        let shown = self.of_key(object, key).filter(|(_, row)| row.is_shown);
+        shown.filter_map(move |(at, row)| {
+            Some((at.publisher, lot(place, row.member(at)), row.value.as_ref()?))
+        })
     }
 
     /// What this node publishes there is nothing to others from now on.
     fn keep_back(&mut self, key: &RecordKey) {
         self.toggle(key);
-        self.rows.get_mut(key).expect("it was just there").is_kept = false;
-        self.queue.remove(key);
+        let row = self.rows.get_mut(key).expect("it was just there");
+        row.is_kept = false;
+        self.queue.remove(&row.hash);
     }
 
     /// This node publishes nothing there any more, of which no other is to hear.
@@ -344,8 +358,7 @@ impl Records {
     /// Forgets what was withdrawn long ago, and what those published whom nobody knows.
     pub(crate) fn expire(&mut self, round: u64, is_known: impl Fn(Member) -> bool) {
         let is_over = |(key, row): &(&RecordKey, &Row)| {
-            let publisher = Member { node: key.publisher, incarnation: row.incarnation };
-            let is_lost = !row.is_shown && !is_known(publisher);
+            let is_lost = !row.is_shown && !is_known(row.member(key));
             row.value.is_none() && round >= row.since + WITHDRAWN_ROUNDS
                 || is_lost && round >= row.since + UNKNOWN_ROUNDS
         };
@@ -361,7 +374,11 @@ impl Records {
 
     /// What is published in an object under a key.
     pub(crate) fn at(&self, object: ObjectId, key: &[u8]) -> impl Iterator<Item = Listing> {
-        self.from(object, key).take_while(move |listing| listing.key == key)
+        let shown = self.of_key(object, key).filter(|(_, row)| row.is_shown);
+        shown.filter_map(|(at, row)| {
+            let (key, publisher) = (at.key.clone(), row.member(at));
+            Some(Listing { key, publisher, value: row.value.clone()? })
+        })
     }
 
     /// What is published in an object under a key, or under keys that begin so: what this node
@@ -381,16 +398,12 @@ impl Records {
     /// What another node may compare with its own, if there is anything.
     pub(crate) fn digest(&self, sent_max: u32) -> Option<RecordsDigest> {
         let is_quiet = self.queue.is_quiet(sent_max) || self.queue.len() > NEWS_MAX;
-        (!self.rows.is_empty()).then_some(RecordsDigest { total: self.total(), is_quiet })
+        (!self.rows.is_empty()).then_some(RecordsDigest { total: self.total, is_quiet })
     }
 
     /// How many there are, those included that were withdrawn or are not shown.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    fn total(&self) -> u64 {
-        self.sums.iter().fold(0, |total, sum| total ^ sum)
     }
 
     /// Somebody knows all that this node does. That counts for less than it does with members: a
@@ -402,11 +415,12 @@ impl Records {
     /// Adds news to a packet: what fits into `room` bytes and was not just told by its receiver.
     pub(crate) fn pick(&mut self, told: &[Record], room: usize, sent_max: u32) -> Vec<Record> {
         let (mut room, mut picked) = (room, Vec::new());
-        let rows = &self.rows;
-        self.queue.offer(sent_max, |key| {
+        let (rows, hashes) = (&self.rows, &self.hashes);
+        self.queue.offer(sent_max, |hash| {
             if room < RECORD_LEN_MIN {
                 return false;
             }
+            let key = &hashes[hash];
             let record = rows[key].record(key);
             let rest = room.checked_sub(record.encoded_len()).filter(|_| !told.contains(&record));
             room = rest.unwrap_or(room);
@@ -430,14 +444,10 @@ impl Records {
         }
     }
 
-    /// All values shown of an object, from a key on.
-    fn from(&self, object: ObjectId, key: &[u8]) -> impl Iterator<Item = Listing> {
+    /// What is held of an object under a key, shown or not.
+    fn of_key(&self, object: ObjectId, key: &[u8]) -> impl Iterator<Item = (&RecordKey, &Row)> {
         let rows = self.rows.range(first_of(object, key)..);
-        let of_object = rows.take_while(move |(key, _)| key.object == object);
-        of_object.filter(|(_, row)| row.is_shown).filter_map(|(key, row)| {
-            let publisher = Member { node: key.publisher, incarnation: row.incarnation };
-            Some(Listing { key: key.key.clone(), publisher, value: row.value.clone()? })
-        })
+        rows.take_while(move |(at, _)| at.object == object && at.key == key)
     }
 
     fn has_room(&self, key: &RecordKey) -> bool {
@@ -473,14 +483,18 @@ impl Records {
         self.rows.get(key).map(|row| row.record(key))
     }
 
-    fn put(&mut self, record: Record, is_shown: bool, round: u64) {
+    /// Puts a record in its place, or in that of what it overrules. Gives its hash.
+    fn put(&mut self, record: Record, is_shown: bool, round: u64) -> u64 {
         let hash = record.hash();
         let Record { key, incarnation, version, value } = record;
         let is_kept = self.part.has(key.place());
         self.toggle(&key);
         let row = Row { incarnation, version, value, hash, is_kept, is_shown, since: round };
         match self.rows.insert(key.clone(), row) {
-            Some(before) => drop(self.hashes.remove(&before.hash)),
+            Some(before) => {
+                self.hashes.remove(&before.hash);
+                self.queue.remove(&before.hash);
+            }
             None => {
                 let keys = self.publishers.entry(key.publisher);
                 let keys = keys.or_insert_with(|| Vec::with_capacity(1));
@@ -489,14 +503,15 @@ impl Records {
         }
         self.hashes.insert(hash, key.clone());
         self.toggle(&key);
+        hash
     }
 
     fn remove(&mut self, key: &RecordKey) {
         self.toggle(key);
         if let Some(row) = self.rows.remove(key) {
             self.hashes.remove(&row.hash);
+            self.queue.remove(&row.hash);
         }
-        self.queue.remove(key);
         let keys = self.publishers.get_mut(&key.publisher).expect("a row's publisher has one");
         keys.remove(keys.binary_search(key).expect("its publisher has the key of each row"));
         if keys.is_empty() {
@@ -508,11 +523,17 @@ impl Records {
     fn toggle(&mut self, key: &RecordKey) {
         if let Some(row) = self.rows.get(key).filter(|row| row.counts()) {
             self.sums[(row.hash >> 56) as usize] ^= row.hash;
+            self.total ^= row.hash;
         }
     }
 }
 
 impl Row {
+    /// Who says so, if that is its key.
+    fn member(&self, key: &RecordKey) -> Member {
+        Member { node: key.publisher, incarnation: self.incarnation }
+    }
+
     fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
         (self.version, self.incarnation, &self.value)
     }

@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Agent, Gossip};
 use crate::records::witnesses::{Lots, lot};
-use crate::records::{RECORD_BYTES_MAX, Record, RecordKey};
+use crate::records::{RECORD_BYTES_MAX, Record, RecordKey, place};
 
 /// What this node claims, and which of its claims meet others.
 pub(super) struct Claims {
@@ -148,11 +148,14 @@ impl Agent {
         self.cut_to_witnesses(object, &key);
     }
 
-    /// Drops claims beside those of the witnesses. This node's own may be one of them.
-    fn cut_to_witnesses(&mut self, object: ObjectId, name: &[u8]) {
-        if self.shelves.claims.records.cut_to_witnesses(self.claims.directory, name) {
+    /// Drops claims beside those of the witnesses. This node's own may be one of them. Gives whose
+    /// they were.
+    fn cut_to_witnesses(&mut self, object: ObjectId, name: &[u8]) -> Vec<NodeId> {
+        let cut = self.shelves.claims.records.cut_to_witnesses(self.claims.directory, name);
+        if cut.contains(&self.knowledge.members().me()) {
             self.claims.unsaid.insert(object, Wait { since: self.rounds, due: None });
         }
+        cut
     }
 
     /// Finds when to say a claim that this node keeps to itself, if ever.
@@ -182,9 +185,7 @@ impl Agent {
     /// The lot that this node has among the holders of a name.
     fn own_lot(&self, spec: &Spec) -> u64 {
         let own = self.knowledge.members().own().member;
-        let key = Bytes::copy_from_slice(spec.name.as_str().as_bytes());
-        let key = RecordKey { object: self.claims.directory, key, publisher: own.node };
-        lot(&key, own)
+        lot(place(self.claims.directory, spec.name.as_str().as_bytes()), own)
     }
 
     /// Another module of this node has a strong object open no more. A weak one may have its name
@@ -220,7 +221,9 @@ impl Agent {
         self.queries.on_claim(&key.key);
         let name = std::str::from_utf8(&key.key).ok().and_then(|text| text.parse().ok());
         if let Some(object) = name.map(|name: Name| name.id()) {
-            self.cut_to_witnesses(object, &key.key);
+            if self.cut_to_witnesses(object, &key.key) == [key.publisher] {
+                return;
+            }
             let records = &self.shelves.claims.records;
             let is_modest = |node| records.count_of(node) <= CLAIMS_OF_ONE_MAX;
             let is_claimed =

@@ -224,10 +224,13 @@ impl Agent {
     ) -> bool {
         let mut are_kept = true;
         for record in records {
-            let is_up = self.knowledge.members().may_be(record.member());
-            let hearing = Hearing { round: self.rounds, is_up, source };
             let collection = self.collection(record.key.object);
             let kept = &mut self.shelves.of(collection).records;
+            if kept.hear_again(record) {
+                continue;
+            }
+            let is_up = self.knowledge.members().may_be(record.member());
+            let hearing = Hearing { round: self.rounds, is_up, source };
             if record.is_forged(from, kept.version(&record.key)) {
                 are_kept = false;
                 io.count("gossip.record_forged");

@@ -75,10 +75,10 @@ proptest! {
             records.rows.iter().map(|(key, row)| row.record(key)).collect()
         };
         prop_assert_eq!(all(&forth), all(&back));
-        prop_assert_eq!(forth.total(), back.total());
+        prop_assert_eq!(forth.total, back.total);
         let shown = forth.rows.iter().filter(|(_, row)| row.counts());
         let total = shown.fold(0, |total, (key, row)| total ^ row.record(key).hash());
-        prop_assert_eq!(forth.total(), total);
+        prop_assert_eq!(forth.total, total);
         let by_publisher: usize = forth.publishers.values().map(Vec::len).sum();
         prop_assert_eq!(by_publisher, forth.rows.len());
     }
@@ -109,11 +109,11 @@ fn what_is_written_again_replaces_and_what_is_withdrawn_is_gone() {
     write(&mut records, b"two");
     let found = find(&records, b"k");
     assert_eq!((found.len(), found[0].value.as_deref()), (1, Some(&b"two"[..])));
-    assert_ne!(records.total(), 0);
+    assert_ne!(records.total, 0);
     records.withdraw(object(), "k".into(), 7);
     records.withdraw(object(), "never published".into(), 7);
     assert!(find(&records, b"k").is_empty());
-    assert_eq!((records.total(), records.rows.len()), (0, 1), "others may have to be told");
+    assert_eq!((records.total, records.rows.len()), (0, 1), "others may have to be told");
     records.expire(7 + WITHDRAWN_ROUNDS - 1, |_| true);
     assert_eq!(records.rows.len(), 1);
     records.expire(7 + WITHDRAWN_ROUNDS, |_| true);
@@ -139,15 +139,15 @@ fn records_of_the_departed_are_hidden_and_come_back_with_them() {
     let mut records = table(9);
     let record = of(1, b"k", 1);
     records.merge(record.clone(), news());
-    let total = records.total();
+    let total = records.total;
     let (node, life) = (record.key.publisher, record.incarnation);
     records.on_member(node, None, None, 5);
     assert!(find(&records, b"k").is_empty());
-    assert_eq!(records.total(), 0);
+    assert_eq!(records.total, 0);
     // As long as its tombstone is there the record stays.
     records.expire(9_999, |_| true);
     records.on_member(node, Some(life), None, 6);
-    assert_eq!((find(&records, b"k").len(), records.total()), (1, total));
+    assert_eq!((find(&records, b"k").len(), records.total), (1, total));
     // Another life ends it.
     let next = Incarnation::from_bytes([77; 16]);
     records.on_member(node, Some(next), Some(life), 7);
@@ -285,7 +285,7 @@ fn what_is_kept_back_is_nothing_to_others() {
         table.merge(of(publisher, b"key", 1), news());
     }
     assert!(table.write(object(), "key".into(), Some("value".into()), 0));
-    if !table.cut_to_witnesses(object(), b"key") {
+    if !table.cut_to_witnesses(object(), b"key").contains(&table.me.node) {
         table.keep_back(&own);
     }
     let digest = table.digest(1);
