@@ -47,7 +47,9 @@
 //! open (`claims`) a node relays few, so that what somebody makes up, as many as that are, leaves
 //! room for the others, and goes with him.
 
+mod census;
 mod entitled;
+mod packets;
 mod telling;
 pub(super) mod terms;
 
@@ -58,23 +60,23 @@ use std::sync::Arc;
 use core::time::Duration;
 
 use live_objects::sketch::Sketch;
-use live_objects::{Estimate, Io, NodeId, ObjectId, Summary, Time};
-use tracing::trace;
+use live_objects::{Estimate, NodeId, Time};
 
+use self::census::CENSUS;
+pub(super) use self::census::Counted;
 pub(super) use self::entitled::STRAYS_MAX;
-use self::telling::{Asked, Turn};
+pub(super) use self::packets::ROUND_BYTES_MAX;
+use self::telling::Turn;
 use super::Agent;
 use super::claims::Claims;
 use super::queries::Queries;
-use crate::knowledge::Draft;
 use crate::members::Change;
 use crate::partners::Partners;
-use crate::wire::rows::{Rows, Title};
-use crate::wire::{HEAD_LEN, Leg, Naming, Packet};
+use crate::wire::rows::Title;
 use crate::zones::body::Body;
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row, Subject};
-use crate::zones::{Headcount, Table, Taken, Told};
+use crate::zones::{Table, Taken, Told};
 
 /// The aggregates that this node takes part in.
 pub(super) struct Aggregates {
@@ -183,31 +185,6 @@ impl Aggregates {
             }
         }
         self.changed.insert(subject.whole());
-    }
-
-    /// From now on this node is counted, or not any more: whoever keeps a part of the cluster takes
-    /// part in the census (`population`).
-    pub(super) fn take_part_in_census(&mut self, round: Round, takes_part: bool) {
-        let share = [Body::default()];
-        let hold = if takes_part { Hold::Share(&share) } else { Hold::Not };
-        self.hold(round, CENSUS, &hold);
-    }
-
-    /// This node is counted from now on, and knows what the census came to at others before it
-    /// started: of that it has nothing to tell.
-    pub(super) fn know_census(&mut self, round: Round, beside: &[Counted]) {
-        self.take_part_in_census(round, true);
-        for Counted { level, count, teller } in beside {
-            let row = Row::of_leaves(*count, round);
-            let known = Headcount::all(*count);
-            self.take(CENSUS, Told { row, teller: *teller, level: *level, known }, round);
-        }
-        (self.hurries_until, self.moves_until) = (Round::FIRST, Round::FIRST);
-    }
-
-    /// How many members the census knows of in the sibling zone of this level.
-    pub(super) fn census_at(&self, level: usize) -> u32 {
-        self.branches.get(&CENSUS).map_or(0, |branch| branch.table.held(level).leaves)
     }
 
     /// This node takes no part in it from now on, whatever others say of it.
@@ -512,13 +489,6 @@ impl Aggregates {
     }
 }
 
-/// How many members are in the sibling zone of a level, by the word of one of them.
-pub(super) struct Counted {
-    pub(super) level: usize,
-    pub(super) count: u32,
-    pub(super) teller: NodeId,
-}
-
 /// What this node knows of the answer to a query.
 pub(super) struct Parts {
     pub(super) sketches: Vec<Arc<Sketch>>,
@@ -574,138 +544,7 @@ impl Agent {
             self.aggregates.unsettled_until = round.shifted(SETTLING_ROUNDS);
         }
     }
-
-    /// Takes in what a packet says of aggregates.
-    pub(super) fn hear_aggregates(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        packet: &Packet,
-        io: &mut Io<'_>,
-    ) {
-        let members = self.knowledge.members();
-        if !members.may_be_up(from) || from == members.me() {
-            return;
-        }
-        self.hear_terms(now, from, packet, io);
-        let (members, Some(rows)) = (self.knowledge.members(), &packet.rows) else { return };
-        let round = self.clock.at(now);
-        let (me, level) = (members.me(), level(members.me(), from));
-        // Who has no table yet has to believe that so many are there.
-        let is_new = self.pulls.is_newcomer();
-        let all = Headcount::all(Row::LEAVES_MAX);
-        let known = if is_new { all } else { self.partners.known(level) };
-        let is_settled = !is_new && round > self.aggregates.unsettled_until;
-        let known = Headcount { is_settled, ..known };
-        self.aggregates.is_agreed = rows.subjects == self.aggregates.digest(rows.round);
-        let are_placed = self.aggregates.is_agreed && self.aggregates.are_many();
-        let places = if are_placed { self.aggregates.places(rows.round) } else { Vec::new() };
-        for (title, row) in &rows.told {
-            let told = Told { row: row.clone(), teller: from, level, known };
-            let named = (*title, &places[..]);
-            let refused = match self.aggregates.named(named, round, &self.queries, &self.claims) {
-                Ok(subject) if !self.queries.fits(subject, &told.row.body) => {
-                    Some("gossip.row_unfit")
-                }
-                Ok(subject) => entitled::fault(subject, &told, me)
-                    .or_else(|| self.aggregates.take(subject, told, round)),
-                Err(why) => Some(why),
-            };
-            if let Some(why) = refused {
-                trace!(?from, ?title, ?row, why, "a row was not taken");
-                io.count(why);
-            }
-        }
-    }
-
-    /// Adds to a packet what it has room for: of a rest, only if whom it answers does not know the
-    /// subjects.
-    pub(super) fn tell_aggregates(
-        &mut self,
-        draft: Draft<'_>,
-        packet: &mut Packet,
-        len_max: usize,
-    ) {
-        let members = self.knowledge.members();
-        // Whoever does not know the round would stamp its share with one of long ago.
-        let is_told = packet.round != Round::UNKNOWN && members.may_be_up(draft.to);
-        if !is_told || draft.to == members.me() {
-            return;
-        }
-        let level = level(members.me(), draft.to);
-        let deeper = self.partners.counts().filter(|(of, _)| *of > level);
-        let members = 1 + deeper.map(|(_, count)| count).sum::<u32>();
-        self.tell_terms(draft, packet, (level, members), len_max);
-        let said = self.said_bytes + packet.encoded_len() + HEAD_LEN;
-        let wanted_len_max = self.wanted_len_max(said);
-        let round = packet.round;
-        let numbers = Asked {
-            round,
-            level,
-            naming: Naming::Short,
-            wants: 0,
-            wanted_len_max,
-            members,
-            with_numbers: true,
-            is_agreed: self.aggregates.is_agreed,
-        };
-        let Some(asked) = self.asked(draft, numbers) else { return };
-        if !matches!(draft.leg, Leg::Rest { .. }) {
-            let known = self.partners.count(level);
-            packet.wants = self.aggregates.wants(round, level, known);
-        }
-        match len_max.checked_sub(packet.encoded_len()) {
-            Some(room) => packet.rows = self.aggregates.tell(asked, room),
-            None => packet.wants = None,
-        }
-    }
-
-    /// How much of a packet is for rows of sketches and of many numbers, if so much was said in the
-    /// round. Beside messages there is room for those numbers whose turn it is, and now and then
-    /// for a sketch.
-    fn wanted_len_max(&self, said: usize) -> usize {
-        let left = ROUND_BYTES_MAX.saturating_sub(said);
-        let is_turn_of_sketches = self.rounds % 4 == 1 && self.aggregates.has_sketches();
-        if self.aggregates.are_many() && !is_turn_of_sketches {
-            left.saturating_sub(HEARD_LATE + self.heard_pushes()).max(WANTED_LEN_MIN)
-        } else {
-            left
-        }
-    }
-
-    /// Which rows a packet is to tell, if any: of a probe, those of numbers.
-    fn asked(&self, draft: Draft<'_>, numbers: Asked) -> Option<Asked> {
-        let (is_ack, asked) = match (draft.leg, draft.answers) {
-            (Leg::Probe { .. }, _) => return Some(numbers),
-            (Leg::Ack { .. }, Some(asked)) => (true, asked),
-            (Leg::Rest { .. }, Some(asked)) if !matches!(asked.leg, Leg::Rest { .. }) => {
-                (false, asked)
-            }
-            _ => return None,
-        };
-        let is_known = |rows: &Rows| rows.subjects == self.aggregates.digest(rows.round);
-        if !asked.rows.as_ref().is_some_and(is_known) {
-            return Some(Asked { naming: Naming::InFull, wants: u64::MAX, ..numbers });
-        }
-        let wants = asked.wants.unwrap_or(0);
-        let asked = Asked { wants, with_numbers: is_ack, is_agreed: true, ..numbers };
-        (is_ack || wants != 0).then_some(asked)
-    }
 }
-
-/// The count of all who keep a part of the cluster. No name has this id.
-const CENSUS: Subject = Subject::new(ObjectId::from_bytes([0xff; ObjectId::LEN]), Summary::Count);
-
-/// What a node may say in a round goes to rows of sketches and of many numbers once all else is
-/// said, in bytes: two of the longest datagrams.
-pub(super) const ROUND_BYTES_MAX: usize = 2_400;
-
-/// What is left of that for what comes later in the round where numbers are many, in bytes.
-const HEARD_LATE: usize = 250;
-
-/// How much of a packet is for such rows all the same where numbers are many, in bytes: those of a
-/// turn fit.
-const WANTED_LEN_MIN: usize = 280;
 
 /// Of numbers so many are a few: they fit into what news leaves. Of more some have their turn.
 const FEW: usize = 20;

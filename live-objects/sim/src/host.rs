@@ -297,9 +297,7 @@ impl Host {
     }
 
     pub(crate) fn record(&mut self, at: Time, what: What) {
-        let record = Record { at, node: self.index, what };
-        record.trace(&mut self.trace);
-        self.records.push(record);
+        keep(Record { at, node: self.index, what }, &mut self.trace, &mut self.records);
     }
 
     /// Sends bytes that no module made.
@@ -432,8 +430,7 @@ impl Host {
         }
         let mut record = |what| {
             let record = Record { at: now, node: self.index, what };
-            record.trace(&mut self.trace);
-            self.records.push(record);
+            keep(record, &mut self.trace, &mut self.records);
         };
         while let Some(event) = port.try_next() {
             let state = replica.as_mut().and_then(|replica| replica.on_event(&event));
@@ -478,6 +475,12 @@ impl Host {
     fn life_mut(&mut self) -> &mut Life {
         self.life.as_mut().unwrap_or_else(|| panic!("node {} does not run", self.index))
     }
+}
+
+/// Adds a record to what the world reads, and to what is hashed.
+fn keep(record: Record, trace: &mut Trace, records: &mut Vec<Record>) {
+    record.trace(trace);
+    records.push(record);
 }
 
 /// Most often an application keeps up.
