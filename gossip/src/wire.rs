@@ -43,6 +43,7 @@ pub(crate) mod terms;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::sketch::SketchError;
+use live_objects::varint::VarintError;
 use live_objects::{Envelope, Evidence, NodeId};
 use thiserror::Error;
 
@@ -359,6 +360,15 @@ pub(crate) enum PacketError {
     Absurd(#[from] Absurd),
     #[error(transparent)]
     Record(#[from] AbsurdRecord),
+}
+
+impl From<VarintError> for PacketError {
+    fn from(why: VarintError) -> Self {
+        match why {
+            VarintError::Truncated => Self::Truncated,
+            VarintError::TooLarge => Absurd::Varint.into(),
+        }
+    }
 }
 
 impl From<bytes::TryGetError> for PacketError {

@@ -63,6 +63,7 @@ pub mod sketch;
 pub mod soft;
 mod stack;
 mod time;
+pub mod varint;
 mod view;
 
 pub use aggregate::{Estimate, NotFinite, Share, Summary};

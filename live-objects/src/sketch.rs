@@ -22,7 +22,6 @@ mod moments;
 mod percentiles;
 mod quantiles;
 mod top;
-mod varint;
 
 use bytes::BytesMut;
 use thiserror::Error;
@@ -35,6 +34,7 @@ pub use self::moments::Moments;
 pub use self::quantiles::Quantiles;
 pub use self::top::{Heavy, LongKey, TopK};
 use crate::aggregate::Summary;
+use crate::varint::VarintError;
 
 /// A sketch of what some members gave.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -230,6 +230,15 @@ pub enum SketchError {
     /// It holds what none can hold.
     #[error("a sketch holds {0}")]
     Unsound(&'static str),
+}
+
+impl From<VarintError> for SketchError {
+    fn from(why: VarintError) -> Self {
+        match why {
+            VarintError::Truncated => Self::Truncated,
+            VarintError::TooLarge => Self::Unsound("an integer longer than 64 bits"),
+        }
+    }
 }
 
 impl From<bytes::TryGetError> for SketchError {

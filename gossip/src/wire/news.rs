@@ -17,9 +17,9 @@
 //! v is a number as in `wire/rows.rs`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use live_objects::varint::{put_varint, take_varint, varint_len};
 use live_objects::{Incarnation, Member, NodeId, ObjectId};
 
-use super::rows::{put_varint, take_varint, varint_len};
 use super::{HASH_LEN, Naming, PacketError, SECTION_LEN, put_section, take_array};
 use crate::news::{
     Announcement, Content, MESSAGE_BYTES_MAX, Origin, Pushed, Reach, SHORT_INCARNATION_LEN,

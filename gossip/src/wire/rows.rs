@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
 use live_objects::sketch::{Moments, Sketch};
+use live_objects::varint::{put_varint, take_varint, varint_len};
 use live_objects::{ObjectId, Summary};
 
 use super::{PacketError, SECTION_LEN, put_section, take_array};
@@ -377,34 +378,6 @@ pub(super) fn take_zigzag(bytes: &mut &[u8]) -> Result<i64, PacketError> {
     let number = take_varint(bytes)?;
     let number = (number >> 1) as i64 ^ -((number & 1) as i64);
     if number == i64::MIN { Err(Absurd::Stamps.into()) } else { Ok(number) }
-}
-
-pub(super) fn varint_len(number: u64) -> usize {
-    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-pub(super) fn put_varint(out: &mut BytesMut, mut number: u64) {
-    while number > 0x7f {
-        out.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.put_u8(number as u8);
-}
-
-pub(super) fn take_varint(bytes: &mut &[u8]) -> Result<u64, PacketError> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = bytes.try_get_u8()?;
-        let part = u64::from(byte & 0x7f);
-        if part << shift >> shift != part {
-            break;
-        }
-        number |= part << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(Absurd::Varint.into())
 }
 
 const SUMMARY: u8 = 0x0f;

@@ -15,11 +15,9 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
+use live_objects::varint::{put_varint, take_varint, varint_len};
 
-use super::rows::{
-    apart, difference, mark_len, put_mark, put_varint, take_mark, take_varint, take_zigzag,
-    varint_len, zigzag,
-};
+use super::rows::{apart, difference, mark_len, put_mark, take_mark, take_zigzag, zigzag};
 use super::{PacketError, SECTION_LEN, put_section};
 use crate::entry::Absurd;
 use crate::zones::body::Body;

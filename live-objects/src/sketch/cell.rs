@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use super::SketchError;
 use super::moments::{Moments, stay_finite};
 use super::percentiles::Percentiles;
-use super::varint::{put_varint, take_varint, varint_len};
+use crate::varint::{put_varint, take_varint, varint_len};
 
 /// What is measured of an attribute. They are numbered as on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

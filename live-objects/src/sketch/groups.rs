@@ -24,9 +24,9 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::cell::{COUNT_LEN_MAX, Cell, Measure, count_len, take_count};
 use super::percentiles::Percentiles;
-use super::varint::{put_varint, take_varint, varint_len};
 use super::{Sketch, SketchError, hash};
 use crate::attributes::Scalar;
+use crate::varint::{put_varint, take_varint, varint_len};
 
 /// The groups of a query at some members.
 #[derive(Clone, PartialEq, Eq, Debug)]

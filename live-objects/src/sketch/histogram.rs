@@ -12,8 +12,8 @@ use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
 
 use super::SketchError;
-use super::varint::{put_varint, take_varint, varint_len};
 use crate::aggregate::{NotFinite, finite};
+use crate::varint::{put_varint, take_varint, varint_len};
 
 /// How many values lie up to each bound, and above all of them.
 #[derive(Clone, PartialEq, Debug)]

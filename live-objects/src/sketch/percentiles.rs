@@ -16,7 +16,7 @@
 use bytes::{Buf, BufMut, BytesMut};
 
 use super::SketchError;
-use super::varint::{put_varint, take_varint, varint_len};
+use crate::varint::{put_varint, take_varint, varint_len};
 
 /// How many of some values lie where.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

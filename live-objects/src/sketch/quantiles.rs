@@ -18,9 +18,9 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::varint::{VARINT_LEN_MAX, put_varint, take_varint, varint_len};
 use super::{Sketch, SketchError};
 use crate::aggregate::{NotFinite, finite};
+use crate::varint::{VARINT_LEN_MAX, put_varint, take_varint, varint_len};
 
 /// How many of some values lie where.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

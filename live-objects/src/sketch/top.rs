@@ -20,8 +20,8 @@ use core::fmt;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
-use super::varint::{VARINT_LEN_MAX, put_varint, take_varint, varint_len};
 use super::{Sketch, SketchError, hash};
+use crate::varint::{VARINT_LEN_MAX, put_varint, take_varint, varint_len};
 
 /// The heaviest of some keys.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
