@@ -14,9 +14,10 @@
 //! (`affinity`); beside these it has what it publishes itself. What it does not keep it neither
 //! compares with others nor passes on.
 //!
-//! Invariants: `publishers` and `hashes` hold the keys of all rows, each once. The sums are the
-//! exclusive or of the hashes of all values that are kept and shown, by the first byte of the hash.
-//! What travels has a row.
+//! Invariants: `publishers` and `hashes` hold the keys of all rows, each once; but of records with
+//! one hash, which somebody would have to look for, `hashes` holds one, or none if one of them is
+//! gone. What travels is in `hashes`. The sums are the exclusive or of the hashes of all values that
+//! are kept and shown, by the first byte of the hash.
 
 pub(crate) mod affinity;
 mod inventory;
@@ -233,7 +234,8 @@ impl Records {
         let held = self.rows.get(&record.key);
         if let Some(held) = held.filter(|held| held.precedence() > record.precedence()) {
             // Who tells of what was withdrawn is told so.
-            if hearing.source != Source::News && held.value.is_none() {
+            let is_found = self.hashes.contains_key(&held.hash);
+            if hearing.source != Source::News && held.value.is_none() && is_found {
                 self.queue.add(held.hash);
             }
             return Merged::Known;

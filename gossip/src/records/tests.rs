@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::record::tests::record as of;
 pub(crate) use super::record::tests::{record, records};
 use super::*;
+use crate::digest::{halves, mix};
 use crate::entry::tests::entry;
 
 /// The table of a node, with nothing in it.
@@ -202,6 +203,37 @@ fn who_tells_of_what_was_withdrawn_is_told_so() {
     assert_eq!(records.merge(live, mended), Merged::Known);
     assert_eq!(records.pick(&[], 999, 3), std::slice::from_ref(&gone));
     assert_eq!(table(8).merge(gone, mended), Merged::Known, "it needs no telling");
+}
+
+/// Hashes that resist nobody can be made to meet. That costs the two, and nobody else.
+#[test]
+fn two_with_one_hash_break_nothing() {
+    let absorb = |words: &[u64]| words.iter().fold(0, |hash, word| mix(hash ^ word));
+    let head = |record: &Record| -> Vec<u64> {
+        let RecordKey { object, key, publisher } = &record.key;
+        let ids = [object.as_bytes(), publisher.as_bytes(), record.incarnation.as_bytes()];
+        let key_word = key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let rest = [record.version.into(), key.len() as u64, key_word];
+        ids.into_iter().flat_map(halves).chain(rest).collect()
+    };
+    let live = of(1, b"k", 1);
+    let gone = withdrawn(&of(1, b"k", 2));
+    let mut twin = of(2, b"t", 1);
+    let wanted = absorb(&head(&gone)) ^ u64::MAX;
+    let have = absorb(&[head(&twin), vec![8]].concat());
+    twin.value = Some((wanted ^ have).to_be_bytes().to_vec().into());
+    assert_eq!(twin.hash(), gone.hash(), "they were made to meet");
+
+    let mut records = table(9);
+    records.merge(gone, news());
+    assert_eq!(records.merge(twin.clone(), news()), Merged::Changed);
+    assert!(records.pick(&[], 999, 3).contains(&twin));
+    records.on_member(twin.member().node, None, Some(twin.incarnation), 1);
+    let mended = Hearing { source: Source::Table, ..news() };
+    assert_eq!(records.merge(live, mended), Merged::Known);
+    assert_eq!(records.merge(of(3, b"k", 1), news()), Merged::Changed);
+    assert_eq!(keys(&records.pick(&[], 999, 3)), [b"k"]);
+    assert_eq!(find(&records, b"k"), [of(3, b"k", 1)]);
 }
 
 #[test]
