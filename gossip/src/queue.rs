@@ -53,11 +53,10 @@ impl<K: Ord + Clone> Queue<K> {
         self.gained += i64::from(by);
     }
 
-    /// It travels no more.
-    pub(crate) fn remove(&mut self, key: &K) {
-        if let Some(place) = self.places.remove(key) {
-            self.order.remove(&(place, key.clone()));
-        }
+    /// It travels no more. Tells whether it did.
+    pub(crate) fn remove(&mut self, key: &K) -> bool {
+        let place = self.places.remove(key);
+        place.is_some_and(|place| self.order.remove(&(place, key.clone())))
     }
 
     /// Whether nothing travels that was sent less often than `sent_max`.

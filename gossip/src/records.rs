@@ -15,9 +15,9 @@
 //! compares with others nor passes on.
 //!
 //! Invariants: `publishers` and `hashes` hold the keys of all rows, each once; but of records with
-//! one hash, which somebody would have to look for, `hashes` holds one, or none if one of them is
-//! gone. What travels is in `hashes`. The sums are the exclusive or of the hashes of all values that
-//! are kept and shown, by the first byte of the hash.
+//! one hash, which somebody would have to look for, `hashes` holds the one that came first, and the
+//! others are not told. What travels is in `hashes`. The sums are the exclusive or of the hashes of
+//! all values that are kept and shown, by the first byte of the hash; the total is that of the sums.
 
 pub(crate) mod affinity;
 mod inventory;
@@ -165,9 +165,15 @@ impl Records {
         let above = held.max(said).map_or(self.version, Version::raised);
         let (incarnation, version) = (self.me.incarnation, self.version.max(above));
         let is_kept = self.part.has(key.place());
-        let hash = self.put(Record { key, incarnation, version, value }, true, round);
+        let record = Record { key, incarnation, version, value };
+        let (key, hash) = (record.key.clone(), record.hash());
+        // What others made to have the same hash is not told in its place.
+        if self.hashes.insert(hash, key.clone()).is_some_and(|other| other != key) {
+            self.queue.remove(&hash);
+        }
+        self.put(record, hash, true, round);
         if is_kept {
-            self.queue.add(hash);
+            self.is_news(hash, &key);
         }
         true
     }
@@ -234,9 +240,8 @@ impl Records {
         let held = self.rows.get(&record.key);
         if let Some(held) = held.filter(|held| held.precedence() > record.precedence()) {
             // Who tells of what was withdrawn is told so.
-            let is_found = self.hashes.contains_key(&held.hash);
-            if hearing.source != Source::News && held.value.is_none() && is_found {
-                self.queue.add(held.hash);
+            if hearing.source != Source::News && held.value.is_none() {
+                self.is_news(held.hash, &record.key);
             }
             return Merged::Known;
         }
@@ -255,9 +260,10 @@ impl Records {
         if !(if is_shown { self.make_room(&key) } else { self.has_room(&key) }) {
             return Merged::Refused;
         }
-        let hash = self.put(record, hearing.is_up, hearing.round);
-        if hearing.source != Source::Newcomer {
-            self.queue.add(hash);
+        let hash = record.hash();
+        let was_news = self.put(record, hash, hearing.is_up, hearing.round);
+        if was_news || hearing.source != Source::Newcomer {
+            self.is_news(hash, &key);
         }
         Merged::Changed
     }
@@ -485,34 +491,48 @@ impl Records {
         self.rows.get(key).map(|row| row.record(key))
     }
 
-    /// Puts a record in its place, or in that of what it overrules. Gives its hash.
-    fn put(&mut self, record: Record, is_shown: bool, round: u64) -> u64 {
-        let hash = record.hash();
+    /// This travels from now on.
+    fn is_news(&mut self, hash: u64, key: &RecordKey) {
+        if self.hashes.get(&hash) == Some(key) {
+            self.queue.add(hash);
+        }
+    }
+
+    /// Puts a record with this hash in its place, or in that of what it overrules. Tells whether
+    /// that was news.
+    fn put(&mut self, record: Record, hash: u64, is_shown: bool, round: u64) -> bool {
+        let mut was_news = false;
         let Record { key, incarnation, version, value } = record;
         let is_kept = self.part.has(key.place());
         self.toggle(&key);
         let row = Row { incarnation, version, value, hash, is_kept, is_shown, since: round };
         match self.rows.insert(key.clone(), row) {
-            Some(before) => {
-                self.hashes.remove(&before.hash);
-                self.queue.remove(&before.hash);
-            }
+            Some(before) if before.hash == hash => {}
+            Some(before) => was_news = self.forget_hash(before.hash, &key),
             None => {
                 let keys = self.publishers.entry(key.publisher);
                 let keys = keys.or_insert_with(|| Vec::with_capacity(1));
                 keys.insert(keys.partition_point(|other| *other < key), key.clone());
             }
         }
-        self.hashes.insert(hash, key.clone());
+        self.hashes.entry(hash).or_insert_with(|| key.clone());
         self.toggle(&key);
-        hash
+        was_news
+    }
+
+    /// No record under this key has this hash any more. Tells whether it was news.
+    fn forget_hash(&mut self, hash: u64, key: &RecordKey) -> bool {
+        let is_its = self.hashes.get(&hash) == Some(key);
+        if is_its {
+            self.hashes.remove(&hash);
+        }
+        is_its && self.queue.remove(&hash)
     }
 
     fn remove(&mut self, key: &RecordKey) {
         self.toggle(key);
         if let Some(row) = self.rows.remove(key) {
-            self.hashes.remove(&row.hash);
-            self.queue.remove(&row.hash);
+            self.forget_hash(row.hash, key);
         }
         let keys = self.publishers.get_mut(&key.publisher).expect("a row's publisher has one");
         keys.remove(keys.binary_search(key).expect("its publisher has the key of each row"));

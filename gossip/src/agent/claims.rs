@@ -215,31 +215,51 @@ impl Agent {
 
     /// A record changed, or is shown or hidden: if it is a claim, a name may be in doubt.
     pub(super) fn doubt(&mut self, key: &RecordKey) {
+        if let Some(object) = self.object_of(key) {
+            self.cut_to_witnesses(object, &key.key);
+            self.on_claims(object, key);
+        }
+    }
+
+    /// A claim was heard of whose publisher claimed nothing there. Beside enough witnesses it is
+    /// cut at once, and nothing is other than it was.
+    pub(super) fn doubt_new(&mut self, key: &RecordKey) {
+        let Some(object) = self.object_of(key) else { return };
+        if self.cut_to_witnesses(object, &key.key) == [key.publisher] {
+            // Whoever holds it may still know more of it.
+            self.soft.hurry(object);
+        } else {
+            self.on_claims(object, key);
+        }
+    }
+
+    /// Which object a record claims, if it does.
+    fn object_of(&mut self, key: &RecordKey) -> Option<ObjectId> {
         if key.object != self.claims.directory {
-            return;
+            return None;
         }
         self.queries.on_claim(&key.key);
         let name = std::str::from_utf8(&key.key).ok().and_then(|text| text.parse().ok());
-        if let Some(object) = name.map(|name: Name| name.id()) {
-            if self.cut_to_witnesses(object, &key.key) == [key.publisher] {
-                return;
-            }
-            let records = &self.shelves.claims.records;
-            let is_modest = |node| records.count_of(node) <= CLAIMS_OF_ONE_MAX;
-            let is_claimed =
-                records.at(key.object, &key.key).any(|claim| is_modest(claim.publisher.node));
-            if is_claimed {
-                self.claims.claimed.insert(object);
-            } else {
-                self.claims.claimed.remove(&object);
-            }
-            // Whoever holds it now may know more of it.
-            self.soft.hurry(object);
-            if let Some(spec) = self.claims.own.get(&object) {
-                let rivals = self.rivals(&spec.name);
-                self.doubt_of(object, &rivals);
-                self.wait_for_witnesses(object, &rivals);
-            }
+        name.map(|name: Name| name.id())
+    }
+
+    /// Other claims than before are held of an object.
+    fn on_claims(&mut self, object: ObjectId, key: &RecordKey) {
+        let records = &self.shelves.claims.records;
+        let is_modest = |node| records.count_of(node) <= CLAIMS_OF_ONE_MAX;
+        let is_claimed =
+            records.at(key.object, &key.key).any(|claim| is_modest(claim.publisher.node));
+        if is_claimed {
+            self.claims.claimed.insert(object);
+        } else {
+            self.claims.claimed.remove(&object);
+        }
+        // Whoever holds it now may know more of it.
+        self.soft.hurry(object);
+        if let Some(spec) = self.claims.own.get(&object) {
+            let rivals = self.rivals(&spec.name);
+            self.doubt_of(object, &rivals);
+            self.wait_for_witnesses(object, &rivals);
         }
     }
 

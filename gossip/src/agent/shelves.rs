@@ -231,7 +231,8 @@ impl Agent {
             }
             let is_up = self.knowledge.members().may_be(record.member());
             let hearing = Hearing { round: self.rounds, is_up, source };
-            if record.is_forged(from, kept.version(&record.key)) {
+            let held = kept.version(&record.key);
+            if record.is_forged(from, held) {
                 are_kept = false;
                 io.count("gossip.record_forged");
                 continue;
@@ -240,6 +241,9 @@ impl Agent {
                 Merged::Known => {}
                 Merged::Changed if Self::is_metadata(record.key.object) => {
                     self.on_metadata(record.key.publisher, from);
+                }
+                Merged::Changed if collection == Collection::Claims && held.is_none() => {
+                    self.doubt_new(&record.key);
                 }
                 Merged::Changed if collection == Collection::Claims => self.doubt(&record.key),
                 Merged::Changed if source == Source::News => {

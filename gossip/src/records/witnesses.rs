@@ -87,6 +87,7 @@ const LOTS: f64 = u64::MAX as f64;
 
 /// So many times as many as there are to be say their claims at once. If all hold the name, that
 /// they are too few happens once in a hundred; and the others hear of them before it is their turn.
+/// (Of those who hold a name that only a part of all does, some tens may say so in one round.)
 const FIRST_PART: f64 = 2.0;
 
 /// In so many rounds twice as many as before say their claims, while there are witnesses too few.

@@ -14,7 +14,7 @@
 //!  tag 23, messages in short: as of tag 16, of the origin 5 bytes and of the incarnation 2
 //! ```
 //!
-//! v is a number as in `wire/rows.rs`.
+//! v is a number as in `live_objects::varint`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::varint::{put_varint, take_varint, varint_len};

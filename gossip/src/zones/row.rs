@@ -6,8 +6,8 @@
 //! made from more knowledge is better; and one that is gone costs little in a row made after it
 //! went, so that this wins soon. While members come and go rows lack some and have too many of
 //! others: if a member that is lacking counted as much older, a row that has those who left in
-//! place of those who came would be held for long. But if a good part is lacking, each of it counts
-//! more: a row that somebody told who had just lost a tenth of them is no better for being younger
+//! place of those who came would be held for long. But if more than one in 32 is lacking, each of
+//! them counts more: a row that somebody told who had just lost a tenth of them is no better for being younger
 //! than what was told while all were at rest. Where nobody comes or goes, a row of just as many
 //! members as there are is better by some rounds: in a zone of many one that is missing weighs less
 //! than a round of all, and would be missed until all have spoken again.
@@ -467,6 +467,9 @@ pub(crate) mod tests {
         assert!(is_better(&[9], &[9, 6], now, 1), "only one of them can be there");
         // Who knows hardly anybody is not better for being young.
         assert!(is_better(&[1; 300], &[200], at(200), 400));
+        // While few are lacking freshness is more, but not where more are than one in 32.
+        assert!(is_better(&[24; 390], &[12; 400], at(48), 400));
+        assert!(is_better(&[12; 400], &[24; 375], at(48), 400));
         // One of many is gone: a round later the row that does without it is better.
         assert!(is_better(&[3; 399], &[2; 400], at(3), 400));
         assert!(is_better(&[2; 400], &[2; 399], at(3), 400));

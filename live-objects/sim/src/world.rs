@@ -469,7 +469,7 @@ impl World {
             }
             outcome
         });
-        let threads = if outcomes.len() == 1 { Threads(1) } else { threads };
+        let is_few = outcomes.len() == 1;
         self.now = end;
         let before = self.history.len();
         let mut flights: Vec<Vec<Vec<Flight>>> = (0..threads.0).map(|_| Vec::new()).collect();
@@ -478,6 +478,7 @@ impl World {
             flights.iter_mut().zip(outcome.flights).for_each(|(all, some)| all.push(some));
         }
         // Each host's records are in order; the sort is stable and keeps that of equal times.
+        let threads = if is_few { Threads(1) } else { threads };
         threads.sort(&mut self.history[before..]);
         let hosts = self.hosts.chunks_mut(district).zip(self.due.chunks_mut(district));
         let districts = hosts.zip(flights).enumerate();
