@@ -35,7 +35,8 @@ pub struct Config {
     pub retransmit_mult: u32,
     /// Up to how many members a node keeps all of: 1 to [`Config::WHOLE_MAX_MAX`]. In a larger
     /// cluster it keeps its neighbourhood, about the root of their number, and a few of each other
-    /// one; but of up to 128 members all keep all.
+    /// one; but of up to 128 members all keep all. Where all keep all they go on with that until
+    /// there are a tenth more.
     pub whole_max: usize,
 }
 

@@ -17,7 +17,7 @@
 //! Invariants: `publishers` and `hashes` hold the keys of all rows, each once; but of records with
 //! one hash, which somebody would have to look for, `hashes` holds the one that came first, and the
 //! others are not told. What travels is in `hashes`. The sums are the exclusive or of the hashes of
-//! all values that are kept and shown, by the first byte of the hash; the total is that of the sums.
+//! all values that are kept and shown, by the first byte of the hash; the total is that of these.
 
 pub(crate) mod affinity;
 mod inventory;

@@ -19,8 +19,8 @@ pub fn put_varint(out: &mut BytesMut, mut number: u64) {
     out.put_u8(number as u8);
 }
 
-/// Reads the integer that the bytes begin with, and goes on behind it. After an error it is not said
-/// where the bytes go on.
+/// Reads the integer that the bytes begin with, and goes on behind it. After an error it is not
+/// said where the bytes go on.
 ///
 /// # Errors
 ///

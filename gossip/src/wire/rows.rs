@@ -15,9 +15,9 @@
 //!  mark:        leaves v, sum of stamps - leaves × round z
 //! ```
 //!
-//! v is a number as in `live_objects::varint`; z is a v of twice the number, or of twice its opposite
-//! less one if it is below 0. Which zone a row is about is not said: it is the sender's, where the
-//! two ids part.
+//! v is a number as in `live_objects::varint`; z is a v of twice the number, or of twice its
+//! opposite less one if it is below 0. Which zone a row is about is not said: it is the sender's,
+//! where the two ids part.
 //!
 //! `subjects` is a digest of all that the sender takes part in; where numbers are many, of those
 //! whose turn it is in this round, and of sketches. Who has the same knows all handles;

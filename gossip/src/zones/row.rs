@@ -7,10 +7,10 @@
 //! went, so that this wins soon. While members come and go rows lack some and have too many of
 //! others: if a member that is lacking counted as much older, a row that has those who left in
 //! place of those who came would be held for long. But if more than one in 32 is lacking, each of
-//! them counts more: a row that somebody told who had just lost a tenth of them is no better for being younger
-//! than what was told while all were at rest. Where nobody comes or goes, a row of just as many
-//! members as there are is better by some rounds: in a zone of many one that is missing weighs less
-//! than a round of all, and would be missed until all have spoken again.
+//! them counts more: a row that somebody told who had just lost a tenth of them is no better for
+//! being younger than what was told while all were at rest. Where nobody comes or goes, a row of
+//! just as many members as there are is better by some rounds: in a zone of many one that is
+//! missing weighs less than a round of all, and would be missed until all have spoken again.
 //!
 //! (Astrolabe, TOCS 2003, section 4.2, goes by the time at which a row was made. By that, or by the
 //! mean of the stamps, somebody who knows of nobody but himself would win. By the bare sum of the
@@ -311,8 +311,8 @@ const COMPLETE_ROUNDS: i128 = 16;
 const LACKING_ROUNDS: i128 = 32;
 const LACKING_AGES: i128 = 4;
 
-/// If more than one member in so many is lacking each of them counts more: of twice as many twice as
-/// much, and so on, but so often at most.
+/// If more than one member in so many is lacking each of them counts more: of twice as many twice
+/// as much, and so on, but so often at most.
 const LACKING_PART: i128 = 32;
 const LACKING_MAX: i128 = 3;
 

@@ -102,6 +102,28 @@ fn all_start_at_once_and_keep_their_part() {
     }
 }
 
+/// In a cluster as large as the limit some come before others are known to be gone.
+#[test]
+fn a_few_more_make_nobody_let_go_and_a_fifth_does() {
+    let mut world = World::new();
+    world.config = Config { whole_max: WHOLE_MAX, ..Config::default() };
+    let begin = |world: &mut World, nodes: std::ops::Range<usize>| {
+        nodes.for_each(|node| world.start(node, &[node / 10], 1_000));
+        world.run(seconds(15));
+    };
+    begin(&mut world, 0..WHOLE_MAX);
+    begin(&mut world, WHOLE_MAX..WHOLE_MAX + 10);
+    let all: Vec<usize> = (0..WHOLE_MAX + 10).collect();
+    let members = world.those(&all);
+    for node in &all {
+        assert_eq!(world.count(*node, "gossip.view_changed"), 0);
+        assert_eq!(world.members(*node), members);
+    }
+    begin(&mut world, WHOLE_MAX + 10..WHOLE_MAX * 6 / 5);
+    let least = all.iter().map(|node| world.count(*node, "gossip.view_changed")).min();
+    assert_eq!(least, Some(1));
+}
+
 /// The neighbours see it, and so do those of whom it was a contact; these find another.
 #[test]
 fn a_crash_is_known_to_all_whom_it_concerns() {
