@@ -54,6 +54,13 @@ impl Config {
     /// The highest `whole_max`.
     pub const WHOLE_MAX_MAX: usize = MEMBERS_MAX;
 
+    /// Up to how many members a node goes on keeping all where all do: in a cluster of about
+    /// `whole_max` it would let go of some with each that comes before another is known to be gone.
+    /// It is less than a table has room for, or none would ever be let go.
+    pub(crate) fn whole_while_all(&self) -> usize {
+        (self.whole_max + self.whole_max / 10).min(Self::WHOLE_MAX_MAX - 1)
+    }
+
     /// The defaults for another period.
     pub const fn with_period(period: Duration) -> Self {
         // Half a period.
@@ -195,5 +202,13 @@ mod tests {
             let config = Config { whole_max: wrong, ..good };
             assert_eq!(refused(config), ConfigError::WholeMax(wrong));
         }
+    }
+
+    /// However many a node may keep, its table has room for one that is too many.
+    #[test]
+    fn there_is_room_for_one_too_many() {
+        let up_to = |whole_max| Config { whole_max, ..Config::default() }.whole_while_all();
+        assert_eq!([1, 200, 10_000].map(up_to), [1, 220, 11_000]);
+        assert!([60_000, Config::WHOLE_MAX_MAX].map(up_to).iter().all(|it| *it < MEMBERS_MAX));
     }
 }

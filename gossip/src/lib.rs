@@ -22,8 +22,8 @@
 //! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
 //! it panic, and every table has a limit.
 //!
-//! Above [`Config::whole_max`] members, 10,000 unless said otherwise, a node keeps a part: all of
-//! its *neighbourhood*, a zone of about the root of all, and four contacts in each other one, the
+//! Above [`Config::whole_max`] members, 10,000 unless said otherwise, or a tenth more in a cluster
+//! where all kept all, a node keeps a part: all of its *neighbourhood*, a zone of about the root of all, and four contacts in each other one, the
 //! same for all of the neighbourhood (`view`). So a node of 100,000 knows 1,400. A `Members` object
 //! tells of these: one that is replaced as a contact goes as `Departure::Unwatched`. A crash is
 //! found out by the neighbourhood as fast as ever, and by the others whom it concerns when they

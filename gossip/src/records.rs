@@ -173,7 +173,7 @@ impl Records {
         }
         self.put(record, hash, true, round);
         if is_kept {
-            self.is_news(hash, &key);
+            self.spread(hash, &key);
         }
         true
     }
@@ -241,7 +241,7 @@ impl Records {
         if let Some(held) = held.filter(|held| held.precedence() > record.precedence()) {
             // Who tells of what was withdrawn is told so.
             if hearing.source != Source::News && held.value.is_none() {
-                self.is_news(held.hash, &record.key);
+                self.spread(held.hash, &record.key);
             }
             return Merged::Known;
         }
@@ -263,7 +263,7 @@ impl Records {
         let hash = record.hash();
         let was_news = self.put(record, hash, hearing.is_up, hearing.round);
         if was_news || hearing.source != Source::Newcomer {
-            self.is_news(hash, &key);
+            self.spread(hash, &key);
         }
         Merged::Changed
     }
@@ -491,8 +491,8 @@ impl Records {
         self.rows.get(key).map(|row| row.record(key))
     }
 
-    /// This travels from now on.
-    fn is_news(&mut self, hash: u64, key: &RecordKey) {
+    /// What has this key and this hash travels from now on, unless another took the hash first.
+    fn spread(&mut self, hash: u64, key: &RecordKey) {
         if self.hashes.get(&hash) == Some(key) {
             self.queue.add(hash);
         }

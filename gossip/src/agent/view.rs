@@ -26,7 +26,6 @@ use tracing::trace;
 
 use super::aggregates::Counted;
 use super::{Agent, Noted, with_shown};
-use crate::config::Config;
 use crate::control::Control;
 use crate::entry::{Entry, Standing};
 use crate::knowledge::Source;
@@ -65,7 +64,7 @@ impl Agent {
 
     pub(super) fn on_round_of_view(&mut self, now: Time, io: &mut Io<'_>) {
         let members = self.knowledge.members();
-        let is_full = members.up_count() > self.full_at();
+        let is_full = members.up_count() > self.config.whole_while_all();
         let is_partial = members.view().is_partial();
         if is_partial {
             self.count_members();
@@ -105,19 +104,12 @@ impl Agent {
         self.partners.set_above(counts.into_iter().enumerate().map(known).collect());
     }
 
-    /// With how many members a node lets go of some, if all keep all. In a cluster of about
-    /// `whole_max` it would with each that comes before another is known to be gone.
-    fn full_at(&self) -> usize {
-        let whole_max = self.config.whole_max;
-        (whole_max + whole_max / 10).min(Config::WHOLE_MAX_MAX)
-    }
-
     /// The size of neighbourhood that is best for as many members as there are.
     fn best_depth(&self) -> Depth {
         let (own, size) = (self.knowledge.members().view().depth(), self.cluster_size());
         let (whole, whole_max) = (Depth::default(), self.config.whole_max);
         let heard = self.outlook.heard.unwrap_or(own);
-        let kept_max = if heard == whole { self.full_at() } else { whole_max };
+        let kept_max = if heard == whole { self.config.whole_while_all() } else { whole_max };
         if own == whole && size <= kept_max {
             // Where all others keep a part there are more than this node will ever hear of.
             return heard;

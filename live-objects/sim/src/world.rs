@@ -503,7 +503,7 @@ impl World {
         host.pause(self.now);
         let result = act(host, &scene);
         let before = self.history.len();
-        self.history.append(&mut host.records);
+        self.history.extend(std::mem::take(&mut host.records));
         let flights = std::mem::take(&mut host.flights);
         self.due[node] = host.next().max(self.now);
         self.check(before);
