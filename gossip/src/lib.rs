@@ -23,12 +23,12 @@
 //! it panic, and every table has a limit.
 //!
 //! Above [`Config::whole_max`] members, 10,000 unless said otherwise, or a tenth more in a cluster
-//! where all kept all, a node keeps a part: all of its *neighbourhood*, a zone of about the root of all, and four contacts in each other one, the
-//! same for all of the neighbourhood (`view`). So a node of 100,000 knows 1,400. A `Members` object
-//! tells of these: one that is replaced as a contact goes as `Departure::Unwatched`. A crash is
-//! found out by the neighbourhood as fast as ever, and by the others whom it concerns when they
-//! meet it, or when its neighbours tell them. Aggregates are of all, and so are messages, and what
-//! is looked up in directories.
+//! where all kept all, a node keeps a part: all of its *neighbourhood*, a zone of about the root of
+//! all, and four contacts in each other one, the same for all of the neighbourhood (`view`). So a
+//! node of 100,000 knows 1,400. A `Members` object tells of these: one that is replaced as a
+//! contact goes as `Departure::Unwatched`. A crash is found out by the neighbourhood as fast as
+//! ever, and by the others whom it concerns when they meet it, or when its neighbours tell them.
+//! Aggregates are of all, and so are messages, and what is looked up in directories.
 //!
 //! Who wants to know why a member was taken for dead is told by some who saw it, and by its
 //! accuser, which of its probes were not answered. Each node keeps that for the last 256 members

@@ -1,10 +1,11 @@
 //! Whom a node keeps of a cluster that is too large to be known whole: its *partial view*.
 //!
-//! Up to [`Config::whole_max`](crate::Config::whole_max) members everybody knows everybody, and in a
-//! cluster that grows up to a tenth more. In a larger one a node keeps all members of its own zone, its *neighbourhood*, and of each other
-//! zone of that size a few *contacts*. That is Kelips' division (Gupta, Birman, Linga, Demers and
-//! van Renesse, IPTPS 2003), and the zones are those of `records::affinity`: about the root of the
-//! members are in one, and a node keeps about that many and [`CONTACTS`] times as many more.
+//! Up to [`Config::whole_max`](crate::Config::whole_max) members everybody knows everybody, and in
+//! a cluster that grows up to a tenth more. In a larger one a node keeps all members of its own
+//! zone, its *neighbourhood*, and of each other zone of that size a few *contacts*. That is Kelips'
+//! division (Gupta, Birman, Linga, Demers and van Renesse, IPTPS 2003), and the zones are those of
+//! `records::affinity`: about the root of the members are in one, and a node keeps about that many
+//! and [`CONTACTS`] times as many more.
 //!
 //! In Kelips each node has contacts of its own. Here a whole neighbourhood has the same ones: of
 //! each zone those that *rank* first, by a hash of the two, among its members that are up. So all
