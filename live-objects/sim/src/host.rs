@@ -193,10 +193,7 @@ impl Host {
             unread: Vec::new(),
         });
         self.busy_until = now;
-        while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
-            self.queue.pop();
-        }
-        self.pings.retain(|ping| ping.at > now);
+        self.lose(now);
         self.record(now, What::Started(member));
     }
 
@@ -306,7 +303,11 @@ impl Host {
     }
 
     /// A packet is under way to the host. Gives when it has something to do with that, if ever.
-    pub(crate) fn deliver(&mut self, flight: Flight) -> Time {
+    pub(crate) fn deliver(&mut self, now: Time, flight: Flight) -> Time {
+        if self.life.is_none() {
+            // It may never start again.
+            self.lose(now);
+        }
         if flight.packet.is_ping() {
             self.pings.push(flight);
             return Time::MAX;
@@ -314,6 +315,14 @@ impl Host {
         let due = if self.life.is_some() { flight.at.max(self.busy_until) } else { Time::MAX };
         self.queue.push(Reverse(flight));
         due
+    }
+
+    /// What has arrived by now came while the host did not run.
+    fn lose(&mut self, now: Time) {
+        while self.queue.peek().is_some_and(|flight| flight.0.at <= now) {
+            self.queue.pop();
+        }
+        self.pings.retain(|ping| ping.at > now);
     }
 
     /// When the host has something to do, if nothing arrives before. [`Time::MAX`] is never.

@@ -488,7 +488,7 @@ impl World {
             for flight in flights.drain(..).flatten() {
                 assert!(flight.at >= end, "no packet is faster than the network");
                 let to = flight.to - *first;
-                due[to] = hosts[to].deliver(flight).min(due[to]);
+                due[to] = hosts[to].deliver(end, flight).min(due[to]);
             }
         });
         self.check(before);
@@ -513,7 +513,7 @@ impl World {
 
     fn deliver(&mut self, flight: Flight) {
         let due = &mut self.due[flight.to];
-        *due = self.hosts[flight.to].deliver(flight).min(*due);
+        *due = self.hosts[flight.to].deliver(self.now, flight).min(*due);
     }
 
     /// Checks what happened after the first so many records.

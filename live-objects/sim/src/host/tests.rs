@@ -5,6 +5,7 @@ use live_objects::{
 };
 
 use super::*;
+use crate::link::{Conn, Segment};
 use crate::network::Latency;
 use crate::world::World;
 
@@ -108,4 +109,20 @@ fn a_host_that_was_paused_has_heard_its_peer() {
         world.run(Duration::from_secs(3));
     });
     assert_eq!(told.len(), 1, "{told:?}");
+}
+
+/// But what is still under way may find it started.
+#[test]
+fn what_came_while_a_host_did_not_run_is_not_kept() {
+    let mut host = Host::new(0, &Rng::from_seed([1; 32]));
+    let ping = Packet::Segment(Conn { opener: 1, number: 1 }, Segment::Ping);
+    for packet in [Packet::Datagram(Bytes::from_static(b"x")), ping] {
+        for number in 0..1_000 {
+            let now = Time::from_nanos(number * 1_000_000);
+            let at = now + Duration::from_millis(5);
+            let flight = Flight { at, from: 1, number, to: 0, packet: packet.clone() };
+            assert_eq!(host.deliver(now, flight), Time::MAX);
+        }
+    }
+    assert_eq!((host.queue.len(), host.pings.len()), (5, 5));
 }
