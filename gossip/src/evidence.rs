@@ -7,10 +7,11 @@
 //!
 //! Invariants: of one member no more than [`OF_MEMBER_MAX`] pieces are kept, the last ones, and of
 //! no more than [`DOUBTED_MAX`] members, those of whom something was seen last. Nothing is kept
-//! twice.
+//! twice. Of whom something is kept is in `doubted` with when the last of it was seen, and whose
+//! answer is kept, in `answered`.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use live_objects::{Answered, Evidence, Finding, Member, NodeId, Time};
 
@@ -20,7 +21,9 @@ use crate::entry::Generation;
 #[derive(Default)]
 pub(crate) struct Seen {
     of: BTreeMap<NodeId, VecDeque<Piece>>,
+    doubted: BTreeSet<(Time, NodeId)>,
     answers: BTreeMap<NodeId, Answer>,
+    answered: BTreeSet<(Time, NodeId)>,
 }
 
 /// Something that was seen, and when. What in it is ago is so by then.
@@ -53,24 +56,28 @@ impl Seen {
         if pieces.iter().any(is_known) {
             return;
         }
+        if let Some(last) = pieces.back() {
+            self.doubted.remove(&(last.at, member.node));
+        }
         if pieces.len() == OF_MEMBER_MAX {
             pieces.pop_front();
         }
         pieces.push_back(Piece { at: now, member, generation, finding });
+        self.doubted.insert((now, member.node));
         if self.of.len() > DOUBTED_MAX {
-            let last = |pieces: &VecDeque<Piece>| pieces.back().map(|last| last.at);
-            let stalest = self.of.iter().min_by_key(|(_, pieces)| last(pieces));
-            let stalest = *stalest.expect("there are some").0;
+            let (_, stalest) = self.doubted.pop_first().expect("there are some");
             self.of.remove(&stalest);
         }
     }
 
     /// A member answered this node; it took so long, if that is known.
     pub(crate) fn answered(&mut self, now: Time, node: NodeId, took: Option<Duration>) {
-        self.answers.insert(node, Answer { at: now, took });
+        if let Some(before) = self.answers.insert(node, Answer { at: now, took }) {
+            self.answered.remove(&(before.at, node));
+        }
+        self.answered.insert((now, node));
         if self.answers.len() > ANSWERS_MAX {
-            let oldest = self.answers.iter().min_by_key(|(_, answer)| answer.at);
-            let oldest = *oldest.expect("there are some").0;
+            let (_, oldest) = self.answered.pop_first().expect("there are some");
             self.answers.remove(&oldest);
         }
     }
@@ -201,6 +208,10 @@ mod tests {
         seen.note(at(9_000), said(9_999, 1), Finding::Left);
         assert_eq!((seen.of.len(), findings(&seen, 0)), (DOUBTED_MAX, Vec::new()));
         assert_eq!(findings(&seen, 1), [Finding::Left]);
+        seen.note(at(9_001), said(1, 1), accused(2));
+        seen.note(at(9_002), said(10_000, 1), Finding::Left);
+        assert_eq!((findings(&seen, 1).len(), findings(&seen, 2)), (2, Vec::new()));
+        assert_eq!((seen.of.len(), seen.doubted.len()), (DOUBTED_MAX, DOUBTED_MAX));
     }
 
     #[test]
@@ -212,5 +223,10 @@ mod tests {
         let of = |number| seen.answer_of(at(9_000), said(number, 1).0.node);
         assert_eq!((seen.answers.len(), of(0)), (ANSWERS_MAX, None));
         assert_eq!(of(1), Some(Answered { ago: ms(8_999), took: None }));
+        seen.answered(at(1_000), said(1, 1).0.node, None);
+        seen.answered(at(1_001), said(1_000, 1).0.node, None);
+        let of = |number| seen.answer_of(at(9_000), said(number, 1).0.node);
+        assert_eq!((of(1).is_some(), of(2)), (true, None));
+        assert_eq!((seen.answers.len(), seen.answered.len()), (ANSWERS_MAX, ANSWERS_MAX));
     }
 }

@@ -108,8 +108,9 @@ impl Knowledge {
             node if node == from => return false,
             _ => Generation::HEARSAY_MAX,
         };
-        let held = self.members.of(node);
-        entry.generation > max && held.is_none_or(|held| held.generation < entry.generation)
+        // Hardly any: they need not be looked up.
+        entry.generation > max
+            && self.members.of(node).is_none_or(|held| held.generation < entry.generation)
     }
 
     /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
