@@ -56,28 +56,22 @@ impl Seen {
         if pieces.iter().any(is_known) {
             return;
         }
-        if let Some(last) = pieces.back() {
-            self.doubted.remove(&(last.at, member.node));
-        }
+        let before = pieces.back().map(|last| last.at);
         if pieces.len() == OF_MEMBER_MAX {
             pieces.pop_front();
         }
         pieces.push_back(Piece { at: now, member, generation, finding });
-        self.doubted.insert((now, member.node));
-        if self.of.len() > DOUBTED_MAX {
-            let (_, stalest) = self.doubted.pop_first().expect("there are some");
+        let stalest = renew(&mut self.doubted, member.node, (before, now), DOUBTED_MAX);
+        if let Some(stalest) = stalest {
             self.of.remove(&stalest);
         }
     }
 
     /// A member answered this node; it took so long, if that is known.
     pub(crate) fn answered(&mut self, now: Time, node: NodeId, took: Option<Duration>) {
-        if let Some(before) = self.answers.insert(node, Answer { at: now, took }) {
-            self.answered.remove(&(before.at, node));
-        }
-        self.answered.insert((now, node));
-        if self.answers.len() > ANSWERS_MAX {
-            let (_, oldest) = self.answered.pop_first().expect("there are some");
+        let before = self.answers.insert(node, Answer { at: now, took }).map(|before| before.at);
+        let oldest = renew(&mut self.answered, node, (before, now), ANSWERS_MAX);
+        if let Some(oldest) = oldest {
             self.answers.remove(&oldest);
         }
     }
@@ -109,6 +103,21 @@ impl Piece {
         }
         Evidence { member: self.member, ago, finding }
     }
+}
+
+/// A member was seen now, and before, if it was. Gives who was seen longest ago, if it is one more
+/// than are kept.
+fn renew(
+    seen: &mut BTreeSet<(Time, NodeId)>,
+    node: NodeId,
+    (before, now): (Option<Time>, Time),
+    max: usize,
+) -> Option<NodeId> {
+    if let Some(before) = before {
+        seen.remove(&(before, node));
+    }
+    seen.insert((now, node));
+    if seen.len() > max { seen.pop_first().map(|(_, node)| node) } else { None }
 }
 
 /// Whether one adds nothing to the other.

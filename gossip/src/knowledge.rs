@@ -108,7 +108,7 @@ impl Knowledge {
             node if node == from => return false,
             _ => Generation::HEARSAY_MAX,
         };
-        // Hardly any: they need not be looked up.
+        // Hardly any is above that: only those are worth a look at the table.
         entry.generation > max
             && self.members.of(node).is_none_or(|held| held.generation < entry.generation)
     }
