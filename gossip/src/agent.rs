@@ -153,6 +153,8 @@ struct Agent {
     /// Of whom there is news that was pushed to nobody yet, and how much may be pushed still.
     unpushed: Vec<(NodeId, Telling)>,
     push_left: usize,
+    /// Who was said to be up, and is not, and who said so.
+    buried: Vec<(NodeId, Entry)>,
     /// How much was said since the last round began.
     said_bytes: usize,
     /// And how much of that was rows.
@@ -345,6 +347,7 @@ impl Module for Gossip {
         if let Life::Up(agent) = &mut self.life {
             agent.pull(io);
             agent.push_entries(io);
+            agent.push_buried(io);
             agent.push_records(io);
             agent.say_deltas(io);
             agent.push(now, io);
@@ -433,6 +436,7 @@ impl Agent {
             wakes_at: now + offset,
             unpushed: Vec::new(),
             push_left: 0,
+            buried: Vec::new(),
             said_bytes: 0,
             said_rows_bytes: 0,
             heard_pushes: [0; 2],
@@ -481,8 +485,15 @@ impl Agent {
             io.count("gossip.entry_forged");
             return false;
         }
+        if entry.member.node == from && entry.standing.is_up() {
+            self.knowledge.on_own_word(&entry);
+        }
         let accusation = entry.accusation();
         let heard = self.knowledge.hear(entry, source);
+        if let Merged::Buried(entry) = &heard.merged {
+            io.count("gossip.buried");
+            self.buried.push((from, entry.brief()));
+        }
         if let Some(accusation) = accusation {
             self.on_accusation(now, accusation, &heard.merged);
         }
@@ -502,7 +513,7 @@ impl Agent {
         }
         let objects = heard.merged == Merged::Refuted;
         match heard.merged {
-            Merged::Stale | Merged::Known | Merged::Elsewhere => {}
+            Merged::Stale | Merged::Known | Merged::Elsewhere | Merged::Buried(_) => {}
             Merged::Changed(change) => self.on_change(now, change, io),
             Merged::Refused => io.count("gossip.members_full"),
             Merged::Refuted => {

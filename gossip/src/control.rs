@@ -55,6 +55,8 @@ pub(crate) enum Control {
     /// I keep all whose ids begin with so many bits as mine, and a few others: if you are none of
     /// the former pull from one of these.
     View { depth: u8, entries: Vec<Entry> },
+    /// Of these members, by their hashes, I have no tombstone any more; the oldest first.
+    Buried { hashes: Vec<u32> },
 }
 
 /// The hashes of all entries of the nodes behind one, up to another.
@@ -149,6 +151,7 @@ const RECORD_LEN_MAX: usize = 16 + 16 + 16 + 9 + 2 + 2 + 1;
 mod tests {
     use super::*;
     use crate::entry::tests::{entries, entry};
+    use crate::members::GRAVES_MAX;
     use crate::question::Verdict;
     use crate::records::Version;
     use crate::records::tests::{record, records};
@@ -172,12 +175,19 @@ mod tests {
         assert!(pull.encode().len() + longest <= MESSAGE_LEN_MAX);
     }
 
+    #[test]
+    fn the_hashes_of_all_who_are_buried_fit() {
+        let buried = Control::Buried { hashes: vec![u32::MAX; GRAVES_MAX] };
+        assert!(buried.encode().len() <= MESSAGE_LEN_MAX);
+    }
+
     proptest! {
         #[test]
         fn reads_what_it_wrote(entries in prop::collection::vec(entries(), 1..9), last: bool) {
             for message in [
                 Control::Pull { entry: entries[0].clone(), known: known(3) },
                 Control::Fetch(known(3).hashes),
+                Control::Buried { hashes: known(3).hashes },
                 Control::Busy { entries: entries.clone() },
                 Control::View { depth: 8, entries: entries.clone() },
                 Control::Table { entries, last },
@@ -326,6 +336,7 @@ mod tests {
         let all = "ff".repeat(16);
         assert_eq!(hex(&pull), format!("00{written}00{all}020707"));
         assert_eq!(hex(&Control::Fetch(vec![7])), "060107");
+        assert_eq!(hex(&Control::Buried { hashes: vec![7] }), "0d0107");
         let busy = Control::Busy { entries: vec![entry(1, 300)] };
         assert_eq!(hex(&busy), format!("0701{written}"));
         let table = Control::Table { entries: vec![entry(1, 300)], last: true };

@@ -17,7 +17,7 @@
 
 use live_objects::NodeId;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Standing};
 
 /// The number of buckets.
 pub(crate) const BUCKETS: usize = 16;
@@ -55,10 +55,19 @@ pub(crate) fn short_hash(entry: &Entry) -> u32 {
     hash(entry) as u32
 }
 
+/// A hash of a member at its generation, however it stands.
+pub(crate) fn grave_hash(entry: &Entry) -> u32 {
+    hash_as(entry, Standing::Left) as u32
+}
+
 fn hash(entry: &Entry) -> u64 {
-    let [node_high, node_low] = halves(entry.member.node.as_bytes());
-    let [life_high, life_low] = halves(entry.member.incarnation.as_bytes());
-    [node_high, node_low, life_high, life_low, entry.generation.into(), entry.standing as u64]
+    hash_as(entry, entry.standing)
+}
+
+fn hash_as(Entry { member, generation, .. }: &Entry, standing: Standing) -> u64 {
+    let [node_high, node_low] = halves(member.node.as_bytes());
+    let [life_high, life_low] = halves(member.incarnation.as_bytes());
+    [node_high, node_low, life_high, life_low, (*generation).into(), standing as u64]
         .into_iter()
         .fold(0, |hash, word| mix(hash ^ word))
 }
@@ -80,7 +89,6 @@ pub(crate) fn mix(word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Standing;
     use crate::entry::tests::{entries, entry};
     use proptest::prelude::*;
 

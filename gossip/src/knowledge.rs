@@ -143,9 +143,23 @@ impl Knowledge {
                 self.rumors.known(node);
                 false
             }
-            Merged::Stale | Merged::Refused | Merged::Elsewhere | Merged::Unplaced => false,
+            Merged::Stale
+            | Merged::Refused
+            | Merged::Elsewhere
+            | Merged::Unplaced
+            | Merged::Buried(_) => false,
         };
         Heard { merged, gave_way }
+    }
+
+    /// A member says this of itself: it is not gone, whatever was known here.
+    pub(crate) fn on_own_word(&mut self, entry: &Entry) {
+        self.members.on_own_word(entry);
+    }
+
+    /// Another has buried members with these hashes.
+    pub(crate) fn on_buried(&mut self, hashes: &[u32]) {
+        self.members.on_buried(hashes);
     }
 
     /// Says good-bye in this node's name.

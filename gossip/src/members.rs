@@ -9,12 +9,13 @@
 //!
 //! Who is faulty or left stays as a *tombstone*, or an old rumor would bring it back to life. There
 //! are at most [`TOMBSTONES_MAX`], the oldest goes first, but none for the sake of one that was
-//! never known here; should a rumor older than that turn up, the failure detector buries its member
-//! again.
+//! never known here. Of those that went so a hash stays for long (`graves`); should a rumor older
+//! than that turn up, the failure detector buries its member again.
 //!
 //! Invariants: this node has a row. `up` counts the rows that are up, `tombstones` holds the
 //! others, each once. The digest is that of the rows.
 
+mod graves;
 mod partial;
 mod rows;
 
@@ -23,6 +24,8 @@ use std::collections::VecDeque;
 
 use live_objects::{Member, NodeId};
 
+pub(crate) use self::graves::GRAVES_MAX;
+use self::graves::Graves;
 pub(crate) use self::partial::Common;
 use self::rows::{Row, Rows};
 use crate::digest::Digest;
@@ -44,6 +47,7 @@ pub(crate) struct Members {
     up: usize,
     /// The oldest first.
     tombstones: VecDeque<NodeId>,
+    graves: Graves,
     digest: Digest,
 }
 
@@ -60,6 +64,8 @@ pub(crate) enum Merged {
     Refused,
     /// It is of a member that others keep.
     Elsewhere,
+    /// It says that somebody is up of whom this node once knew that it is gone.
+    Buried(Entry),
     /// It was brief, and of a member that is not known; or of one that is gone, and no more of
     /// these are kept.
     Unplaced,
@@ -105,7 +111,8 @@ impl Members {
         let me = own.member.node;
         let (rows, tombstones) = (Rows::default(), VecDeque::new());
         let (view, digest) = (View::new(me, Depth::default()), Digest::default());
-        let mut members = Self { me, view, rows, up: 1, tombstones, digest };
+        let graves = Graves::default();
+        let mut members = Self { me, view, rows, up: 1, tombstones, graves, digest };
         members.put(own);
         members
     }
@@ -217,10 +224,14 @@ impl Members {
         if change.before.is_none() && !self.keeps(&change.after) {
             return Merged::Elsewhere;
         }
+        if change.before.is_none() && change.is_arrival() && self.graves.has(&change.after) {
+            return Merged::Buried(change.after);
+        }
         if change.is_arrival() && self.up == MEMBERS_MAX {
             return Merged::Refused;
         }
         if change.is_of_stranger() && self.tombstones.len() == TOMBSTONES_MAX {
+            self.graves.add(&change.after);
             return Merged::Unplaced;
         }
         if let Some(before) = &change.before {
@@ -229,6 +240,21 @@ impl Members {
         self.put(change.after.clone());
         self.count(&change);
         Merged::Changed(change)
+    }
+
+    /// The hashes of those of whom no tombstone is left, the oldest first.
+    pub(crate) fn buried(&self) -> impl Iterator<Item = u32> {
+        self.graves.hashes()
+    }
+
+    /// Another has buried members with these hashes.
+    pub(crate) fn on_buried(&mut self, hashes: &[u32]) {
+        hashes.iter().for_each(|hash| self.graves.add_hash(*hash));
+    }
+
+    /// A member says this of itself: it is not gone, whatever was known here.
+    pub(crate) fn on_own_word(&mut self, entry: &Entry) {
+        self.graves.open(entry);
     }
 
     /// Says good-bye in this node's name.
@@ -285,6 +311,8 @@ impl Members {
         self.tombstones.push_back(node);
         if self.tombstones.len() > TOMBSTONES_MAX {
             let oldest = self.tombstones.pop_front().expect("just seen to hold more than none");
+            let entry = self.of(oldest).expect("a tombstone has a row");
+            self.graves.add(&entry);
             self.rows.remove(oldest);
         }
     }
@@ -460,6 +488,28 @@ mod tests {
         assert_eq!(members.tombstones().len(), TOMBSTONES_MAX);
         assert_eq!(members.of(numbered(0, Standing::Faulty).member.node), None);
         assert_eq!(members.tombstones()[0], numbered(1, Standing::Faulty).member.node);
+    }
+
+    #[test]
+    fn who_was_buried_long_ago_stays_so_by_what_others_say() {
+        let mut members = table();
+        for number in 0..=TOMBSTONES_MAX {
+            members.merge(numbered(number, Standing::Alive));
+            members.merge(numbered(number, Standing::Faulty));
+        }
+        let gone = numbered(0, Standing::Alive);
+        assert_eq!(members.of(gone.member.node), None, "there is no tombstone of it");
+        assert_eq!(members.merge(gone.clone()), Merged::Buried(gone.clone()));
+        let suspect = gone.as_standing(Standing::Suspect);
+        assert_eq!(members.merge(suspect.clone()), Merged::Buried(suspect));
+        let objection = Entry { generation: gone.generation.raised(), ..gone.clone() };
+        assert!(matches!(members.merge(objection), Merged::Changed(_)));
+        members.merge(numbered(9_999, Standing::Alive));
+        members.merge(numbered(9_999, Standing::Left));
+        let next = numbered(1, Standing::Alive);
+        assert_eq!(members.merge(next.clone()), Merged::Buried(next.clone()));
+        members.on_own_word(&next);
+        assert!(matches!(members.merge(next), Merged::Changed(_)), "it is there after all");
     }
 
     #[test]

@@ -5,12 +5,13 @@ mod broken;
 mod starts;
 mod why;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gossip::Gossip;
 use live_objects::{
-    Agreement, Command, Departure, Event, Member, MembersEvent, Module, TrySendError,
+    Agreement, Command, Departure, Event, Member, MembersEvent, Module, Time, TrySendError,
 };
 use live_objects_sim::{Fault, MembersChecker, Nemesis, Network, SwarmReport, What, World, swarm};
 use rand::RngExt;
@@ -110,6 +111,50 @@ fn a_short_pause_is_answered_and_nobody_is_buried() {
         let buried = |event: &MembersEvent| matches!(event, MembersEvent::Down(..));
         assert!(!told(&world, node, since).iter().any(buried), "at node {node}");
     }
+}
+
+/// It sleeps while some that it knows leave, and so many after them that nobody has a tombstone of
+/// those any more. Nobody takes its word for it that they are back.
+#[test]
+fn who_slept_through_a_thousand_departures_brings_nobody_back() {
+    let (stay, leave, batch, batches) = (6, 10, 103, 10);
+    let (sleeper, first) = (stay - 1, stay + leave);
+    let all = first + batch * batches;
+    let mut world = World::new(17, all, |_| vec![Box::new(Gossip::default())]);
+    world.add_checker(MembersChecker::default());
+    let start = |world: &mut World, nodes: Range<usize>| {
+        for node in nodes {
+            world.start(node);
+            open(world, node);
+        }
+    };
+    start(&mut world, 0..first);
+    expect_settled(&mut world);
+    world.pause(sleeper, Duration::from_secs(200));
+    // Nor does what was said to it meanwhile wait for it.
+    let others: Vec<usize> = (0..all).filter(|node| *node != sleeper).collect();
+    world.cut(&[sleeper], &others);
+    (stay..first).for_each(|node| world.stop(node));
+    for number in 0..batches {
+        let batch = first + number * batch..first + (number + 1) * batch;
+        start(&mut world, batch.clone());
+        world.run(Duration::from_secs(6));
+        batch.for_each(|node| world.stop(node));
+        world.run(Duration::from_secs(6));
+    }
+    assert!(world.now() < Time::ZERO + Duration::from_secs(200), "it sleeps still");
+    world.heal();
+    let since = world.history().len();
+    world.run(Duration::from_secs(120));
+    expect_settled(&mut world);
+    let is_up = |event: &MembersEvent| matches!(event, MembersEvent::Up(_));
+    for node in 0..sleeper {
+        let told = told(&world, node, since);
+        let ups: Vec<_> = told.iter().filter(|event| is_up(event)).collect();
+        assert!(ups.len() <= 1, "at node {node}, beside the sleeper: {ups:?}");
+    }
+    let buried = |node| world.counts(node).map_or(0, |counts| counts.get("gossip.buried"));
+    assert!((0..sleeper).any(|node| buried(node) > 0), "it said so");
 }
 
 #[test]

@@ -383,17 +383,41 @@ impl Agent {
     /// Pushes as many of these as fit.
     fn push_some(&mut self, unpushed: &[(NodeId, Telling)], to: NodeId, io: &mut Io<'_>) {
         let Some(len_max) = len_max(to, io) else { return };
-        let mut packet = Packet::new(Leg::Push);
-        let mut room = packet.room(len_max.min(self.push_left));
         let members = self.knowledge.members();
         let told =
             |(node, telling): &(NodeId, Telling)| members.of(*node).map(|entry| telling.of(entry));
-        for entry in unpushed.iter().filter_map(told) {
-            let len = self.knowledge.entry_len(&entry);
-            let Some(left) = room.checked_sub(len) else { break };
+        let packet = self.push_of(unpushed.iter().filter_map(told), len_max);
+        self.send_push(packet, (to, len_max), io);
+    }
+
+    /// Tells those who believe in somebody that is gone. They take it for a suspicion, as all that
+    /// others say.
+    pub(super) fn push_buried(&mut self, io: &mut Io<'_>) {
+        let mut buried: BTreeMap<NodeId, Vec<Entry>> = BTreeMap::new();
+        for (to, entry) in std::mem::take(&mut self.buried) {
+            let gone = Entry { standing: Standing::Faulty, accuser: None, ..entry };
+            buried.entry(to).or_default().push(gone);
+        }
+        for (to, gone) in buried {
+            let Some(len_max) = len_max(to, io) else { continue };
+            let packet = self.push_of(gone.into_iter(), len_max);
+            self.send_push(packet, (to, len_max), io);
+        }
+    }
+
+    /// As many of these as fit, and as may still be pushed in this period.
+    fn push_of(&self, entries: impl Iterator<Item = Entry>, len_max: usize) -> Packet {
+        let mut packet = Packet::new(Leg::Push);
+        let mut room = packet.room(len_max.min(self.push_left));
+        for entry in entries {
+            let Some(left) = room.checked_sub(self.knowledge.entry_len(&entry)) else { break };
             room = left;
             packet.entries.push(entry);
         }
+        packet
+    }
+
+    fn send_push(&mut self, mut packet: Packet, (to, len_max): (NodeId, usize), io: &mut Io<'_>) {
         complete(&mut packet, len_max, io);
         if !packet.entries.is_empty() {
             self.push_left = self.push_left.saturating_sub(packet.encoded_len());

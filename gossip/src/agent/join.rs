@@ -22,6 +22,7 @@ use crate::control::{Control, HASHES_MAX, Known, MESSAGE_LEN_MAX};
 use crate::digest::short_hash;
 use crate::entry::{Entry, Standing, Telling};
 use crate::knowledge::{Draft, Source};
+use crate::members::GRAVES_MAX;
 use crate::probe::{Probe, Stage};
 use crate::records::affinity::Part;
 use crate::transfer::{Give, LAST, Then, Which};
@@ -118,6 +119,15 @@ impl Agent {
                 }
                 self.pulls.on_busy(from);
             }
+            Control::Buried { hashes } => {
+                if hashes.len() > GRAVES_MAX {
+                    io.count("gossip.malformed");
+                } else if self.pulls.is_newcomer() && self.pulls.asks(from) {
+                    self.knowledge.on_buried(&hashes);
+                } else {
+                    io.count("gossip.unsolicited");
+                }
+            }
             Control::Inventory(of, theirs) => self.on_inventory(from, of, &theirs, io),
             Control::Want(of, hashes) => self.on_want(from, of, &hashes, io),
             Control::Records { records } => self.on_records(from, &records, io),
@@ -182,7 +192,8 @@ impl Agent {
         if !self.gives.compare(members.len()) {
             return self.send_away(from, io);
         }
-        let is_new = hashes.len() <= FEW_KNOWN && members.len() > AT_ONCE_MAX;
+        let knows_few = hashes.len() <= FEW_KNOWN;
+        let is_new = knows_few && members.len() > AT_ONCE_MAX;
         hashes.sort_unstable();
         let mut mine: Vec<u32> = members.after(behind).map(|entry| short_hash(&entry)).collect();
         mine.sort_unstable();
@@ -195,6 +206,9 @@ impl Agent {
             io.count("gossip.fetch_unsent");
         }
         if self.gives.start(from, Give::new(Which::Others, hashes, behind, up_to)) {
+            if knows_few {
+                self.give_buried(from, io);
+            }
             if is_new {
                 let first = Control::Table { entries: self.some_of_each(from, io), last: false };
                 if io.send(Target::Node(from), Via::Bulk, first.encode()).is_err() {
@@ -205,6 +219,20 @@ impl Agent {
             self.give(from, io);
         } else {
             self.send_away(from, io);
+        }
+    }
+
+    /// Tells a newcomer who is gone, or it would believe whoever does not know.
+    fn give_buried(&mut self, to: NodeId, io: &mut Io<'_>) {
+        let hashes: Vec<u32> = self.knowledge.members().buried().collect();
+        if hashes.is_empty() {
+            return;
+        }
+        let bytes = Control::Buried { hashes }.encode();
+        self.gives.gave(bytes.len());
+        if io.send(Target::Node(to), Via::Bulk, bytes).is_err() {
+            // It will be told of each that it takes for a member.
+            io.count("gossip.buried_unsent");
         }
     }
 

@@ -2,6 +2,7 @@
 //! the simulator's scenarios.
 
 mod aggregates;
+mod graves;
 mod hostile;
 mod inquiries;
 mod metadata;

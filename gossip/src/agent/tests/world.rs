@@ -198,7 +198,8 @@ impl World {
     /// Gives these nodes all the tombstones that a table holds, each 51 bytes long in a message: of
     /// members that came and went.
     pub(super) fn bury_many(&mut self, nodes: &[usize]) {
-        for number in 0..TOMBSTONES_MAX as u64 {
+        // Written the other way round than the number of a node, these are others.
+        for number in 1..=TOMBSTONES_MAX as u64 {
             let mut packet = Packet::new(Leg::Rest { number: 1 });
             for standing in [Standing::Alive, Standing::Left] {
                 let mut buried = entry(1, 1).as_standing(standing);
