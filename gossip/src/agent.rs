@@ -1,8 +1,9 @@
 //! The root machine: the module as its node sees it, from start to good-bye.
 //!
 //! Inputs, events and signals are seen in this file and those below it, nowhere else; the other
-//! files of the crate are parts that compute. Here is one life of the module. `exchange` is SWIM:
-//! the rounds, what is answered, what is concluded. `join` is how nodes that know nobody find each
+//! files of the crate are parts that compute. Here is one life of the module. `hearing` is what it
+//! is told, `objects` what is open. `exchange` is SWIM: the rounds, what is answered, what is
+//! concluded. `join` is how nodes that know nobody find each
 //! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
 //! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
 //! `inquiries` is what people ask about a member that was doubted, and `metadata` what members say
@@ -20,12 +21,14 @@ mod claims;
 mod directory;
 mod errands;
 mod exchange;
+mod hearing;
 mod holders;
 mod inquiries;
 mod join;
 mod listeners;
 mod metadata;
 mod nearest;
+mod objects;
 mod overlays;
 mod payloads;
 mod queries;
@@ -47,7 +50,6 @@ use live_objects::{
     ObjectType, Port, Properties, Refusal, Rng, Signal, Spec, Start, Summary, Target, Time, Via,
 };
 use rand::RngExt;
-use tracing::trace;
 
 use self::aggregates::Aggregates;
 use self::catalogs::Catalogs;
@@ -59,6 +61,7 @@ use self::inquiries::Inquiries;
 use self::join::with_shown;
 use self::listeners::Listeners;
 use self::nearest::Nearest;
+use self::objects::refuse_commands;
 use self::overlays::Overlays;
 use self::queries::Queries;
 use self::searches::Searches;
@@ -67,11 +70,10 @@ use self::soft::SoftStates;
 use self::topics::Topics;
 use self::view::Outlook;
 use crate::config::{Config, ConfigError};
-use crate::control::Control;
 use crate::entry::{Addresses, Credential, Entry, Generation, Standing, Telling};
 use crate::evidence::Seen;
-use crate::knowledge::{Heard, Knowledge, Source};
-use crate::members::{Change, Merged};
+use crate::knowledge::Knowledge;
+use crate::members::Change;
 use crate::metadata::{METADATA_LEN_MAX, Metadata, Questions};
 use crate::news::PAYLOAD_LEN_MAX;
 use crate::pace::Pace;
@@ -85,8 +87,7 @@ use crate::rounds::Rounds;
 use crate::seeds::Seeds;
 use crate::suspicion::Suspicions;
 use crate::transfer::{Gives, Pulls};
-use crate::wire::payloads::Supply;
-use crate::wire::{self, Packet, PacketError};
+use crate::wire::{self, Packet};
 use crate::zones::row::Subject;
 
 /// The module "gossip".
@@ -446,197 +447,6 @@ impl Agent {
         }
     }
 
-    fn on_datagram(&mut self, now: Time, from: NodeId, bytes: &[u8], io: &mut Io<'_>) {
-        match Packet::decode(bytes) {
-            Ok(packet) => self.on_packet(now, from, &packet, io),
-            Err(error) => {
-                trace!(?from, %error, "datagram dropped");
-                io.count(match error {
-                    PacketError::UnknownLeg(_) => "gossip.unknown_leg",
-                    _ => "gossip.malformed",
-                });
-            }
-        }
-    }
-
-    fn on_message(&mut self, now: Time, from: NodeId, bytes: &[u8], io: &mut Io<'_>) {
-        if Supply::is_one(bytes) {
-            return self.on_supply(from, bytes, io);
-        }
-        match Control::decode(bytes) {
-            Ok(message) => self.on_control(now, from, message, io),
-            Err(error) => {
-                trace!(?from, %error, "message dropped");
-                io.count("gossip.malformed");
-            }
-        }
-    }
-
-    /// Takes in what was heard. Says whether it made this node object.
-    fn hear(
-        &mut self,
-        now: Time,
-        entry: Entry,
-        (from, source): (NodeId, Source),
-        io: &mut Io<'_>,
-    ) -> bool {
-        if self.knowledge.is_forged(from, &entry, self.unix_ms(now)) {
-            trace!(?from, ?entry, "it is not his to say");
-            io.count("gossip.entry_forged");
-            return false;
-        }
-        if entry.member.node == from && entry.standing.is_up() {
-            self.knowledge.on_own_word(&entry);
-        }
-        let accusation = entry.accusation();
-        let heard = self.knowledge.hear(entry, source);
-        if let Merged::Buried(entry) = &heard.merged {
-            io.count("gossip.buried");
-            self.buried.push((from, entry.brief()));
-        }
-        if let Some(accusation) = accusation {
-            self.on_accusation(now, accusation, &heard.merged);
-        }
-        self.on_heard(now, heard, io)
-    }
-
-    /// What time it is, as this node's clock said when it started.
-    fn unix_ms(&self, now: Time) -> u64 {
-        let lived = now.since(self.born_at).as_millis();
-        self.born_unix_ms.saturating_add(u64::try_from(lived).unwrap_or(u64::MAX))
-    }
-
-    /// What it comes to. Says whether this node objects.
-    fn on_heard(&mut self, now: Time, heard: Heard, io: &mut Io<'_>) -> bool {
-        if heard.gave_way {
-            io.count("gossip.rumors_full");
-        }
-        let objects = heard.merged == Merged::Refuted;
-        match heard.merged {
-            Merged::Stale | Merged::Known | Merged::Elsewhere | Merged::Buried(_) => {}
-            Merged::Changed(change) => self.on_change(now, change, io),
-            Merged::Refused => io.count("gossip.members_full"),
-            Merged::Refuted => {
-                io.count("gossip.refuted");
-                self.on_urgent(now, self.knowledge.members().me(), Telling::Brief);
-            }
-            Merged::Outbid => io.count("gossip.outbid"),
-            Merged::Unplaced => io.count("gossip.unplaced"),
-        }
-        objects
-    }
-
-    /// There is news of a node. Newcomers learn of all at once, which is no news to others.
-    fn on_urgent(&mut self, now: Time, node: NodeId, telling: Telling) {
-        self.pace.on_news(now);
-        if !self.pulls.is_newcomer() {
-            self.unpushed.push((node, telling));
-        }
-    }
-
-    /// Every part that goes by who is up, and how, learns of a change here.
-    fn on_change(&mut self, now: Time, change: Change, io: &mut Io<'_>) {
-        let Entry { member, standing, addresses, credential, .. } = &change.after;
-        let before = change.before.as_ref();
-        let is_known = before.is_some_and(|it| it.member == *member && it.addresses == *addresses);
-        let is_shown = !credential.bytes().is_empty();
-        if (!is_known || is_shown) && addresses.iter().next().is_some() {
-            io.introduce(*member, &Vec::from(addresses.clone()), credential.bytes());
-        }
-        if standing.is_up() {
-            self.seeds.on_up(member.node, addresses);
-        } else {
-            self.seeds.on_down(member.node);
-        }
-        match (change.was_up(), standing.is_up()) {
-            (false, true) => self.partners.insert(member.node),
-            (true, false) => {
-                self.partners.remove(member.node);
-                self.clock.forget(member.node);
-            }
-            (true, true) | (false, false) => {}
-        }
-        if *standing == Standing::Suspect {
-            let span = self.config.suspicion(self.knowledge.members().up_count());
-            self.suspicions.start(member.node, now + span);
-        } else {
-            self.suspicions.clear(member.node);
-        }
-        self.note_change(now, &change);
-        if !change.is_of_stranger() {
-            self.on_urgent(now, member.node, change.telling());
-        }
-        self.show(&change);
-        self.on_aggregates_change(now, &change);
-        self.on_nearest_change(&change);
-        self.on_overlays_change(&change);
-        let node = change.after.member.node;
-        self.noted.push(Noted::Change(change));
-        while let Some(entry) = self.knowledge.let_go_beside(node) {
-            self.on_let_go(entry);
-        }
-    }
-
-    /// A weak object of this node, but for those of kind `Members`.
-    fn carry(&mut self, object: ObjectId, spec: Arc<Spec>, io: &mut Io<'_>) {
-        match &spec.ty.kind {
-            Kind::Topic => self.topics.open(object, claims::hash(&spec.ty)),
-            Kind::Directory => self.directories.open(object),
-            Kind::Aggregate(summary) => self.holders.open(object, *summary),
-            Kind::Nearest => self.nearest.open(object),
-            Kind::Catalog => self.catalogs.open(object, Arc::clone(&spec)),
-            Kind::Overlay(_) => self.overlays.open(object, Arc::clone(&spec)),
-            Kind::Query(_) => self.queries.open(object, Arc::clone(&spec)),
-            Kind::Replicated => self.soft.open(object, Arc::clone(&spec)),
-            _ => return,
-        }
-        self.claim(object, spec, io);
-    }
-
-    fn stop_carrying(&mut self, now: Time, object: ObjectId) {
-        self.topics.close(object);
-        self.close_directory(object);
-        self.holders.close(object);
-        self.nearest.close(object);
-        self.close_catalog(now, object);
-        self.overlays.close(object);
-        self.queries.close(object);
-        self.soft.close(object);
-        self.close_inquiries(object);
-        self.unclaim(object);
-    }
-
-    fn on_commands(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
-        if self.topics.has(object) {
-            self.on_sends(object, io);
-        } else if self.directories.has(object) {
-            self.on_asks(now, object, io);
-        } else if self.nearest.has(object) {
-            self.nearest.on_commands(object, io);
-        } else if self.catalogs.has(object) {
-            self.on_catalog_commands(now, object, io);
-        } else if self.overlays.has(object) {
-            self.overlays.on_commands(object, io);
-        } else if self.soft.has(object) {
-            self.on_updates(object, io);
-        } else if !self.holders.on_commands(now, object, io) {
-            refuse_commands(object, io);
-        }
-    }
-
-    fn on_drained(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
-        self.topics.on_drained(object, io);
-        self.on_directory_drained(now, object, io);
-        self.on_catalog_drained(now, object, io);
-        self.holders.drained(object);
-        self.nearest.drained(object);
-        self.overlays.drained(object);
-        self.queries.drained(object);
-        self.soft.drained(object, io);
-        self.on_inquiries_drained(now, object, io);
-        self.on_closed_drained(object, io);
-    }
-
     fn age(&mut self, now: Time) {
         let periods = now.since(self.born_at).as_nanos() / self.config.period.as_nanos();
         self.rounds = u64::try_from(periods).unwrap_or(u64::MAX);
@@ -703,14 +513,6 @@ fn len_max(to: NodeId, io: &mut Io<'_>) -> Option<usize> {
         return None;
     }
     Some(len_max)
-}
-
-/// Nobody is there to do what an object is told.
-fn refuse_commands(object: ObjectId, io: &mut Io<'_>) {
-    while let Some(taken) = io.take(object, usize::MAX) {
-        io.count("gossip.unknown_command");
-        io.release(object, taken.message);
-    }
 }
 
 /// How many are told good-bye. At a loss of a quarter all eight miss it once in 65,000 times.
