@@ -3,14 +3,14 @@
 //! Inputs, events and signals are seen in this file and those below it, nowhere else; the other
 //! files of the crate are parts that compute. Here is one life of the module. `hearing` is what it
 //! is told, `objects` what is open. `exchange` is SWIM: the rounds, what is answered, what is
-//! concluded. `join` is how nodes that know nobody find each
-//! other and get a table. `listeners` is who is told. `aggregates` is what the same exchanges carry
-//! of aggregates, `holders` is whose shares they are, and `recent` what these are added up from.
-//! `inquiries` is what people ask about a member that was doubted, and `metadata` what members say
-//! of themselves. `topics` is what holders say to all, `payloads` what of that no packet takes.
-//! `nearest` is who is how far away, `overlays` who has whom for a neighbour; `catalogs` what nodes
-//! say of themselves, `searches` how they are found by it, and `queries` who asks for that of all.
-//! `soft` is how states spread that all merge. `view` is which part of a large cluster it keeps.
+//! concluded. `join` is how nodes that know nobody find each other and get a table. `listeners` is
+//! who is told. `aggregates` is what the same exchanges carry of aggregates, `holders` is whose
+//! shares they are, and `recent` what these are added up from. `inquiries` is what people ask about
+//! a member that was doubted, and `metadata` what members say of themselves. `topics` is what
+//! holders say to all, `payloads` what of that no packet takes. `nearest` is who is how far away,
+//! `overlays` who has whom for a neighbour; `catalogs` what nodes say of themselves, `searches` how
+//! they are found by it, and `queries` who asks for that of all. `soft` is how states spread that
+//! all merge. `view` is which part of a large cluster it keeps.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.

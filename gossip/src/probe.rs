@@ -55,12 +55,15 @@ impl Probes {
         Self { next_number: rng.random(), waiting: BTreeMap::new(), queue: BTreeSet::new() }
     }
 
-    /// A new probe of this node's own; gives its number.
-    pub(crate) fn start(&mut self, probe: Probe, deadline: Time) -> u32 {
+    /// A new probe of this node's own; gives its number, or nothing if too many wait.
+    pub(crate) fn start(&mut self, probe: Probe, deadline: Time) -> Option<u32> {
+        if self.waiting.len() == PROBES_MAX {
+            return None;
+        }
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
         self.wait(number, probe, deadline);
-        number
+        Some(number)
     }
 
     /// Whether there may be more than this node has to send.
@@ -77,14 +80,14 @@ impl Probes {
         let his = asker(&probe.stage);
         let of_asker = self.waiting.values().filter(|(other, _)| asker(&other.stage) == his);
         let may = self.has_room() && of_asker.count() < HELPS_OF_ONE_MAX;
-        may.then(|| self.start(probe, deadline))
+        if may { self.start(probe, deadline) } else { None }
     }
 
     /// A probe goes on, under its old number.
     pub(crate) fn wait(&mut self, number: u32, probe: Probe, deadline: Time) {
         let former = self.waiting.insert(number, (probe, deadline));
         assert!(former.is_none(), "two probes of one number");
-        assert!(self.waiting.len() <= PROBES_MAX, "a node starts few probes a period");
+        assert!(self.waiting.len() <= PROBES_MAX, "one that went on had its place");
         self.queue.insert((deadline, number));
     }
 
@@ -143,9 +146,10 @@ const PROBES_MAX: usize = 576;
 /// How many of one asker may wait, so that nobody has all of what there is for others.
 const HELPS_OF_ONE_MAX: usize = 32;
 
-/// How many may wait when another's is to be added. The rest is for this node's own: at most six a
-/// period, and in its first ten 24 more, each of which waits
-/// [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods and three more.
+/// How many may wait when another's is to be added. The rest is for this node's own: at most twelve
+/// a period, each of which waits [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods
+/// and three more. Whoever waits so long, and starts 24 more a period, as in its first ten, starts
+/// no more than there is room for.
 const HELPS_MAX: usize = PROBES_MAX - 384;
 
 #[cfg(test)]
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn an_answer_finds_its_probe_once() {
         let mut probes = probes();
-        let number = probes.start(knock(1), at(9));
+        let number = probes.start(knock(1), at(9)).unwrap();
         assert_eq!(probes.on_ack(number.wrapping_add(1), node(1)), None, "no such probe");
         assert_eq!(probes.on_ack(number, node(2)), None, "not its to answer");
         assert_eq!(probes.on_ack(number, node(1)), Some(knock(1)));
@@ -200,7 +204,7 @@ mod tests {
             stage: Stage::Own { generation, sent: vec![at(0); attempts], helpers, is_lean: false },
         };
         for answers in [node(1), node(3)] {
-            let number = probes.start(own(1, vec![]), at(5));
+            let number = probes.start(own(1, vec![]), at(5)).unwrap();
             assert_eq!(probes.due(at(4)), None);
             assert_eq!(probes.due(at(5)), Some((number, own(1, vec![]))));
             probes.wait(number, own(2, vec![node(2), node(3)]), at(15));
@@ -224,8 +228,9 @@ mod tests {
         }
         assert_eq!(ask(askers), None);
         for _ in HELPS_MAX..PROBES_MAX {
-            probes.start(knock(1), at(9));
+            assert!(probes.start(knock(1), at(9)).is_some());
         }
+        assert_eq!(probes.start(knock(1), at(9)), None, "nor has this node more than there is");
         assert_eq!(std::iter::from_fn(|| probes.due(at(9))).count(), PROBES_MAX);
         let stage = Stage::Helping { asker: node(0), number: 7 };
         assert!(probes.help(Probe { target: node(1), stage }, at(9)).is_some());

@@ -180,7 +180,9 @@ impl Agent {
         let generation = held.generation;
         let stage = Stage::Own { generation, sent: vec![now], helpers: Vec::new(), is_lean };
         let deadline = now + self.config.ack_timeout;
-        let number = self.probes.start(Probe { target: partner, stage }, deadline);
+        let Some(number) = self.probes.start(Probe { target: partner, stage }, deadline) else {
+            return io.count("gossip.probes_full");
+        };
         let probe = Draft { is_lean, ..Draft::new(Leg::Probe { number }, partner) };
         self.say_attempt(now, probe, 1, io);
     }

@@ -55,8 +55,10 @@ impl Agent {
         }
         if let Some(node) = self.faulty(often) {
             let probe = Probe { target: node, stage: Stage::Knocking };
-            let number = self.probes.start(probe, now + self.config.ack_timeout);
-            self.say(now, Draft::new(Leg::Probe { number }, node), io);
+            match self.probes.start(probe, now + self.config.ack_timeout) {
+                Some(number) => self.say(now, Draft::new(Leg::Probe { number }, node), io),
+                None => io.count("gossip.probes_full"),
+            }
         }
     }
 
