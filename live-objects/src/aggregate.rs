@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::sketch::{Distinct, Groups, Heavy, High, Histogram, Quantiles, Sketch, TopK};
+use crate::sketch::{
+    Distinct, Groups, Heavy, High, Histogram, Quantiles, Sketch, TopK, WeightError, Weighted,
+};
 
 /// What an aggregate tells of the shares of all members. Variants are numbered by position on the
 /// wire: new ones go last.
@@ -40,6 +42,8 @@ pub enum Summary {
     /// What a [`Query`](crate::Query) asks for, by group: [`Groups`]. It is of queries alone, and
     /// of no aggregate that an application opens.
     Groups,
+    /// Their mean, to which each counts for its weight: a [`Weighted`].
+    WeightedAverage,
 }
 
 impl Summary {
@@ -58,7 +62,8 @@ impl Summary {
             | Self::Min
             | Self::Max
             | Self::Variance
-            | Self::Rate => false,
+            | Self::Rate
+            | Self::WeightedAverage => false,
         }
     }
 
@@ -77,7 +82,8 @@ impl Summary {
             | Self::Variance
             | Self::Highest
             | Self::Histogram
-            | Self::Rate => 1,
+            | Self::Rate
+            | Self::WeightedAverage => 1,
         }
     }
 }
@@ -98,17 +104,20 @@ impl fmt::Display for Summary {
             Self::Histogram => "Histogram",
             Self::Rate => "Rate",
             Self::Groups => "Groups",
+            Self::WeightedAverage => "WeightedAverage",
         })
     }
 }
 
-/// What one member gives to an aggregate: a finite number, or a sketch of many values.
+/// What one member gives to an aggregate: a finite number, one with a weight, or a sketch of many
+/// values.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Share(Given);
 
 #[derive(Clone, PartialEq, Debug)]
 enum Given {
     Number(f64),
+    Weighted(Weighted),
     Sketch(Arc<Sketch>),
 }
 
@@ -121,9 +130,19 @@ impl Share {
         finite(number).map(|number| Self(Given::Number(number)))
     }
 
+    /// A value that counts for so much in a [`Summary::WeightedAverage`].
+    pub fn weighted(value: f64, weight: f64) -> Result<Self, WeightError> {
+        Weighted::new(value, weight).map(|weighted| Self(Given::Weighted(weighted)))
+    }
+
     /// The number, if it is one.
     pub fn number(&self) -> Option<f64> {
         if let Given::Number(number) = self.0 { Some(number) } else { None }
+    }
+
+    /// What has weights, if it is that.
+    pub fn as_weighted(&self) -> Option<Weighted> {
+        if let Given::Weighted(weighted) = self.0 { Some(weighted) } else { None }
     }
 
     /// The sketch, if it is one.
@@ -132,11 +151,14 @@ impl Share {
     }
 
     /// Of two shares in one aggregate, what they are together: numbers are added up, sketches
-    /// joined. None if one is a number and the other a sketch, or of another summary.
+    /// joined, and so is what has weights. None if they are not of one kind, or one summary.
     pub fn joined(&self, other: &Self) -> Option<Self> {
         Some(match (&self.0, &other.0) {
             (Given::Number(one), Given::Number(other)) => {
                 Self(Given::Number((one + other).clamp(f64::MIN, f64::MAX)))
+            }
+            (Given::Weighted(one), Given::Weighted(other)) => {
+                Self(Given::Weighted(one.joined(*other)))
             }
             (Given::Sketch(one), Given::Sketch(other)) if one.summary() == other.summary() => {
                 one.joined(other).into()

@@ -210,6 +210,7 @@ mod tests {
         golden(ObjectType::soft_state(), &[3, 0, 2, 0, 0]);
         golden(ObjectType::aggregate(Summary::Max), &[4, 4, 0, 0, 0, 0]);
         golden(ObjectType::aggregate(Summary::Rate), &[4, 11, 0, 0, 0, 0]);
+        golden(ObjectType::aggregate(Summary::WeightedAverage), &[4, 13, 0, 0, 0, 0]);
         golden(ObjectType::nearest(), &[6, 0, 0, 0, 0]);
         golden(ObjectType::catalog(), &[7, 0, 0, 0, 0]);
         golden(ObjectType::overlay("ring"), b"\x08\x04ring\x00\x00\x00\x00");

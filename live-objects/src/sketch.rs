@@ -22,6 +22,7 @@ mod moments;
 mod percentiles;
 mod quantiles;
 mod top;
+mod weighted;
 
 use bytes::BytesMut;
 use thiserror::Error;
@@ -33,6 +34,7 @@ pub use self::histogram::{BoundsError, Histogram};
 pub use self::moments::Moments;
 pub use self::quantiles::Quantiles;
 pub use self::top::{Heavy, LongKey, TopK};
+pub use self::weighted::{WeightError, Weighted};
 use crate::aggregate::Summary;
 use crate::varint::VarintError;
 
@@ -206,7 +208,8 @@ impl Sketch {
             | Summary::Min
             | Summary::Max
             | Summary::Variance
-            | Summary::Rate => return None,
+            | Summary::Rate
+            | Summary::WeightedAverage => return None,
         };
         Some(match taken {
             Ok(_) if !bytes.is_empty() => Err(SketchError::Overlong),

@@ -5,7 +5,7 @@
 //! rate takes the room of eleven shares; it counts until the span is over since the end of its
 //! tenth. (That is how a sliding window is mostly made where it need not be exact.)
 //!
-//! Invariant: there are no more than [`SLICES_MAX`] slices, the newest last.
+//! Invariant: there are no more than [`SLICES_MAX`] slices, the newest last, all of one kind.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -36,23 +36,28 @@ impl Recent {
                 one.record(number).expect("a share's number is finite");
                 &Sketch::Quantiles(one).into()
             }
+            Some(number) if summary == Summary::WeightedAverage => {
+                &Share::weighted(number, 1.0).expect("a share's number is finite")
+            }
             _ => share,
         };
         // A rate is of a time.
         if summary == Summary::Rate && span.is_none_or(|span| span.is_zero()) {
             return false;
         }
+        self.forget(now);
+        let is_like = |(_, last): &(u128, Share)| together(summary, last, share).is_some();
+        if !self.slices.back().is_none_or(is_like) {
+            return false;
+        }
+        let slice = slice(now, span);
         if span != self.span {
-            let slice = slice(now, span);
-            self.slices.iter_mut().for_each(|(of, _)| *of = slice);
+            self.slices = self.all(summary).map(|all| (slice, all)).into_iter().collect();
             self.span = span;
         }
-        self.forget(now);
-        let slice = slice(now, span);
         match self.slices.back_mut() {
             Some((of, sum)) if *of == slice => {
-                let Some(both) = sum.joined(share) else { return false };
-                *sum = both;
+                *sum = together(summary, sum, share).expect("all are alike");
             }
             _ => self.slices.push_back((slice, share.clone())),
         }
@@ -67,12 +72,9 @@ impl Recent {
         self.slices.len() != before
     }
 
-    /// What all of it comes to; of a rate, in a second. None if it is nothing, or not all of one
-    /// kind.
+    /// What all of it comes to; of a rate, in a second. None if it is nothing.
     pub(super) fn share(&self, now: Time, summary: Summary) -> Option<Share> {
-        let mut shares = self.slices.iter().map(|(_, share)| share.clone());
-        let first = shares.next()?;
-        let sum = shares.try_fold(first, |sum, share| sum.joined(&share))?;
+        let sum = self.all(summary)?;
         match self.span {
             Some(span) if summary == Summary::Rate => {
                 // All tenths, and what is over of this one.
@@ -81,6 +83,21 @@ impl Recent {
             }
             _ => Some(sum),
         }
+    }
+
+    fn all(&self, summary: Summary) -> Option<Share> {
+        let shares = self.slices.iter().map(|(_, share)| share.clone());
+        shares.reduce(|sum, share| together(summary, &sum, &share).expect("all are alike"))
+    }
+}
+
+/// What two shares of one node are together. None if they are not of one kind.
+fn together(summary: Summary, one: &Share, other: &Share) -> Option<Share> {
+    let (first, second) = (one.number(), other.number());
+    match (summary, first.zip(second)) {
+        (Summary::Min, Some((first, second))) => Share::new(first.min(second)).ok(),
+        (Summary::Max, Some((first, second))) => Share::new(first.max(second)).ok(),
+        _ => one.joined(other),
     }
 }
 
@@ -153,6 +170,51 @@ mod tests {
         assert_eq!(sum(&recent), Some(3.0));
         assert!(recent.forget(at(300)));
         assert_eq!(sum(&recent), None);
+    }
+
+    /// However often it is another, there are as many slices as there are tenths.
+    #[test]
+    fn spans_that_change_leave_no_slices_behind() {
+        let mut recent = Recent::default();
+        let spans = [SPAN, Some(Duration::from_secs(100)), None, SPAN.map(|span| span / 2)];
+        for tenth in 0..400 {
+            let span = spans[tenth as usize / 15 % spans.len()];
+            assert!(recent.add(at(10 * tenth), Summary::Sum, &number(1.0), span));
+            assert!(recent.slices.len() <= SLICES_MAX);
+        }
+        let share = recent.share(at(4_000), Summary::Sum).and_then(|it| it.number());
+        assert!(share.is_some_and(|share| share >= 10.0), "{share:?}");
+    }
+
+    #[test]
+    fn the_least_and_the_greatest_are_of_the_span() {
+        for (summary, of_both, of_last) in [(Summary::Min, 3.0, 5.0), (Summary::Max, 9.0, 7.0)] {
+            let mut recent = Recent::default();
+            let told = |recent: &Recent| recent.share(at(0), summary).and_then(|it| it.number());
+            for value in [9.0, 3.0] {
+                assert!(recent.add(at(0), summary, &number(value), SPAN));
+            }
+            for value in [5.0, 7.0] {
+                assert!(recent.add(at(60), summary, &number(value), SPAN));
+            }
+            assert_eq!(told(&recent), Some(of_both));
+            assert!(recent.forget(at(120)));
+            assert_eq!(told(&recent), Some(of_last));
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_weight_weighs_one() {
+        let (mut recent, summary) = (Recent::default(), Summary::WeightedAverage);
+        assert!(recent.add(at(0), summary, &number(1.0), SPAN));
+        assert!(recent.add(at(60), summary, &Share::weighted(4.0, 2.0).unwrap(), SPAN));
+        let mean = |recent: &Recent| {
+            let share = recent.share(at(60), summary);
+            share.and_then(|share| share.as_weighted()?.mean())
+        };
+        assert_eq!(mean(&recent), Some(3.0));
+        assert!(recent.forget(at(120)));
+        assert_eq!(mean(&recent), Some(4.0));
     }
 
     #[test]

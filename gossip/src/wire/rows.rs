@@ -10,8 +10,9 @@
 //!               mark, if it has one of its own
 //!               count v, unless all leaves have shares
 //!               if there is any share: round - least stamp z, and unless the summary is Count:
-//!               number f64; or of a variance: mean f64, sum of squares f64; or of a sketch:
-//!               length v, sketch; of a run, of which no summary has a sketch: so many of these
+//!               number f64; or of a variance: mean f64, sum of squares f64; or of a
+//!               weighted average: sum f64, weights f64; or of a sketch: length v, sketch;
+//!               of a run, of which no summary has a sketch: so many of these
 //!  mark:        leaves v, sum of stamps - leaves × round z
 //! ```
 //!
@@ -29,7 +30,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, BytesMut};
-use live_objects::sketch::{Moments, Sketch};
+use live_objects::sketch::{Moments, Sketch, Weighted};
 use live_objects::varint::{put_varint, take_varint, varint_len};
 use live_objects::{ObjectId, Summary};
 
@@ -228,7 +229,7 @@ impl Rows {
         }
         self.push(title, row.clone());
         if let Title::Place(first, _) = title {
-            for place in first + 1..=first + more {
+            for place in (first..=first + more).skip(1) {
                 let body = if row.count > 0 { take_body(bytes, summary)? } else { Body::default() };
                 self.push(Title::Place(place, summary), Row { body, ..row.clone() });
             }
@@ -241,7 +242,7 @@ fn body_len(body: &Body, summary: Summary) -> usize {
     match body {
         Body::Number(_) if summary == Summary::Count => 0,
         Body::Number(_) => 8,
-        Body::Moments(_) => 2 * 8,
+        Body::Moments(_) | Body::Weighted(_) => 2 * 8,
         Body::Sketch(sketch) => {
             let len = sketch.encoded_len();
             varint_len(len as u64) + len
@@ -257,6 +258,10 @@ fn put_body(out: &mut BytesMut, body: &Body, summary: Summary) {
         Body::Moments(Moments { mean, squares }) => {
             out.put_f64(*mean);
             out.put_f64(*squares);
+        }
+        Body::Weighted(Weighted { sum, weight }) => {
+            out.put_f64(*sum);
+            out.put_f64(*weight);
         }
         Body::Sketch(sketch) => {
             put_varint(out, sketch.encoded_len() as u64);
@@ -278,6 +283,13 @@ fn take_body(bytes: &mut &[u8], summary: Summary) -> Result<Body, PacketError> {
                 return Err(Absurd::Number.into());
             }
             Body::Moments(Moments { mean, squares })
+        }
+        Summary::WeightedAverage => {
+            let (sum, weight) = (take_number(bytes)?, take_number(bytes)?);
+            if weight < 0.0 {
+                return Err(Absurd::Number.into());
+            }
+            Body::Weighted(Weighted { sum, weight })
         }
         Summary::Quantiles
         | Summary::Distinct
@@ -313,6 +325,7 @@ const fn code(summary: Summary) -> u8 {
         Summary::Histogram => 10,
         Summary::Rate => 11,
         Summary::Groups => 12,
+        Summary::WeightedAverage => 13,
     }
 }
 
@@ -331,6 +344,7 @@ fn summary(code: u8) -> Result<Summary, PacketError> {
         10 => Summary::Histogram,
         11 => Summary::Rate,
         12 => Summary::Groups,
+        13 => Summary::WeightedAverage,
         unknown => return Err(PacketError::UnknownSummary(unknown)),
     })
 }

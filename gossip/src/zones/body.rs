@@ -1,4 +1,4 @@
-//! Bodies: what the shares in a zone come to, a number, a sketch or a filter.
+//! Bodies: what the shares in a zone come to, a number or two, a sketch or a filter.
 //!
 //! Numbers lie in the row itself. Sketches and filters are shared by the rows that they are in,
 //! since most rows are heard again and again with the same. Two bodies merge alike from either
@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use live_objects::sketch::{Highest, Moments, Quantiles, Sketch};
+use live_objects::sketch::{Highest, Moments, Quantiles, Sketch, Weighted};
 use live_objects::{NodeId, Share, Summary};
 
 use super::filter::Filter;
@@ -19,6 +19,7 @@ pub(crate) enum Body {
     /// Their sum, least or greatest.
     Number(f64),
     Moments(Moments),
+    Weighted(Weighted),
     Sketch(Arc<Sketch>),
     /// Which terms are there.
     Filter(Arc<Filter>),
@@ -37,6 +38,12 @@ impl Body {
     /// A member's share, in the parts that the summary has. None if the summary is not of such.
     pub(crate) fn of(share: &Share, summary: Summary, me: NodeId) -> Option<Vec<Self>> {
         let finite = "a share's number is finite";
+        if summary == Summary::WeightedAverage || share.as_weighted().is_some() {
+            let one = || share.number().map(|number| Weighted { sum: number, weight: 1.0 });
+            let weighted = share.as_weighted().or_else(one)?;
+            let is_of_it = summary == Summary::WeightedAverage;
+            return is_of_it.then(|| vec![Self::Weighted(weighted)]);
+        }
         let sketch = match (summary, share.number()) {
             (Summary::Count, Some(_)) => return Some(vec![Self::default()]),
             (Summary::Variance, Some(mean)) => {
@@ -70,6 +77,7 @@ impl Body {
             (Self::Moments(a), Self::Moments(b)) => {
                 Self::Moments(a.merged(one.1.into(), *b, other.1.into()))
             }
+            (Self::Weighted(a), Self::Weighted(b)) => Self::Weighted(a.joined(*b)),
             (Self::Sketch(a), Self::Sketch(b)) => Self::Sketch(Arc::new(a.merged(b))),
             (Self::Filter(a), Self::Filter(b)) => Self::Filter(Arc::new(a.merged(b))),
             _ => panic!("bodies of one summary are of one kind"),
@@ -107,6 +115,7 @@ impl Body {
             (Self::Number(number), Summary::Min | Summary::Max) => is_any.then_some(*number),
             (Self::Number(number), Summary::Sum | Summary::Rate) => Some(*number),
             (Self::Moments(moments), _) => is_any.then(|| moments.squares / f64::from(count)),
+            (Self::Weighted(weighted), _) => weighted.mean(),
             (Self::Sketch(sketch), _) => sketch.value(),
             // As it is where there are no shares.
             (Self::Number(_) | Self::Filter(_), _) => None,
@@ -121,6 +130,9 @@ impl Body {
             (Self::Number(one), Self::Number(other)) => is_news(*one, *other),
             (Self::Moments(one), Self::Moments(other)) => {
                 is_news(one.mean, other.mean) || is_news(one.squares, other.squares)
+            }
+            (Self::Weighted(one), Self::Weighted(other)) => {
+                is_news(one.sum, other.sum) || is_news(one.weight, other.weight)
             }
             (Self::Sketch(one), Self::Sketch(other)) => {
                 let value = |of: &Sketch| of.value().unwrap_or(0.0);
@@ -218,6 +230,7 @@ mod tests {
             Summary::Quantiles,
             Summary::Highest,
             Summary::Rate,
+            Summary::WeightedAverage,
         ];
         for summary in numbers {
             let parts = Body::of(&number, summary, me).expect("a number will do");
@@ -232,6 +245,11 @@ mod tests {
             }
         }
         assert_eq!(Body::of(&number, Summary::Distinct, me), None);
+        let weighted = Share::weighted(2.0, 3.0).unwrap();
+        for summary in numbers {
+            let fits = summary == Summary::WeightedAverage;
+            assert_eq!(Body::of(&weighted, summary, me).is_some(), fits, "{summary}");
+        }
         let part = Sketch::Distinct(Distinct::new()).parts().remove(0);
         assert_eq!(Body::of(&part.into(), Summary::Distinct, me), None, "no part is a whole");
     }

@@ -331,7 +331,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     /// In the order of their codes.
-    pub(crate) const ALL: [Summary; 13] = [
+    pub(crate) const ALL: [Summary; 14] = [
         Summary::Average,
         Summary::Sum,
         Summary::Count,
@@ -345,6 +345,7 @@ pub(crate) mod tests {
         Summary::Histogram,
         Summary::Rate,
         Summary::Groups,
+        Summary::WeightedAverage,
     ];
 
     pub(crate) fn round(number: u64) -> Round {

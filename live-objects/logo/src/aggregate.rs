@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use live_objects::sketch::{self, LongKey, Sketch};
+use live_objects::sketch::{self, LongKey, Sketch, WeightError};
 use live_objects::{
     Command, Estimate, Event, Name, NotFinite, ObjectId, ObjectType, Port, Share, Summary,
 };
@@ -19,10 +19,15 @@ use crate::error::{OpenError, SendError};
 use crate::object::{Object, opened};
 
 /// What sums up the shares of all who have it open and have given theirs. `A` is [`Average`],
-/// [`Sum`], [`Count`], [`Min`], [`Max`] or [`Variance`] of numbers; [`Highest`], which members have
-/// the greatest; [`Quantiles`] or [`Histogram`], where values lie; [`Distinct`], how many different
-/// items there are; [`TopK`], which keys are heaviest; [`Rate`], how often something happens.
-/// Answers are local: asking sends nothing.
+/// [`Sum`], [`Count`], [`Min`], [`Max`] or [`Variance`] of numbers; [`WeightedAverage`], to which
+/// some count for more; [`Highest`], which members have the greatest; [`Quantiles`] or
+/// [`Histogram`], where values lie; [`Distinct`], how many different items there are; [`TopK`],
+/// which keys are heaviest; [`Rate`], how often something happens. Answers are local: asking sends
+/// nothing.
+///
+/// A share is *set*, or is made of what is *added* to it. What is added for a span is a window that
+/// slides, in tenths of the span: it counts for so long, to a tenth, and from then on so does all
+/// that was added before. What is set takes the place of all that was added.
 ///
 /// ```no_run
 /// use logo::prelude::*;
@@ -102,6 +107,8 @@ summaries! {
     TopK
     /// How many events there are in a second, at all members together.
     Rate
+    /// The mean of all shares, to which each counts for its weight. None where none has any.
+    WeightedAverage
 }
 
 macro_rules! numeric {
@@ -117,14 +124,58 @@ impl<A: Numeric> Aggregate<A> {
     }
 }
 
+impl Aggregate<WeightedAverage> {
+    /// Sets this node's share, in place of what it was: a value that counts for so much.
+    pub fn set(&self, value: f64, weight: f64) -> Result<(), SetError> {
+        self.give(Command::Set(Share::weighted(value, weight)?))
+    }
+
+    /// Adds a value that counts for so much to this node's share.
+    pub fn record(&self, value: f64, weight: f64) -> Result<(), SetError> {
+        self.give(Command::Add { share: Share::weighted(value, weight)?, span: None })
+    }
+
+    /// Adds a value that counts for so much, and for this long.
+    pub fn record_for(&self, value: f64, weight: f64, span: Duration) -> Result<(), SetError> {
+        self.give(Command::Add { share: Share::weighted(value, weight)?, span: Some(span) })
+    }
+}
+
+impl Aggregate<Sum> {
+    /// Adds to this node's share.
+    pub fn add(&self, number: f64) -> Result<(), SetError> {
+        self.give(Command::Add { share: Share::new(number)?, span: None })
+    }
+
+    /// Adds to this node's share what counts for this long.
+    pub fn add_for(&self, number: f64, span: Duration) -> Result<(), SetError> {
+        self.give(Command::Add { share: Share::new(number)?, span: Some(span) })
+    }
+}
+
+macro_rules! extremes {
+    ($($name:ident)*) => {$(impl Aggregate<$name> {
+        /// Makes this node's share of this value too, beside those that were recorded before.
+        pub fn record(&self, value: f64) -> Result<(), SetError> {
+            self.give(Command::Add { share: Share::new(value)?, span: None })
+        }
+
+        /// Makes this node's share of this value too, for this long.
+        pub fn record_for(&self, value: f64, span: Duration) -> Result<(), SetError> {
+            self.give(Command::Add { share: Share::new(value)?, span: Some(span) })
+        }
+    })*};
+}
+
+extremes! { Min Max }
+
 impl Aggregate<Quantiles> {
     /// Adds a value to this node's share.
     pub fn record(&self, value: f64) -> Result<(), SetError> {
         self.give(Command::Add { share: Share::new(value)?, span: None })
     }
 
-    /// Adds a value, which counts for this long, to a tenth; and so do those that were recorded
-    /// before: how things have been lately.
+    /// Adds a value, which counts for this long: how things have been lately.
     pub fn record_for(&self, value: f64, span: Duration) -> Result<(), SetError> {
         self.give(Command::Add { share: Share::new(value)?, span: Some(span) })
     }
@@ -141,6 +192,16 @@ impl Aggregate<Histogram> {
     pub fn set(&self, values: sketch::Histogram) -> Result<(), SetError> {
         self.give(Command::Set(Sketch::Histogram(values).into()))
     }
+
+    /// Adds to this node's share values that lie in the same ranges.
+    pub fn add(&self, values: sketch::Histogram) -> Result<(), SetError> {
+        self.give(Command::Add { share: Sketch::Histogram(values).into(), span: None })
+    }
+
+    /// Adds values that count for this long.
+    pub fn add_for(&self, values: sketch::Histogram, span: Duration) -> Result<(), SetError> {
+        self.give(Command::Add { share: Sketch::Histogram(values).into(), span: Some(span) })
+    }
 }
 
 impl Aggregate<Distinct> {
@@ -150,9 +211,22 @@ impl Aggregate<Distinct> {
         let mut with = seen.clone().unwrap_or_default();
         with.insert(item.as_ref());
         if seen.as_ref() != Some(&with) {
-            self.give(Command::Set(Sketch::Distinct(with.clone()).into()))?;
+            let share = Sketch::Distinct(with.clone()).into();
+            self.give(Command::Add { share, span: None })?;
             *seen = Some(with);
         }
+        Ok(())
+    }
+
+    /// Adds an item, which counts for this long: how many there have been lately. Each call hands
+    /// over a sketch of 3 KB.
+    pub fn insert_for(&self, item: impl AsRef<[u8]>, span: Duration) -> Result<(), SetError> {
+        let mut seen = self.seen.lock().expect("no code that holds the lock panics");
+        let mut one = sketch::Distinct::new();
+        one.insert(item.as_ref());
+        self.give(Command::Add { share: Sketch::Distinct(one).into(), span: Some(span) })?;
+        // Those that were inserted for good count no longer than this one.
+        *seen = None;
         Ok(())
     }
 }
@@ -164,7 +238,7 @@ impl Aggregate<TopK> {
         self.add_within(key.as_ref(), weight, None)
     }
 
-    /// Adds to what a key has, for this long, to a tenth; and so does what was added before.
+    /// Adds to what a key has, for this long.
     pub fn add_for(
         &self,
         key: impl AsRef<[u8]>,
@@ -249,6 +323,9 @@ pub enum SetError {
     /// The number cannot be summed up.
     #[error(transparent)]
     Number(#[from] NotFinite),
+    /// The value has no weight that it could be summed up by.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
     /// The key is too long.
     #[error(transparent)]
     Key(#[from] LongKey),

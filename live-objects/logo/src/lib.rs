@@ -52,7 +52,7 @@ mod topic;
 
 pub use aggregate::{
     Aggregate, Average, Count, Distinct, Highest, Histogram, Max, Min, Numeric, Quantiles, Rate,
-    SetError, Sum, Summarize, TopK, Variance,
+    SetError, Sum, Summarize, TopK, Variance, WeightedAverage,
 };
 pub use catalog::{Catalog, Search, SearchError};
 pub use directory::{Directory, FindError, Listing};

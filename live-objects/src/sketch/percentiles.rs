@@ -136,7 +136,7 @@ impl Percentiles {
         }
         let key_max = i64::from((KEY_MAX + (1 << level) - 1) >> level);
         let checked = |key: i64, count: u64| {
-            if key.abs() > key_max {
+            if key.unsigned_abs() > key_max.unsigned_abs() {
                 return Err(SketchError::Unsound("a bucket that is none"));
             }
             let count = u32::try_from(count).ok().filter(|count| *count > 0);
@@ -229,6 +229,16 @@ mod tests {
     fn all(values: &[f64], len_max: usize) -> Percentiles {
         let none = Percentiles::default();
         values.iter().fold(none, |sum, value| sum.merged(&Percentiles::of(*value), len_max))
+    }
+
+    #[test]
+    fn a_key_beyond_all_is_refused() {
+        let mut bytes = vec![0, 1];
+        // The least number there is, as it is written.
+        bytes.extend([0xff; 9]);
+        bytes.extend([1, 1]);
+        let taken = Percentiles::take(&mut &bytes[..], 99);
+        assert!(matches!(taken, Err(SketchError::Unsound("a bucket that is none"))));
     }
 
     fn values() -> impl Strategy<Value = Vec<f64>> {

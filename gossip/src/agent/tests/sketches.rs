@@ -174,6 +174,35 @@ fn what_is_added_for_a_span_falls_out() {
     }
 }
 
+/// Who counted nothing lately has no part in the mean, and who weighs nothing counts for nothing.
+#[test]
+fn a_mean_goes_by_what_was_weighed_lately() {
+    let mut world = World::settled(3);
+    let mean = Summary::WeightedAverage;
+    let ports = [0, 1, 2].map(|node| open(&mut world, node, "/latency", mean));
+    let share = |value, weight| Share::weighted(value, weight).unwrap();
+    world.say(0, &ports[0], Command::Set(share(10.0, 3.0)));
+    world.say(1, &ports[1], Command::Add { share: share(50.0, 1.0), span: Some(seconds(10)) });
+    world.say(2, &ports[2], Command::Set(share(7.0, 0.0)));
+    world.run(seconds(5));
+    let told = |port: &Port| last(port).map(|told| (told.value, told.members));
+    for port in &ports {
+        assert_eq!(told(port), Some((Some(20.0), 3)));
+    }
+    world.run(seconds(15));
+    for port in &ports {
+        assert_eq!(told(port), Some((Some(10.0), 2)));
+    }
+    world.say(0, &ports[0], Command::Set(share(10.0, 0.0)));
+    world.run(seconds(5));
+    for port in &ports {
+        assert_eq!(told(port), Some((None, 2)), "nothing has a weight");
+    }
+    let sum = open(&mut world, 0, "/sum", Summary::Sum);
+    world.say(0, &sum, Command::Set(share(1.0, 1.0)));
+    assert_eq!(world.count(0, "gossip.unfit_share"), 1);
+}
+
 /// Those whose ranges are others than most are not counted, and nothing comes of it but that.
 #[test]
 fn histograms_of_other_ranges_do_not_mix() {

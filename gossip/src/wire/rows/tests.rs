@@ -91,9 +91,12 @@ fn golden_bodies() {
         let hex: String = out[3 + 4 + 2..].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, bytes.replace(' ', ""));
     };
-    assert_eq!(ALL.map(code), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    assert_eq!(ALL.map(code), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
     golden(&two, Summary::Variance, "45 cdcdcdcd 00 4000000000000000 0000000000000000");
     golden(&two, Summary::Rate, "4b cdcdcdcd 00 4000000000000000");
+    let weighted = Share::weighted(2.0, 0.5).unwrap();
+    let of = Summary::WeightedAverage;
+    golden(&weighted, of, "4d cdcdcdcd 00 3ff0000000000000 3fe0000000000000");
     golden(&two, Summary::Quantiles, "46 cdcdcdcd 00 01 00");
     let seven = "07".repeat(16);
     golden(&two, Summary::Highest, &format!("49 cdcdcdcd 00 18 4000000000000000 {seven}"));
@@ -196,13 +199,16 @@ fn each_fault_has_its_name() {
     assert_eq!(fault(&[0, 0, 0, 0, 7, 1, 4]), Absurd::Stamps.into(), "a stamp below 0");
     assert_eq!(fault(&mark(&[0xff; 11])), Absurd::Varint.into());
     assert_eq!(fault(&[0, 0]), PacketError::Truncated);
-    assert_eq!(fault(&[13, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(13));
+    assert_eq!(fault(&[14, 0, 0, 0, 7, 0]), PacketError::UnknownSummary(14));
     let variance = |squares: f64| {
         [&[ALL_SHARE | 5, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &squares.to_be_bytes()]
             .concat()
     };
     assert!(take(&with_row(&variance(1.0))).is_ok());
     assert_eq!(fault(&variance(-1.0)), Absurd::Number.into());
+    let mut weighted = variance(-1.0);
+    weighted[0] = ALL_SHARE | 13;
+    assert_eq!(fault(&weighted), Absurd::Number.into(), "a weight below 0");
     let part = |part: u8| [&[ALL_SHARE | IN_FULL | 7][..], &[1; 16], &[part, 0, 1, 0]].concat();
     assert!(take(&with_row(&part(2))).is_ok());
     assert_eq!(fault(&part(3)), Absurd::Part(3).into());
@@ -211,6 +217,8 @@ fn each_fault_has_its_name() {
     assert_eq!(fault(&run(2, &[0, 9, 0])), Absurd::Run(0).into());
     assert_eq!(fault(&run(2, &[0x80, 1, 9, 0])), Absurd::Run(128).into());
     assert_eq!(fault(&run(2, &[2, 0xff, 0xff, 3, 0])), Absurd::Run(2).into(), "no place");
+    let last = take(&with_row(&run(2, &[1, 0xff, 0xff, 3, 0]))).unwrap();
+    assert_eq!(last.told.len(), 1, "the last place there is");
     assert_eq!(fault(&run(6, &[1, 9, 0, 0])), Absurd::Run(1).into(), "of sketches");
     assert_eq!(fault(&run(IN_FULL, &[1, 9, 0])), Absurd::Run(1).into());
     assert_eq!(fault(&run(0, &[1, 9, 0])), PacketError::Truncated);

@@ -12,8 +12,8 @@ use crate::prelude::{
     Nearest, Overlay, Predicate, Ref, Replicated, Ring, Topic, TopicEvent, Total, Tree,
 };
 use crate::{
-    Descriptor, Distinct, Highest, Histogram, MetadataError, Node, OpenError, Profile, Quantiles,
-    Rate, SendError, TopK, UnknownName, UpdateError, Variance,
+    Descriptor, Distinct, Highest, Histogram, Max, MetadataError, Node, OpenError, Profile,
+    Quantiles, Rate, SendError, Sum, TopK, UnknownName, UpdateError, Variance, WeightedAverage,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -357,6 +357,43 @@ async fn shares_of_many_values_are_summed_up() {
     }
     let refused = keys[0].add("x".repeat(33), 1).unwrap_err().to_string();
     assert!(refused.contains("33 bytes"), "{refused}");
+}
+
+/// Every kind of share of which some counts for a while only, at one node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_added_is_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let [node, _other] = nodes(folder.path()).await;
+    let span = Duration::from_secs(600);
+    let mean: Aggregate<WeightedAverage> = soon(node.open("/mean")).await.unwrap();
+    mean.record(1.0, 1.0).unwrap();
+    mean.record_for(4.0, 2.0, span).unwrap();
+    while soon(mean.next()).await.unwrap().value != Some(3.0) {}
+    mean.set(7.0, 0.5).unwrap();
+    while soon(mean.next()).await.unwrap().value != Some(7.0) {}
+    let refused = mean.set(1.0, -1.0).unwrap_err().to_string();
+    assert!(refused.contains("weight of -1"), "{refused}");
+    let sum: Aggregate<Sum> = soon(node.open("/sum")).await.unwrap();
+    sum.add(1.0).unwrap();
+    sum.add_for(2.0, span).unwrap();
+    while soon(sum.next()).await.unwrap().value != Some(3.0) {}
+    let greatest: Aggregate<Max> = soon(node.open("/max")).await.unwrap();
+    greatest.record(2.0).unwrap();
+    greatest.record_for(1.0, span).unwrap();
+    while soon(greatest.next()).await.unwrap().value != Some(2.0) {}
+    let seen: Aggregate<Distinct> = soon(node.open("/visitors")).await.unwrap();
+    ["a", "b"].iter().for_each(|item| seen.insert(item).unwrap());
+    ["b", "c"].iter().for_each(|item| seen.insert_for(item, span).unwrap());
+    let is_three = |value: f64| (value - 3.0).abs() < 0.1;
+    while !soon(seen.next()).await.unwrap().value.is_some_and(is_three) {}
+    let sizes: Aggregate<Histogram> = soon(node.open("/sizes")).await.unwrap();
+    let values = |value: f64| {
+        let mut values = sketch::Histogram::new(&[2.0]).unwrap();
+        values.record(value).map(|()| values).unwrap()
+    };
+    sizes.add(values(1.0)).unwrap();
+    sizes.add_for(values(3.0), span).unwrap();
+    while soon(sizes.next()).await.unwrap().histogram().map(|it| it.counts()) != Some(&[1, 1]) {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
