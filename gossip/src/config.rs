@@ -2,8 +2,9 @@
 //!
 //! All spans are counted in *periods*, as in SWIM (DSN 2002, section 4), so that one number makes
 //! the whole protocol faster and dearer or slower and cheaper. Nodes of a cluster should have the
-//! same configuration; nothing breaks if they have not, since no span is ever compared between
-//! nodes.
+//! same configuration. They must have the same period, in which the rounds and ages of aggregates
+//! are counted; nothing breaks if the rest is not the same, since no other span is ever compared
+//! between nodes.
 
 use core::time::Duration;
 
@@ -18,17 +19,18 @@ pub struct Config {
     /// How often a node starts an exchange with a partner, while there is something to say.
     pub period: Duration,
     /// How many periods it is from one exchange to the next where there is nothing to say: 1 to
-    /// [`Config::STRETCH_MAX`].
+    /// [`Config::STRETCH_MAX`]. With aggregates it is three fifths of that.
     pub stretch: u32,
-    /// How long a probe waits for its answer before others are asked to probe too. It should be
-    /// above most round trips, and is at most [`Config::ACK_PERIODS_MAX`] periods.
+    /// How long a probe waits for its answer before the partner is asked again, which goes on every
+    /// half period. It should be above most round trips, and is at most
+    /// [`Config::ACK_PERIODS_MAX`] periods.
     pub ack_timeout: Duration,
-    /// How many others are asked to probe a partner that did not answer: 1 to
+    /// How many others are asked to probe a partner that did not answer, each of three times: 1 to
     /// [`Config::HELPERS_MAX`].
     pub helpers: usize,
     /// For how many periods a suspected member may object, in a cluster of up to some three
-    /// hundred; in larger ones, since news takes longer, it is 0.4 times as many for each decimal
-    /// digit of their number.
+    /// hundred; in larger ones, since news takes longer, it is so many times 0.4 times the decimal
+    /// logarithm of their number.
     pub suspicion_periods: u32,
     /// How often a node passes a piece of news on, times the binary logarithm of the number of
     /// members: 1 to [`Config::RETRANSMIT_MULT_MAX`]. SWIM calls it λ.

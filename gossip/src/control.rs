@@ -1,4 +1,4 @@
-//! The messages of the streams: how a newcomer gets a whole table at once.
+//! The messages of the streams: tables in pieces, records, long questions, soft states.
 //!
 //! These are few and not counted byte by byte, so they are written by serde and postcard. A message
 //! is at most [`READ_LEN_MAX`] long, which bounds what reading it can allocate; those that can be

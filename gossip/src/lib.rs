@@ -18,7 +18,8 @@
 //! then buried by all, if it does not object. A member that was suspected, or buried, and is alive
 //! comes back by itself, as do both halves of a partition. A node starts one exchange a period, up
 //! to six more, for rows of aggregates alone, while something is urgent, and a second one once in
-//! some rounds at rest; in its first rounds it asks one member of each zone for what it lacks. No
+//! some rounds at rest; while they settle two for overlays, one for soft states and one to measure
+//! who is nearest; in its first rounds it asks one member of each zone for what it lacks. No
 //! datagram is longer than 1,200 bytes with all headers. Nothing that comes from the network makes
 //! it panic, and every table has a limit.
 //!
@@ -58,7 +59,7 @@
 //! number keep each key, and an answer takes a round trip, and another for each of them that was
 //! asked and is dead. A weak object has one type: of two that claim its name the stronger,
 //! then the one of more holders stays, within ten periods after the claims met, and the others are
-//! told. [`Gossip::CLAIMS`] lists who has what open.
+//! told. [`Gossip::CLAIMS`] tells of each name and type up to eight of those who have it open.
 //!
 //! An aggregate is exact at every holder some rounds after nothing changes any more, however many
 //! packets are lost: of 1,000 members, with 5 % lost, in 8. A member that stops counts no longer
@@ -198,21 +199,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **Reading order.** `pace`, `rounds`, `partners`: when a node says something, what time it is,
-//! and whom it meets. `entry`: what nodes say of each other, and whose word counts more. `members`,
-//! `digest`: the table. `view`, `population`, `roster`: which part of a large cluster is in it, how
-//! many there are, and who is known from the start. `wire`, `control`: what travels. `rumor`,
-//! `knowledge`: what goes into a packet. `probe`, `suspicion`: the failure detector's books, and
-//! `evidence`: what people may ask of it. `seeds`, `transfer`: how newcomers get in. `queue`: what
-//! travels beside the membership; `news` and the files below it: messages of topics, the tree along
-//! which they go, and what mends it; `records`: what is published, who keeps it, and which names
-//! are claimed; `question`: what is asked of those. `zones`: aggregates; `wire::rows`: what travels
-//! of them, and `agent::aggregates` when; `zones::filter`, `wire::terms`: which terms are where,
-//! and `agent::searches` who is asked then; `agent::queries`: what is asked of all who describe
-//! themselves. `coordinate`, `trips`, `offers`: the nearest; `wire::offers`: what travels of it.
-//! `stands`, `wire::stands`: overlays, and `agent::overlays` who is met. `wire::soft`,
-//! `agent::soft` and the file below it: soft states, whose merging is in `live_objects::soft`.
-//! `agent` and the files below it: the machine that all these are parts of.
+//! **Reading order.** `config`, `pace`, `rounds`, `partners`: when a node says something, what time
+//! it is, and whom it meets. `entry`: what nodes say of each other, and whose word counts more.
+//! `members`, `digest`: the table. `view`, `population`, `roster`: which part of a large cluster is
+//! in it, how many there are, and who is known from the start. `wire`, `control`: what travels.
+//! `rumor`, `knowledge`: what goes into a packet. `probe`, `suspicion`: the failure detector's
+//! books, and `evidence`: what people may ask of it. `seeds`, `transfer`: how newcomers get in.
+//! `queue`: what travels beside the membership; `news` and the files below it: messages of topics,
+//! the tree along which they go, and what mends it; `payloads` and the files below it: those that
+//! no packet takes; `metadata`: what nodes say of themselves; `records`: what is published, who
+//! keeps it, and which names are claimed; `question`: what is asked of those. `zones`: aggregates;
+//! `wire::rows`: what travels of them, and `agent::aggregates` when; `zones::filter`,
+//! `wire::terms`: which terms are where, and `agent::searches` who is asked then; `agent::queries`:
+//! what is asked of all who describe themselves. `coordinate`, `trips`, `offers`: the nearest;
+//! `wire::offers`: what travels of it. `stands`, `wire::stands`: overlays, and `agent::overlays`
+//! who is met. `wire::soft`, `agent::soft` and the file below it: soft states, whose merging is in
+//! `live_objects::soft`. `agent` and the files below it: the machine that all these are parts of.
 //!
 //! [`Agreement::Eventual`]: live_objects::Agreement::Eventual
 //! [`Agreement::Views`]: live_objects::Agreement::Views

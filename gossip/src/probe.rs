@@ -147,9 +147,9 @@ const PROBES_MAX: usize = 576;
 const HELPS_OF_ONE_MAX: usize = 32;
 
 /// How many may wait when another's is to be added. The rest is for this node's own: at most twelve
-/// a period, each of which waits [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX) periods
-/// and three more. Whoever waits so long, and starts 24 more a period, as in its first ten, starts
-/// no more than there is room for.
+/// a period, each of which waits [`Config::ACK_PERIODS_MAX`](crate::Config::ACK_PERIODS_MAX)
+/// periods and three more. Whoever waits so long, and starts 24 more a period, as in its first ten,
+/// starts no more than there is room for.
 const HELPS_MAX: usize = PROBES_MAX - 384;
 
 #[cfg(test)]

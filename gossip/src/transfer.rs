@@ -2,11 +2,11 @@
 //!
 //! A newcomer *pulls*: it says who it is and what it knows, by hashes, and gets in pieces, as the
 //! link has room for them, what it lacks. Whoever is asked asks back for what it lacks itself, so
-//! that both know the same in the end. A newcomer pulls from one peer at a time, chosen at random
-//! among all it knows of by then, until a pull brings hardly anything; so where a thousand start
-//! together what each knows about doubles with each pull, and nobody is sent the same twice. (A
-//! node that gave out much in this period gives the next a few members only, for it to ask: else
-//! the one seed of thousands would give its table to all of them.)
+//! that both know the same in the end. A newcomer pulls from one peer at a time, those it met
+//! first, and then one at random of all it knows by then, until a pull brings hardly anything; so
+//! where a thousand start together what each knows about doubles with each pull, and nobody is sent
+//! the same twice. (A node that gave out much in this period gives the next a few members only, for
+//! it to ask: else the one seed of thousands would give its table to all of them.)
 //!
 //! If a link goes down, or brings nothing for a while, the next peer is asked. A node that has a
 //! table pulls too when a link comes up to somebody it does not know: that may be another cluster,

@@ -2,7 +2,7 @@
 //!
 //! Each node is a process of its own. They share stock and takings as a replicated state, send
 //! price notices as a topic, sum up their loads as an aggregate, and find each other in a
-//! directory: two modules, four kinds of object, one node.
+//! directory and a catalog: two modules, five kinds of object, one node.
 
 mod conductor;
 mod load;

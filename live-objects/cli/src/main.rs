@@ -127,8 +127,8 @@ enum Command {
     ///
     /// What is shown is what a node knows that has just come and holds nothing: members, for how
     /// long each has been as it is, and how long its last answer to this node took; the zones of
-    /// the first levels of the tree; aggregates that others have open; objects by kind; and what
-    /// this node itself sends and receives, in bytes that UDP carries. Nodes that are gone are
+    /// one of the first levels of the tree; aggregates that others have open; objects by kind; and
+    /// what this node itself sends and receives, in bytes that UDP carries. Nodes that are gone are
     /// shown for a minute.
     ///
     /// Where there is no terminal it tells a page each second.

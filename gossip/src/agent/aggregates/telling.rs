@@ -10,9 +10,9 @@
 //! number is in goes by a hash, and each has a digest of its own: one number that is over, and not
 //! everywhere, has its group told by names, which are long, and no other.
 //!
-//! A row of a sketch takes a third of a packet: they would go by the other when they are not
-//! needed. So nobody tells of these unasked: each side says which rows it *wants*, and the other
-//! gives as many of them as there is room for, first those that know most.
+//! A row of a sketch takes up to 900 bytes of a packet: they would go by the other when they are
+//! not needed. So nobody tells of these unasked: each side says which rows it *wants*, and the
+//! other gives as many of them as there is room for, first those that know most.
 //!
 //! ```text
 //!  probe  numbers, wants         ▶

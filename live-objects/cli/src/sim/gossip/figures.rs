@@ -279,7 +279,7 @@ impl Serialize for Outcome {
         let after = [
             ("config_hash", format!("{:016x}", self.config_hash).into()),
             ("trace_hash", format!("{:016x}", self.trace_hash).into()),
-            ("seconds", number(self.seconds)),
+            ("all_seconds", number(self.seconds)),
         ];
         serializer.collect_map(before.into_iter().chain(seed).chain(figures).chain(after))
     }

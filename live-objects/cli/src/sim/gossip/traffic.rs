@@ -63,9 +63,13 @@ struct Staleness {
     /// And of the oldest average at a node, by the median and at most.
     age_median: Option<Duration>,
     age_oldest: Option<Duration>,
+    /// Between averages.
+    age_fairness: f64,
     counted_share: f64,
     found_share: f64,
     delivered_share: f64,
+    /// Of the topic of which least was delivered.
+    delivered_share_least: f64,
 }
 
 impl Traffic {
@@ -135,9 +139,11 @@ impl Measured {
             age("age_s_typical", |it| it.age_typical),
             age("age_s_median", |it| it.age_median),
             age("age_s_oldest", |it| it.age_oldest),
+            share("age_fairness", |it| it.age_fairness),
             share("counted_share", |it| it.counted_share),
             share("found_share", |it| it.found_share),
             share("delivered_share", |it| it.delivered_share),
+            share("delivered_share_least", |it| it.delivered_share_least),
         ]
     }
 }
@@ -153,9 +159,10 @@ struct Busy {
     estimates: Vec<Option<(Time, Estimate)>>,
     /// Whether messages that are sent now count.
     is_counting: bool,
-    /// How many messages that count were sent, and delivered at others than their senders.
-    sent: u64,
-    delivered: u64,
+    /// How many messages that count were sent in each topic, and delivered at others than their
+    /// senders.
+    sent: BTreeMap<ObjectId, u64>,
+    delivered: BTreeMap<ObjectId, u64>,
 }
 
 impl Busy {
@@ -182,8 +189,8 @@ impl Busy {
             entries: load.entries,
             rng: world.rng("busy"),
             is_counting: false,
-            sent: 0,
-            delivered: 0,
+            sent: BTreeMap::new(),
+            delivered: BTreeMap::new(),
         }
     }
 
@@ -208,7 +215,7 @@ impl Busy {
         let sender = topic * world.nodes() / self.topics.len();
         let mut message = [0; MESSAGE_BYTES];
         message[0] = u8::from(self.is_counting);
-        self.sent += u64::from(self.is_counting);
+        *self.sent.entry(self.topics[topic]).or_default() += u64::from(self.is_counting);
         let send = Command::Send(Bytes::copy_from_slice(&message));
         // If even the feed is full, the message is as good as lost.
         let _ = world.send(sender, self.topics[topic], send);
@@ -235,8 +242,9 @@ impl Busy {
 
     /// Counts a message that was delivered, if it counts.
     fn count(&mut self, what: &What) {
-        if let What::Event(_, Event::Topic(TopicEvent::Message { own: None, bytes, .. })) = what {
-            self.delivered += u64::from(bytes[0]);
+        if let What::Event(topic, Event::Topic(TopicEvent::Message { own: None, bytes, .. })) = what
+        {
+            *self.delivered.entry(*topic).or_default() += u64::from(bytes[0]);
         }
     }
 
@@ -244,19 +252,27 @@ impl Busy {
     fn end(mut self, world: &mut World) -> Staleness {
         let nodes = world.nodes();
         let (ages, counted) = self.ages(world);
-        let age_typical = self.age_typical(world);
+        let (age_typical, age_fairness) = (self.age_typical(world), self.age_fairness(world));
         let found_share = self.look_up(world);
         for _ in 0..STRAGGLERS_FOR.as_secs() {
             world.run(Duration::from_secs(1));
             self.read(world);
         }
+        let others = (nodes - 1) as f64;
+        let of = |(topic, sent): (&ObjectId, &u64)| {
+            self.delivered.get(topic).copied().unwrap_or(0) as f64 / *sent as f64 / others
+        };
+        let (sent, delivered) =
+            (self.sent.values().sum::<u64>(), self.delivered.values().sum::<u64>());
         Staleness {
             age_typical,
             age_median: ages[nodes / 2],
             age_oldest: ages[nodes - 1],
+            age_fairness,
             counted_share: counted as f64 / nodes as f64,
             found_share,
-            delivered_share: self.delivered as f64 / self.sent as f64 / (nodes - 1) as f64,
+            delivered_share: delivered as f64 / sent as f64 / others,
+            delivered_share_least: self.sent.iter().map(of).fold(1.0, f64::min),
         }
     }
 
@@ -277,6 +293,18 @@ impl Busy {
     fn age_typical(&self, world: &World) -> Option<Duration> {
         let ages = sorted(self.estimates.iter().map(|told| age(told.as_ref(), world)));
         ages[ages.len() / 2]
+    }
+
+    /// How evenly averages are kept fresh: Jain's index of their ages, each by the median over all
+    /// nodes. It is 1 where all are alike, and one in so many where one alone is old.
+    fn age_fairness(&self, world: &World) -> f64 {
+        let averages = self.averages.len();
+        let of = |average: usize| {
+            let told = self.estimates.iter().skip(average).step_by(averages);
+            let ages = sorted(told.map(|told| age(told.as_ref(), world)));
+            ages[ages.len() / 2].map_or(f64::INFINITY, |age| age.as_secs_f64())
+        };
+        jain(&(0..averages).map(of).collect::<Vec<_>>())
     }
 
     /// The share of lookups, by nodes at random for entries at random, that find just the entry.
@@ -310,6 +338,13 @@ impl Busy {
         }
         f64::from(right) / f64::from(LOOKUPS)
     }
+}
+
+/// Jain's index of fairness (DEC TR-301, 1984). It is 0 where somebody has no bound.
+fn jain(all: &[f64]) -> f64 {
+    let squares: f64 = all.iter().map(|one| one * one).sum();
+    let sum: f64 = all.iter().sum();
+    if squares.is_finite() { sum * sum / (all.len() as f64 * squares) } else { 0.0 }
 }
 
 /// How old the oldest share is in what a node was told then, if it was told anything.
@@ -367,6 +402,12 @@ mod tests {
     use crate::sim::gossip::setting;
 
     #[test]
+    fn fairness_is_one_of_equals() {
+        assert_eq!([jain(&[3.0; 4]), jain(&[3.0, 0.0, 0.0, 0.0])], [1.0, 0.25]);
+        assert_eq!(jain(&[1.0, f64::INFINITY]), 0.0);
+    }
+
+    #[test]
     fn a_small_cluster_is_dearer_the_more_it_does_and_is_told_what_is_so() {
         let load = Load { averages: 3, entries: 50, topics: 5 };
         let story = Traffic { setting: setting(12, 0.0), load };
@@ -378,5 +419,7 @@ mod tests {
         assert!(of("age_s_oldest") < 5.0);
         assert_eq!([of("counted_share"), of("found_share")], [1.0; 2]);
         assert!(of("delivered_share") > 0.99);
+        assert!(of("delivered_share_least") <= of("delivered_share"));
+        assert!((0.5..=1.0).contains(&of("age_fairness")));
     }
 }
