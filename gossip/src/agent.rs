@@ -42,6 +42,7 @@ mod topics;
 mod view;
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use live_objects::soft::Store;
@@ -154,8 +155,11 @@ struct Agent {
     /// Of whom there is news that was pushed to nobody yet, and how much may be pushed still.
     unpushed: Vec<(NodeId, Telling)>,
     push_left: usize,
-    /// Who was said to be up, and is not, and who said so.
+    /// Who was said to be up, and is not, and who said so; how much may be told of that still; and
+    /// of whom it was told, of which generation.
     buried: Vec<(NodeId, Entry)>,
+    buried_left: usize,
+    said_gone: BTreeMap<NodeId, Generation>,
     /// How much was said since the last round began.
     said_bytes: usize,
     /// And how much of that was rows.
@@ -302,7 +306,7 @@ impl Module for Gossip {
             (Input::Close { object }, life) => {
                 self.listeners.close(object);
                 if let Life::Up(agent) = life {
-                    agent.stop_carrying(now, object);
+                    agent.stop_carrying(now, object, io);
                 }
             }
             (Input::Drained { object }, life) => {
@@ -438,6 +442,8 @@ impl Agent {
             unpushed: Vec::new(),
             push_left: 0,
             buried: Vec::new(),
+            buried_left: 0,
+            said_gone: BTreeMap::new(),
             said_bytes: 0,
             said_rows_bytes: 0,
             heard_pushes: [0; 2],

@@ -152,9 +152,9 @@ impl Knowledge {
         Heard { merged, gave_way }
     }
 
-    /// A member says this of itself: it is not gone, whatever was known here.
-    pub(crate) fn on_own_word(&mut self, entry: &Entry) {
-        self.members.on_own_word(entry);
+    /// A member says this of itself, or objected: it is not gone, whatever was known here.
+    pub(crate) fn on_objection(&mut self, entry: &Entry) {
+        self.members.on_objection(entry);
     }
 
     /// Another has buried members with these hashes.

@@ -231,7 +231,7 @@ impl Members {
             return Merged::Refused;
         }
         if change.is_of_stranger() && self.tombstones.len() == TOMBSTONES_MAX {
-            self.graves.add(&change.after);
+            self.graves.add_stranger(&change.after);
             return Merged::Unplaced;
         }
         if let Some(before) = &change.before {
@@ -252,8 +252,8 @@ impl Members {
         hashes.iter().for_each(|hash| self.graves.add_hash(*hash));
     }
 
-    /// A member says this of itself: it is not gone, whatever was known here.
-    pub(crate) fn on_own_word(&mut self, entry: &Entry) {
+    /// A member says this of itself, or objected: it is not gone, whatever was known here.
+    pub(crate) fn on_objection(&mut self, entry: &Entry) {
         self.graves.open(entry);
     }
 
@@ -508,7 +508,7 @@ mod tests {
         members.merge(numbered(9_999, Standing::Left));
         let next = numbered(1, Standing::Alive);
         assert_eq!(members.merge(next.clone()), Merged::Buried(next.clone()));
-        members.on_own_word(&next);
+        members.on_objection(&next);
         assert!(matches!(members.merge(next), Merged::Changed(_)), "it is there after all");
     }
 

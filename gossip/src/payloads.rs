@@ -17,10 +17,10 @@
 //! before (store and forward: the tree is two or three hops high, and nobody passes on a lie). If
 //! the whole is not what was announced, those who gave it are not asked for it again.
 //!
-//! Invariants: at most [`PAYLOADS_MAX`] are known of, [`PULLS_MAX`] of them pulled at a time and
-//! [`PULLED_LEN_MAX`] bytes in all, a quarter of that of what one announced; those kept are at most
-//! [`KEPT_LEN_MAX`] long together. None is known for longer than [`LIFE_PERIODS`], so that no
-//! announcement is new twice in the life of a payload.
+//! Invariants: at most [`PAYLOADS_MAX`] are known of, and one of this node's own; [`PULLS_MAX`] of
+//! them are pulled at a time and [`PULLED_LEN_MAX`] bytes in all, a quarter of that of what one
+//! announced; those kept are at most [`KEPT_LEN_MAX`] long together. None is known for longer than
+//! [`LIFE_PERIODS`], so that no announcement is new twice in the life of a payload.
 
 mod gives;
 mod pull;
@@ -138,7 +138,7 @@ impl Payloads {
         let payload = self.payload(topic, announcement, None);
         let before = self.all.insert(id, Payload { stage: Stage::Kept(bytes), ..payload });
         assert!(before.is_none(), "what this node says has a number of its own");
-        self.make_room()
+        self.make_room(id)
     }
 
     /// Whether it is known of.
@@ -161,7 +161,7 @@ impl Payloads {
         (topic, announcement): (Topic, Announcement),
         bytes: Bytes,
     ) {
-        if self.all.len() < PAYLOADS_MAX {
+        if self.all.len() < PAYLOADS_MAX || self.let_go_of_one() {
             let payload = self.payload(topic, announcement, None);
             self.all.insert(id, Payload { stage: Stage::Kept(bytes), ..payload });
         }
@@ -176,12 +176,25 @@ impl Payloads {
         teller: NodeId,
     ) -> bool {
         let his = self.all.values().filter(|payload| payload.teller == Some(teller)).count();
-        let has_room = self.all.len() < PAYLOADS_MAX && his < PAYLOADS_MAX / ONE_OF;
-        if has_room && !self.all.contains_key(&id) {
+        let is_known = self.all.contains_key(&id);
+        let has_room = his < PAYLOADS_MAX / ONE_OF
+            && (is_known || self.all.len() < PAYLOADS_MAX || self.let_go_of_one());
+        if has_room && !is_known {
             let payload = self.payload(topic, announcement, Some(teller));
             self.all.insert(id, payload);
         }
         has_room
+    }
+
+    /// Of those that were announced and nobody wants, the one that was heard of first gives way, or
+    /// whoever announces many would keep out all others. Says whether there was one.
+    fn let_go_of_one(&mut self) -> bool {
+        let is_idle = |payload: &Payload| {
+            matches!(payload.stage, Stage::Announced) && payload.waiting.is_empty()
+        };
+        let idle = self.all.iter().filter(|(_, payload)| is_idle(payload));
+        let first = idle.min_by_key(|(id, payload)| (payload.heard_at, **id)).map(|(id, _)| *id);
+        first.is_some_and(|id| self.all.remove(&id).is_some())
     }
 
     fn payload(&self, topic: Topic, announcement: Announcement, teller: Option<NodeId>) -> Payload {
@@ -438,8 +451,8 @@ impl Payloads {
         }
     }
 
-    /// Those heard first give way to what there is no room for. Says who waits for them.
-    pub(crate) fn make_room(&mut self) -> Waiting {
+    /// Those heard first give way to this one, if there is no room for it. Says who waits for them.
+    pub(crate) fn make_room(&mut self, newest: MessageId) -> Waiting {
         let len = |payload: &Payload| match &payload.stage {
             Stage::Kept(bytes) => bytes.len(),
             _ => 0,
@@ -447,9 +460,13 @@ impl Payloads {
         let mut kept: usize = self.all.values().map(len).sum();
         let mut waiting = Vec::new();
         while kept > KEPT_LEN_MAX || self.all.len() > PAYLOADS_MAX {
-            let all = self.all.iter().filter(|(_, payload)| len(payload) > 0);
+            if kept <= KEPT_LEN_MAX && self.let_go_of_one() {
+                continue;
+            }
+            let kept_others = |it: &(&MessageId, &Payload)| *it.0 != newest && len(it.1) > 0;
+            let all = self.all.iter().filter(kept_others);
             let first = all.min_by_key(|(id, payload)| (payload.heard_at, **id));
-            let (id, payload) = first.expect("something is kept");
+            let Some((id, payload)) = first else { break };
             let (id, freed) = (*id, len(payload));
             waiting.extend(self.forget(id));
             kept -= freed;

@@ -56,6 +56,8 @@ pub(crate) struct Records {
     /// By their hashes.
     queue: Queue<u64>,
     feedback: u32,
+    /// In this round nothing could give way.
+    crammed_in: Option<u64>,
 }
 
 struct Row {
@@ -67,6 +69,8 @@ struct Row {
     is_kept: bool,
     /// Whether its publisher is up in that life.
     is_shown: bool,
+    /// Whether this node would hear of it if it were not.
+    is_watched: bool,
     /// The round in which it was withdrawn or hidden.
     since: u64,
 }
@@ -86,6 +90,8 @@ pub(crate) struct Hearing {
     pub(crate) round: u64,
     /// Whether its publisher is up in the life that wrote it.
     pub(crate) is_up: bool,
+    /// Whether this node knows its publisher, and so would hear of it if it were not.
+    pub(crate) is_watched: bool,
     pub(crate) source: Source,
 }
 
@@ -131,6 +137,7 @@ impl Records {
             part: Part::ALL,
             queue: Queue::new(rng),
             feedback,
+            crammed_in: None,
         }
     }
 
@@ -157,7 +164,7 @@ impl Records {
         round: u64,
         said: Option<Version>,
     ) -> bool {
-        if !self.make_room(&key) {
+        if !self.make_room(&key, true, round) {
             return false;
         }
         self.version = self.version.raised();
@@ -171,7 +178,7 @@ impl Records {
         if self.hashes.insert(hash, key.clone()).is_some_and(|other| other != key) {
             self.queue.remove(&hash);
         }
-        self.put(record, hash, true, round);
+        self.put(record, hash, (true, true), round);
         if is_kept {
             self.spread(hash, &key);
         }
@@ -257,11 +264,16 @@ impl Records {
             return Merged::Known;
         }
         let is_shown = hearing.is_up && record.value.is_some();
-        if !(if is_shown { self.make_room(&key) } else { self.has_room(&key) }) {
+        if !(if is_shown {
+            self.make_room(&key, hearing.is_watched, hearing.round)
+        } else {
+            self.has_room(&key)
+        }) {
             return Merged::Refused;
         }
         let hash = record.hash();
-        let was_news = self.put(record, hash, hearing.is_up, hearing.round);
+        let shown = (hearing.is_up, hearing.is_watched);
+        let was_news = self.put(record, hash, shown, hearing.round);
         if was_news || hearing.source != Source::Newcomer {
             self.spread(hash, &key);
         }
@@ -288,7 +300,8 @@ impl Records {
     ) {
         let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
         for key in keys.into_iter().rev() {
-            let row = &self.rows[&key];
+            let row = self.rows.get_mut(&key).expect("its publisher has the keys of rows");
+            row.is_watched = true;
             if replaced == Some(row.incarnation) {
                 self.remove(&key);
             } else if row.is_shown != (up == Some(row.incarnation)) {
@@ -298,6 +311,13 @@ impl Records {
                 row.since = round;
                 self.toggle(&key);
             }
+        }
+    }
+
+    /// This node would not hear of it any more if a node were gone.
+    pub(crate) fn unwatch(&mut self, node: NodeId) {
+        for key in self.publishers.get(&node).into_iter().flatten() {
+            self.rows.get_mut(key).expect("its publisher has the keys of rows").is_watched = false;
         }
     }
 
@@ -466,16 +486,27 @@ impl Records {
 
     /// Sees that there is room for what is shown: some of what is not gives way, of the publisher
     /// if he has too much, the oldest first. What was withdrawn and comes back is withdrawn again.
-    fn make_room(&mut self, key: &RecordKey) -> bool {
+    /// To what is watched gives way, after that, what may be of nobody.
+    fn make_room(&mut self, key: &RecordKey, is_watched: bool, round: u64) -> bool {
         if self.has_room(key) {
             return true;
         }
         let is_full = self.rows.len() >= Self::MAX;
+        if is_full && self.crammed_in == Some(round) {
+            return false;
+        }
         let all = self.rows.keys().filter(|_| is_full);
         let his = self.keys_of(key.publisher).filter(|_| !is_full);
-        let spare = all.chain(his).filter(|key| !self.rows[*key].is_published());
-        let mut spare: Vec<(u64, RecordKey)> =
-            spare.map(|key| (self.rows[key].since, key.clone())).collect();
+        let is_spare = |row: &Row| !row.is_published() || is_watched && !row.is_watched;
+        let spare = all.chain(his).filter(|key| is_spare(&self.rows[*key]));
+        let mut spare: Vec<((bool, u64), RecordKey)> = spare
+            .map(|key| ((self.rows[key].is_published(), self.rows[key].since), key.clone()))
+            .collect();
+        if is_full && spare.is_empty() && is_watched {
+            // It is not looked for again before the next round.
+            self.crammed_in = Some(round);
+            return false;
+        }
         spare.sort_unstable();
         spare.truncate(spare.len().div_ceil(SPARED_PART));
         spare.iter().for_each(|(_, key)| self.remove(key));
@@ -500,12 +531,19 @@ impl Records {
 
     /// Puts a record with this hash in its place, or in that of what it overrules. Tells whether
     /// that was news.
-    fn put(&mut self, record: Record, hash: u64, is_shown: bool, round: u64) -> bool {
+    fn put(
+        &mut self,
+        record: Record,
+        hash: u64,
+        (is_shown, is_watched): (bool, bool),
+        round: u64,
+    ) -> bool {
         let mut was_news = false;
         let Record { key, incarnation, version, value } = record;
         let is_kept = self.part.has(key.place());
         self.toggle(&key);
-        let row = Row { incarnation, version, value, hash, is_kept, is_shown, since: round };
+        let since = round;
+        let row = Row { incarnation, version, value, hash, is_kept, is_shown, is_watched, since };
         match self.rows.insert(key.clone(), row) {
             Some(before) if before.hash == hash => {}
             Some(before) => was_news = self.forget_hash(before.hash, &key),

@@ -458,7 +458,8 @@ pub enum ReplicatedEvent {
         /// Which command.
         message: u64,
     },
-    /// Of a soft state, first: as whom this holder writes, as long as it has the object open.
+    /// Of a soft state, first: as whom this holder writes from then on. It is told another author
+    /// if somebody spoke in the name of this one.
     Joined {
         /// The author of all that it writes.
         author: Author,

@@ -56,6 +56,15 @@ struct Doubt {
     confirmed: Option<u64>,
 }
 
+/// Of which records under a key was heard.
+#[derive(Default)]
+pub(super) struct Claimed {
+    /// Whose was the first that they had there.
+    pub(super) newcomers: Vec<NodeId>,
+    /// Whether there was another too.
+    pub(super) is_other: bool,
+}
+
 /// A claim that this node keeps to itself.
 #[derive(Clone, Copy)]
 struct Wait {
@@ -215,40 +224,39 @@ impl Agent {
 
     /// A record changed, or is shown or hidden: if it is a claim, a name may be in doubt.
     pub(super) fn doubt(&mut self, key: &RecordKey) {
-        if let Some(object) = self.object_of(key) {
-            self.cut_to_witnesses(object, &key.key);
-            self.on_claims(object, key);
-        }
+        self.doubt_said(key.object, &key.key, Claimed { is_other: true, ..Claimed::default() });
     }
 
-    /// A claim was heard of whose publisher claimed nothing there. Beside enough witnesses it is
-    /// cut at once, and nothing is other than it was.
-    pub(super) fn doubt_new(&mut self, key: &RecordKey) {
-        let Some(object) = self.object_of(key) else { return };
-        if self.cut_to_witnesses(object, &key.key) == [key.publisher] {
+    /// Records under a key were heard of: if they are claims, a name may be in doubt. Those of
+    /// newcomers are cut at once beside enough witnesses, and then nothing is other than it was.
+    pub(super) fn doubt_said(&mut self, directory: ObjectId, key: &Bytes, mut said: Claimed) {
+        let Some(object) = self.object_of(directory, key) else { return };
+        let mut cut = self.cut_to_witnesses(object, key);
+        cut.sort_unstable();
+        said.newcomers.sort_unstable();
+        if !said.is_other && cut == said.newcomers {
             // Whoever holds it may still know more of it.
             self.soft.hurry(object);
         } else {
-            self.on_claims(object, key);
+            self.on_claims(object, directory, key);
         }
     }
 
     /// Which object a record claims, if it does.
-    fn object_of(&mut self, key: &RecordKey) -> Option<ObjectId> {
-        if key.object != self.claims.directory {
+    fn object_of(&mut self, directory: ObjectId, key: &Bytes) -> Option<ObjectId> {
+        if directory != self.claims.directory {
             return None;
         }
-        self.queries.on_claim(&key.key);
-        let name = std::str::from_utf8(&key.key).ok().and_then(|text| text.parse().ok());
+        self.queries.on_claim(key);
+        let name = std::str::from_utf8(key).ok().and_then(|text| text.parse().ok());
         name.map(|name: Name| name.id())
     }
 
     /// Other claims than before are held of an object.
-    fn on_claims(&mut self, object: ObjectId, key: &RecordKey) {
+    fn on_claims(&mut self, object: ObjectId, directory: ObjectId, key: &Bytes) {
         let records = &self.shelves.claims.records;
         let is_modest = |node| records.count_of(node) <= CLAIMS_OF_ONE_MAX;
-        let is_claimed =
-            records.at(key.object, &key.key).any(|claim| is_modest(claim.publisher.node));
+        let is_claimed = records.at(directory, key).any(|claim| is_modest(claim.publisher.node));
         if is_claimed {
             self.claims.claimed.insert(object);
         } else {
@@ -347,7 +355,7 @@ impl Agent {
     /// An object of this node gives way to one of another type.
     fn give_up(&mut self, now: Time, object: ObjectId, theirs: ObjectType, io: &mut Io<'_>) {
         io.count("gossip.type_conflict");
-        self.stop_carrying(now, object);
+        self.stop_carrying(now, object, io);
         self.tell_closed(object, theirs, io);
     }
 

@@ -1,7 +1,7 @@
 //! Open directories: what holders publish, and what they ask for.
 //!
 //! What this node keeps it answers at once, from its own table. What others keep it asks of them
-//! (`agent/questions`): what is published under one key of one member of one group, a list of one
+//! (`agent/errands`): what is published under one key of one member of one group, a list of one
 //! member of each.
 //!
 //! An answer that finds no room waits, and with it all commands behind it, until its application
@@ -121,12 +121,12 @@ impl Agent {
     }
 
     /// A directory is not carried any more: what was published there is withdrawn.
-    pub(super) fn close_directory(&mut self, object: ObjectId) {
+    pub(super) fn close_directory(&mut self, object: ObjectId, io: &mut Io<'_>) {
         if self.directories.close(object) {
             self.directories.waiting.retain(|waiting| *waiting != object);
             self.errands.forget(object);
             for key in self.shelves.entries.records.withdraw_all(object, self.rounds) {
-                self.on_written(key);
+                self.on_written(key, io);
             }
         }
     }
@@ -145,7 +145,7 @@ impl Agent {
             None => records.withdraw(object, key.clone(), round),
         };
         if is_written {
-            self.on_written(RecordKey { object, key, publisher });
+            self.on_written(RecordKey { object, key, publisher }, io);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::control::Control;
 use crate::knowledge::Source;
 use crate::question::{Answer, Clue, QUESTIONS_MAX, Question, Questions, Verdict};
 use crate::records::affinity::{Depth, Part};
-use crate::records::{Record, RecordKey, Sought, place};
+use crate::records::{Record, RecordKey, Records, Sought, place};
 use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MAX, Packet};
 
 /// What is under way.
@@ -95,6 +95,18 @@ impl Errands {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.questions.next_deadline()
     }
+
+    /// Entries are to be brought to those who keep them, each from a round on. What is one too many
+    /// is brought when it turns out that it is not kept.
+    fn bring(&mut self, due: impl IntoIterator<Item = (u64, RecordKey)>, io: &mut Io<'_>) {
+        for item in due {
+            if self.due.len() < DUE_MAX || self.due.contains(&item) {
+                self.due.insert(item);
+            } else {
+                io.count("gossip.deliveries_full");
+            }
+        }
+    }
 }
 
 impl About {
@@ -150,8 +162,8 @@ impl Agent {
     }
 
     /// An entry of this node is to be kept by others.
-    pub(super) fn deliver_entry(&mut self, key: RecordKey) {
-        self.errands.due.insert((self.rounds, key));
+    pub(super) fn deliver_entry(&mut self, key: RecordKey, io: &mut Io<'_>) {
+        self.errands.bring([(self.rounds, key)], io);
     }
 
     /// There are more groups from now on, or fewer: what this node publishes is kept by others.
@@ -201,7 +213,9 @@ impl Agent {
     fn check(&mut self, now: Time, io: &mut Io<'_>) {
         let depth = self.shelves.depth;
         let every = CHECK_ROUNDS.max(depth.groups().into());
-        for round in self.rounds_before + 1..=self.rounds {
+        // Who slept for longer asks each once.
+        let first = (self.rounds_before + 1).max((self.rounds + 1).saturating_sub(every));
+        for round in first..=self.rounds {
             let Some(place) = depth.places().nth((round % every) as usize) else { continue };
             let part = depth.part(place);
             let me = self.knowledge.members().me();
@@ -480,13 +494,14 @@ impl Agent {
             }
             About::Keep(keys) if verdict != Some(Verdict::Whole) => {
                 let again = self.rounds + AGAIN_ROUNDS;
-                self.errands.due.extend(keys.into_iter().map(|key| (again, key)));
+                self.errands.bring(keys.into_iter().map(|key| (again, key)), io);
             }
             About::Check(part) if verdict == Some(Verdict::Not) => {
                 let (me, round) = (self.knowledge.members().me(), self.rounds);
                 let own = self.shelves.entries.records.keys_of(me);
                 let lacking = own.filter(|key| part.has(key.place()));
-                self.errands.due.extend(lacking.map(|key| (round, key.clone())));
+                let lacking: Vec<_> = lacking.map(|key| (round, key.clone())).collect();
+                self.errands.bring(lacking, io);
             }
             About::Search { asked, .. } => self.on_no_clue(asked),
             About::Why { asked, .. } => self.on_no_testimony(asked, io),
@@ -501,6 +516,9 @@ impl Agent {
 
 /// How many groups are asked at one time for one command.
 const UNDER_WAY_MAX: usize = 32;
+
+/// How many entries wait to be brought to others: as many as a node may publish.
+const DUE_MAX: usize = Records::PUBLISHER_MAX;
 
 /// How many bytes of entries are brought to others in a period.
 const DELIVERED_BYTES_MAX: usize = 2_400;

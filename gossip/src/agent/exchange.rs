@@ -145,7 +145,7 @@ impl Agent {
     }
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
-        self.push_left = PUSH_BYTES_MAX;
+        (self.push_left, self.buried_left) = (PUSH_BYTES_MAX, BURIED_BYTES_MAX);
         self.on_round_of_view(now, io);
         for (partner, is_lean) in self.on_exchanges(now) {
             self.exchange(now, partner, is_lean, io);
@@ -388,12 +388,13 @@ impl Agent {
         let members = self.knowledge.members();
         let told =
             |(node, telling): &(NodeId, Telling)| members.of(*node).map(|entry| telling.of(entry));
-        let packet = self.push_of(unpushed.iter().filter_map(told), len_max);
-        self.send_push(packet, (to, len_max), io);
+        let packet = self.push_of(unpushed.iter().filter_map(told), len_max.min(self.push_left));
+        self.push_left = self.push_left.saturating_sub(send_push(packet, (to, len_max), io));
     }
 
     /// Tells those who believe in somebody that is gone. They take it for a suspicion, as all that
-    /// others say.
+    /// others say. It has an allowance of its own, or who names many that are gone would leave none
+    /// for news.
     pub(super) fn push_buried(&mut self, io: &mut Io<'_>) {
         let mut buried: BTreeMap<NodeId, Vec<Entry>> = BTreeMap::new();
         for (to, entry) in std::mem::take(&mut self.buried) {
@@ -402,29 +403,28 @@ impl Agent {
         }
         for (to, gone) in buried {
             let Some(len_max) = len_max(to, io) else { continue };
-            let packet = self.push_of(gone.into_iter(), len_max);
-            self.send_push(packet, (to, len_max), io);
+            let packet = self.push_of(gone.into_iter(), len_max.min(self.buried_left));
+            for Entry { member, generation, .. } in &packet.entries {
+                self.said_gone.insert(member.node, *generation);
+                if self.said_gone.len() > SAID_GONE_MAX {
+                    self.said_gone.pop_first();
+                }
+            }
+            let sent = send_push(packet, (to, len_max), io);
+            self.buried_left = self.buried_left.saturating_sub(sent);
         }
     }
 
-    /// As many of these as fit, and as may still be pushed in this period.
-    fn push_of(&self, entries: impl Iterator<Item = Entry>, len_max: usize) -> Packet {
+    /// As many of these as take no more bytes.
+    fn push_of(&self, entries: impl Iterator<Item = Entry>, bytes_max: usize) -> Packet {
         let mut packet = Packet::new(Leg::Push);
-        let mut room = packet.room(len_max.min(self.push_left));
+        let mut room = packet.room(bytes_max);
         for entry in entries {
             let Some(left) = room.checked_sub(self.knowledge.entry_len(&entry)) else { break };
             room = left;
             packet.entries.push(entry);
         }
         packet
-    }
-
-    fn send_push(&mut self, mut packet: Packet, (to, len_max): (NodeId, usize), io: &mut Io<'_>) {
-        complete(&mut packet, len_max, io);
-        if !packet.entries.is_empty() {
-            self.push_left = self.push_left.saturating_sub(packet.encoded_len());
-            send(&packet, to, io);
-        }
     }
 
     /// Whether a multiple of so many periods has passed since the last round.
@@ -524,6 +524,16 @@ fn complete(packet: &mut Packet, len_max: usize, io: &Io<'_>) {
     }
 }
 
+/// Sends what is pushed, if it is anything. Gives how many bytes that took.
+fn send_push(mut packet: Packet, (to, len_max): (NodeId, usize), io: &mut Io<'_>) -> usize {
+    complete(&mut packet, len_max, io);
+    if packet.entries.is_empty() {
+        return 0;
+    }
+    send(&packet, to, io);
+    packet.encoded_len()
+}
+
 /// For how many rounds a node asks for all rows that it lacks at once, one of each level.
 const YOUNG_ROUNDS: u64 = 10;
 
@@ -546,6 +556,12 @@ const NEWS_BESIDE: usize = 400;
 
 /// How much news of members is pushed in a period, in bytes.
 const PUSH_BYTES_MAX: usize = 1_200;
+
+/// How much is told in a period of members that are gone to those who believe in them, in bytes.
+const BURIED_BYTES_MAX: usize = 300;
+
+/// Of how many it is remembered that this was told.
+const SAID_GONE_MAX: usize = 256;
 
 /// To how many members it is pushed by each node that hears it first.
 const FANOUT: usize = 3;

@@ -53,8 +53,11 @@ impl Agent {
             io.count("gossip.entry_forged");
             return false;
         }
-        if entry.member.node == from && entry.standing.is_up() {
-            self.knowledge.on_own_word(&entry);
+        // Whoever was said to be gone, and is of a higher generation now, heard of it.
+        let said = self.said_gone.get(&entry.member.node);
+        let objects = said.is_some_and(|said| *said < entry.generation);
+        if entry.standing.is_up() && (entry.member.node == from || objects) {
+            self.knowledge.on_objection(&entry);
         }
         let accusation = entry.accusation();
         let heard = self.knowledge.hear(entry, source);

@@ -46,13 +46,15 @@ impl Agent {
         if is_retry && members.up_count() < 2 {
             self.seeds.all().for_each(|seed| io.dial(seed));
         }
-        let often = SEEK_ROUNDS.max(members.up_count() as u32 / SEEK_ROUNDS);
         // As often in time where rounds are far apart.
         let passed = u32::try_from(self.rounds - self.rounds_before).unwrap_or(u32::MAX).max(1);
-        let often = (often / passed).max(1);
-        if let Some(seed) = self.seeds.lost(often) {
+        let often_of =
+            |members: usize| (SEEK_ROUNDS.max(members as u32 / SEEK_ROUNDS) / passed).max(1);
+        // All have the same seeds, but who is faulty is known to those alone who kept him.
+        if let Some(seed) = self.seeds.lost(often_of(self.cluster_size())) {
             io.dial(seed);
         }
+        let often = often_of(members.up_count());
         if let Some(node) = self.faulty(often) {
             let probe = Probe { target: node, stage: Stage::Knocking };
             match self.probes.start(probe, now + self.config.ack_timeout) {
@@ -83,6 +85,11 @@ impl Agent {
         io: &mut Io<'_>,
     ) {
         match message {
+            Control::Pull { known: Known { hashes, .. }, .. } | Control::Fetch(hashes)
+                if hashes.len() > HASHES_MAX =>
+            {
+                io.count("gossip.malformed");
+            }
             Control::Pull { entry, known } if entry.member.node == from => {
                 let source = if self.pulls.is_newcomer() { Source::Newcomer } else { Source::News };
                 self.hear(now, entry, (from, source), io);

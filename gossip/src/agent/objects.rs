@@ -23,9 +23,9 @@ impl Agent {
         self.claim(object, spec, io);
     }
 
-    pub(super) fn stop_carrying(&mut self, now: Time, object: ObjectId) {
+    pub(super) fn stop_carrying(&mut self, now: Time, object: ObjectId, io: &mut Io<'_>) {
         self.topics.close(object);
-        self.close_directory(object);
+        self.close_directory(object, io);
         self.holders.close(object);
         self.nearest.close(object);
         self.close_catalog(now, object);

@@ -155,7 +155,7 @@ impl Agent {
                 } else {
                     self.topics.deliver((id, topic), whole, None, io);
                 }
-                let waiting = self.payloads.make_room();
+                let waiting = self.payloads.make_room(id);
                 self.let_down(&waiting, io);
                 for to in self.payloads.receivers() {
                     self.supply(to, io);

@@ -10,8 +10,11 @@
 //! groups (`records/affinity`): then they travel, and are compared, within the group alone, and
 //! some exchanges are with members of it.
 
+use std::collections::BTreeMap;
+
 use live_objects::{Io, NodeId, ObjectId, Rng, Start, Target, Via};
 
+use super::claims::Claimed;
 use super::{Agent, len_max, send};
 use crate::control::Control;
 use crate::knowledge::{Draft, Source};
@@ -72,7 +75,7 @@ impl Shelves {
         }
     }
 
-    fn all(&mut self) -> [&mut Shelf; 2] {
+    pub(super) fn all(&mut self) -> [&mut Shelf; 2] {
         [&mut self.claims, &mut self.entries]
     }
 }
@@ -222,15 +225,17 @@ impl Agent {
         source: Source,
         io: &mut Io<'_>,
     ) -> bool {
-        let mut are_kept = true;
+        let (mut are_kept, mut claimed) = (true, BTreeMap::<_, Claimed>::new());
         for record in records {
             let collection = self.collection(record.key.object);
             let kept = &mut self.shelves.of(collection).records;
             if kept.hear_again(record) {
                 continue;
             }
-            let is_up = self.knowledge.members().may_be(record.member());
-            let hearing = Hearing { round: self.rounds, is_up, source };
+            let members = self.knowledge.members();
+            let is_up = members.may_be(record.member());
+            let is_watched = members.standing(record.key.publisher).is_some();
+            let hearing = Hearing { round: self.rounds, is_up, is_watched, source };
             let held = kept.version(&record.key);
             if record.is_forged(from, held) {
                 are_kept = false;
@@ -242,10 +247,15 @@ impl Agent {
                 Merged::Changed if Self::is_metadata(record.key.object) => {
                     self.on_metadata(record.key.publisher, from);
                 }
-                Merged::Changed if collection == Collection::Claims && held.is_none() => {
-                    self.doubt_new(&record.key);
+                Merged::Changed if collection == Collection::Claims => {
+                    let RecordKey { object, key, publisher } = record.key.clone();
+                    let said = claimed.entry((object, key)).or_default();
+                    if held.is_none() {
+                        said.newcomers.push(publisher);
+                    } else {
+                        said.is_other = true;
+                    }
                 }
-                Merged::Changed if collection == Collection::Claims => self.doubt(&record.key),
                 Merged::Changed if source == Source::News => {
                     self.shelves.unpushed.push(record.key.clone());
                 }
@@ -257,7 +267,7 @@ impl Agent {
                 Merged::Overruled => {
                     io.count("gossip.record_overruled");
                     if collection == Collection::Entries {
-                        self.on_written(record.key.clone());
+                        self.on_written(record.key.clone(), io);
                     }
                 }
                 Merged::Elsewhere => {
@@ -266,15 +276,19 @@ impl Agent {
                 }
             }
         }
+        // Of one name there may be very many, which are looked at together.
+        for ((object, key), said) in claimed {
+            self.doubt_said(object, &key, said);
+        }
         are_kept
     }
 
     /// This node published or withdrew an entry.
-    pub(super) fn on_written(&mut self, key: RecordKey) {
+    pub(super) fn on_written(&mut self, key: RecordKey, io: &mut Io<'_>) {
         if self.shelves.entries.records.keeps(key.place()) {
             self.shelves.unpushed.push(key);
         } else {
-            self.deliver_entry(key);
+            self.deliver_entry(key, io);
         }
     }
 

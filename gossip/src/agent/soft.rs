@@ -116,7 +116,7 @@ impl Agent {
 
     /// A round begins. Whom to meet for the sake of a state, if anybody.
     pub(super) fn on_round_of_soft(&mut self) -> Option<NodeId> {
-        (self.soft.answered, self.soft.meant) = (0, None);
+        (self.soft.answered, self.soft.taken, self.soft.meant) = (0, 0, None);
         self.soft.turns += 1;
         for _ in 0..TRIES_MAX {
             let object = self.soft.next()?;
@@ -200,8 +200,9 @@ impl Agent {
         }
         let Some(state) = self.soft.of_type(object, ty, io) else { return };
         let (difference, own) = (theirs.answer(&state.store), Some(Summary::of(&state.store)));
+        let cost = state.store.size() / COMPARED_PART;
         let answer = Control::Differ { object, ty, difference, own };
-        self.soft.answered += over_link(from, &answer, io).unwrap_or(0);
+        self.soft.answered += over_link(from, &answer, io).unwrap_or(0).max(cost);
     }
 
     /// Another tells what is lacking here.
@@ -212,9 +213,14 @@ impl Agent {
         (difference, theirs): (&Difference, Option<&Summary>),
         io: &mut Io<'_>,
     ) {
+        if self.soft.taken > ANSWERED_BYTES_MAX {
+            return io.count("gossip.soft_busy");
+        }
         let Some(state) = self.soft.of_type(object, ty, io) else { return };
         state.asked.take_if(|(asked, _)| *asked == from);
+        let cost = state.store.size() / COMPARED_PART;
         let delta = difference.delta(&state.store);
+        self.soft.taken += cost;
         self.soft.take_in(object, &delta, io);
         let store = &self.soft.open[&object].store;
         if let Some(theirs) = theirs.filter(|theirs| **theirs != Summary::of(store)) {
@@ -246,3 +252,6 @@ const PATIENCE_ROUNDS: u64 = 5;
 /// How much is answered over links in a round, in bytes, before others have to ask again: one
 /// answer may be as long as it must.
 const ANSWERED_BYTES_MAX: usize = Store::BYTES_MAX;
+
+/// To compare a state takes as long as to answer with one that is so many times smaller.
+const COMPARED_PART: usize = 4;

@@ -187,6 +187,9 @@ impl Agent {
     pub(super) fn on_let_go(&mut self, entry: Entry) {
         let member = entry.member;
         self.partners.remove(member.node);
+        self.clock.forget(member.node);
+        self.seeds.on_down(member.node);
+        self.shelves.all().into_iter().for_each(|shelf| shelf.records.unwatch(member.node));
         self.suspicions.clear(member.node);
         let after = Entry { standing: Standing::Left, ..entry.clone() };
         let change = Change { before: Some(entry), after };

@@ -173,6 +173,29 @@ fn so_many_are_known_and_pulled_and_of_one_a_quarter() {
     assert!(payloads.all.is_empty() && !payloads.is_moving());
 }
 
+/// Who announces what nobody wants keeps out nobody, and what this node says itself stays.
+#[test]
+fn what_nobody_wants_gives_way() {
+    let mut payloads = payloads();
+    let announced = |payloads: &mut Payloads, number: u64, teller: u8| {
+        payloads.announce(id(number), (topic(), announcement(1_001)), node(teller))
+    };
+    for number in 0..PAYLOADS_MAX as u64 {
+        at(&mut payloads, u32::from(number > 0));
+        assert!(announced(&mut payloads, number, (number % 8) as u8));
+    }
+    assert!(announced(&mut payloads, 9_999, 9));
+    assert!(!payloads.has(id(0)) && payloads.has(id(1)), "the first that was heard of");
+    for number in 1..PAYLOADS_MAX as u64 {
+        payloads.want(id(number));
+    }
+    payloads.want(id(9_999));
+    assert!(!announced(&mut payloads, 7_777, 9), "all are wanted");
+    let bytes = Bytes::from(vec![7; 1_001]);
+    let waiting = payloads.keep_own(id(8_888), (topic(), announcement(1_001)), bytes);
+    assert!(waiting.is_empty() && payloads.whole(id(8_888)).is_some());
+}
+
 #[test]
 fn so_many_bytes_are_pulled_and_of_one_a_quarter() {
     let mut payloads = payloads();

@@ -18,7 +18,7 @@ pub(crate) fn table(node: u8) -> Records {
 
 /// News of one who is up.
 pub(crate) const fn news() -> Hearing {
-    Hearing { round: 0, is_up: true, source: Source::News }
+    Hearing { round: 0, is_up: true, is_watched: true, source: Source::News }
 }
 
 fn at(round: u64) -> Hearing {
@@ -314,6 +314,42 @@ fn a_publisher_and_all_together_have_so_many() {
     assert!(!records.write(object(), "k".into(), Some("v".into()), 0));
     let newer = Record { version: Version::MAX, ..numbered(1, 0) };
     assert_eq!(records.merge(newer, news()), Merged::Changed, "it takes no room");
+}
+
+/// Records of those whom nobody here knows fill the table, and give way to others.
+#[test]
+fn what_may_be_of_nobody_gives_way_to_what_is_watched() {
+    let mut records = table(9);
+    let numbered = |publisher: u8, number: usize| {
+        let mut record = of(publisher, b"", 1);
+        record.key.key = number.to_be_bytes().to_vec().into();
+        record
+    };
+    let unknown = Hearing { is_watched: false, ..news() };
+    for number in 0..Records::MAX {
+        let publisher = 10 + (number / Records::PUBLISHER_MAX) as u8;
+        assert_eq!(records.merge(numbered(publisher, number), unknown), Merged::Changed);
+    }
+    assert_eq!(records.merge(numbered(77, 0), unknown), Merged::Refused);
+    assert_eq!(records.merge(numbered(78, 0), news()), Merged::Changed);
+    assert!(records.write(object(), "k".into(), Some("v".into()), 0));
+    assert!(records.rows.len() < Records::MAX);
+    // Whoever is known from then on gives way no more.
+    let mut records = table(9);
+    for number in 0..Records::MAX {
+        let publisher = 10 + (number / Records::PUBLISHER_MAX) as u8;
+        records.merge(numbered(publisher, number), unknown);
+    }
+    let life = numbered(10, 0).incarnation;
+    for publisher in 10..=10 + (Records::MAX / Records::PUBLISHER_MAX) as u8 {
+        records.on_member(numbered(publisher, 0).key.publisher, Some(life), None, 0);
+    }
+    let lives: Vec<bool> = records.rows.values().map(|row| row.is_watched).collect();
+    assert!(lives.into_iter().all(|is_watched| is_watched));
+    records.unwatch(numbered(11, 0).key.publisher);
+    assert_eq!(records.merge(numbered(78, 0), news()), Merged::Changed);
+    let left = records.count_of(numbered(11, 0).key.publisher);
+    assert!(left < Records::PUBLISHER_MAX, "{left} of it are left");
 }
 
 /// Whatever the order, those with the lowest lots are left, and own records are kept back.

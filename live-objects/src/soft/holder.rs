@@ -32,9 +32,17 @@ impl<S: Soft> Holder<S> {
 
     /// Takes in the next event of its object. Tells whether that changed the state.
     pub fn on_event(&mut self, event: &Event) -> bool {
-        let Event::Replicated(ReplicatedEvent::Merge { delta }) = event else { return false };
-        // A module tells nothing that it has not read itself.
-        Store::decode(delta).is_ok_and(|delta| self.store.merge(&delta))
+        match event {
+            // A module tells nothing that it has not read itself.
+            Event::Replicated(ReplicatedEvent::Merge { delta }) => {
+                Store::decode(delta).is_ok_and(|delta| self.store.merge(&delta))
+            }
+            Event::Replicated(ReplicatedEvent::Joined { author }) => {
+                self.author = *author;
+                false
+            }
+            _ => false,
+        }
     }
 
     /// Reads the state.

@@ -32,8 +32,10 @@ pub(in crate::agent) struct SoftStates {
     /// For the sake of which state somebody was met last, and whom this round is to meet.
     pub(super) last: Option<ObjectId>,
     pub(super) meant: Option<NodeId>,
-    /// What was answered over links in this round, in bytes.
+    /// What was answered over links in this round, in bytes, or took as long to find out; and how
+    /// long what others answered took.
     pub(super) answered: usize,
+    pub(super) taken: usize,
     pub(super) rng: Rng,
 }
 
@@ -75,6 +77,7 @@ impl SoftStates {
             last: None,
             meant: None,
             answered: 0,
+            taken: 0,
             rng,
         }
     }
@@ -257,8 +260,17 @@ impl SoftStates {
     }
 
     /// Takes in what is new of a state, and tells the application.
+    ///
+    /// If it says that this holder wrote more than it did, others who hear that would take what it
+    /// writes next for known, and so it writes as another author from then on.
     pub(super) fn take_in(&mut self, object: ObjectId, delta: &Store, io: &mut Io<'_>) {
         let Some(state) = self.open.get_mut(&object) else { return };
+        let own = |store: &Store| store.context().last(state.author);
+        if own(delta) > own(&state.store) {
+            io.count("gossip.author_forged");
+            state.author = Author::new(self.rng.random());
+            self.unjoined.insert(object);
+        }
         match state.merge(delta) {
             Merged::Known => {}
             Merged::Changed => {

@@ -88,6 +88,46 @@ fn a_newcomer_is_told_who_is_gone() {
     assert_eq!(world.members(2), before);
 }
 
+/// A liar may have said so of more generations than one. Who objects is not in doubt for that.
+#[test]
+fn who_objects_is_there() {
+    let mut world = World::settled(2);
+    world.bury_many(&[0]);
+    let at = |generation| entry(9, generation);
+    for generation in 1..=8 {
+        world.inject(id(9_999), 0, &said(&[at(generation).as_standing(Standing::Left)]));
+    }
+    world.events(0);
+    world.run(Config::default().period);
+    world.inject(id(1), 0, &said(&[at(1)]));
+    assert_eq!((world.count(0, "gossip.buried"), world.events(0)), (1, vec![]));
+    world.inject(id(1), 0, &said(&[at(2)]));
+    assert_eq!(world.events(0), [MembersEvent::Up(gone().member)]);
+}
+
+/// Who names many that are gone is told of some of them, and what is news is pushed all the same.
+#[test]
+fn what_is_told_of_those_gone_leaves_room_for_news() {
+    let mut world = World::settled(3);
+    world.bury_many(&[0]);
+    let strangers: Vec<Entry> = (100..140).map(|node| entry(node, 1)).collect();
+    for stranger in &strangers {
+        world.inject(id(9_999), 0, &said(&[stranger.as_standing(Standing::Left)]));
+    }
+    world.run(seconds(5));
+    (0..3).for_each(|node| drop(world.events(node)));
+    for some in strangers.chunks(10) {
+        world.inject(id(1), 0, &said(some));
+    }
+    assert_eq!(world.count(0, "gossip.buried"), 40);
+    let before = world.wire.datagram_bytes;
+    let newcomer = entry(9, 1).member;
+    world.inject(id(1), 0, &said(&[entry(9, 1)]));
+    assert!(world.wire.datagram_bytes > before, "it is pushed at once");
+    world.run(Config::default().period / 10);
+    assert_eq!(world.events(2), [MembersEvent::Up(newcomer)]);
+}
+
 /// Who could bury others by a message would keep them out.
 #[test]
 fn only_a_newcomer_is_told_and_only_by_whom_it_asked() {

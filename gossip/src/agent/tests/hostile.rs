@@ -21,6 +21,7 @@ use super::nearest::round_of;
 use super::seconds;
 use super::world::{World, credential, id};
 use crate::agent::{Gossip, claims};
+use crate::control::{Control, HASHES_MAX, Known};
 use crate::entry::tests::entry;
 use crate::entry::{Entry, Generation, Standing};
 use crate::news::{Content, Message, MessageId, Pushed, Reach, Topic};
@@ -131,6 +132,23 @@ fn who_was_led_a_day_ahead_comes_back_with_its_share() {
     world.run(seconds(20));
     let a_round = (world.wire.datagram_bytes - before) / (3 * 20 * 5);
     assert!(a_round <= 200, "{a_round} bytes a node and round");
+}
+
+/// Nobody keeps, sorts or looks for more hashes than are asked by in one go.
+#[test]
+fn who_asks_by_too_many_hashes_is_not_answered() {
+    let mut world = World::settled(2);
+    let own = world.nodes[1].member;
+    let up_to = NodeId::from_bytes([0xff; NodeId::LEN]);
+    let known = |hashes| Known { behind: None, up_to, hashes: vec![7; hashes] };
+    let entry = Entry { member: own, ..entry(1, 1) };
+    let pull = |hashes| Control::Pull { entry: entry.clone(), known: known(hashes) }.encode();
+    world.inject_message(id(1), 0, &pull(HASHES_MAX));
+    world.inject_message(id(1), 0, &Control::Fetch(known(HASHES_MAX).hashes).encode());
+    assert_eq!(world.count(0, "gossip.malformed"), 0);
+    world.inject_message(id(1), 0, &pull(HASHES_MAX + 1));
+    world.inject_message(id(1), 0, &Control::Fetch(known(HASHES_MAX + 1).hashes).encode());
+    assert_eq!(world.count(0, "gossip.malformed"), 2);
 }
 
 /// Old packets of its own, and of others: they speak of its own zone then.

@@ -8,6 +8,7 @@ use live_objects::{
 
 use super::seconds;
 use super::world::{World, id};
+use crate::Config;
 use crate::agent::claims::hash;
 use crate::control::Control;
 use crate::news::{Content, Message, MessageId, Pushed, Reach, Topic};
@@ -128,6 +129,54 @@ fn who_asks_too_much_in_a_round_asks_again() {
 }
 
 /// Nothing that is no delta, or one of another type, reaches the application or goes on.
+/// Others would take what a holder writes for known if they were told that it wrote it already.
+#[test]
+fn who_is_spoken_for_writes_as_another() {
+    let mut world = World::settled(3);
+    let [mut one, mut other] = [0, 1].map(|node| Held::open(&mut world, node, "/notes"));
+    one.write(&mut world, 0, 1, &long(1));
+    world.run(seconds(2));
+    let author = one.holder.store().dots().map(|(dot, ..)| dot.author).next().unwrap();
+    // What the liar says in its name is gone already, so that only its numbers are told.
+    let mut lie = Holder::<Notes>::new(author);
+    for turn in 0..20 {
+        let written = delta(&lie, turn, &Bytes::from_static(b"lie"));
+        lie.merge(&written);
+    }
+    let cleared = lie.write(|notes, writer| notes.clear(writer)).unwrap().1;
+    lie.merge(&cleared);
+    let ty = Holder::<Notes>::object_type();
+    let bytes = told(one.port.object(), &ty, lie.store());
+    (0..2).for_each(|node| world.inject_message(id(2), node, &bytes));
+    assert_eq!(world.count(0, "gossip.author_forged"), 1);
+    assert_eq!(world.count(1, "gossip.author_forged"), 0, "it is no word of its own");
+    one.hear();
+    one.write(&mut world, 0, 7, &long(3));
+    let wrote = one.holder.store().dots().any(|(dot, ..)| dot.author != author);
+    assert!(wrote, "it is another author");
+    world.run(seconds(2));
+    other.hear();
+    assert_eq!(other.holder.store(), one.holder.store());
+    let note = other.holder.read(|notes, reader| notes.at(&7).get(reader));
+    assert_eq!(note, Some(long(3)));
+}
+
+#[test]
+fn who_answers_too_much_in_a_round_is_not_heard() {
+    let mut world = World::settled(2);
+    let mut one = Held::open(&mut world, 0, "/notes");
+    (0..4).for_each(|key| one.write(&mut world, 0, key, &long(key as u8)));
+    let ty = Holder::<Notes>::object_type();
+    let bytes = told(one.port.object(), &ty, one.holder.store());
+    // Each takes as long as to answer 60,000 bytes.
+    (0..30).for_each(|_| world.inject_message(id(1), 0, &bytes));
+    let busy = world.count(0, "gossip.soft_busy");
+    assert!((10..14).contains(&busy), "{busy} of 30");
+    world.run(Config::default().period);
+    world.inject_message(id(1), 0, &bytes);
+    assert_eq!(world.count(0, "gossip.soft_busy"), busy);
+}
+
 #[test]
 fn what_is_no_delta_is_dropped() {
     let mut world = World::settled(2);
