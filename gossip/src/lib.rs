@@ -106,12 +106,12 @@
 //! no database: who asks is told what this node, or whoever keeps the key, knows by then. A search
 //! may miss who described itself in the last rounds, or has just come. Nobody is told for certain
 //! who is nearest. In a partial view those whom a node keeps are all that it finds as the nearest,
-//! by a search or as neighbours in an overlay, and that it compares soft states with; what somebody
-//! published whom the keepers of the key do not keep is shown until he withdraws it, though he may
-//! be gone; and if a good part of all crash at once aggregates may count them for some hundred
-//! rounds. Any two nodes may differ at any moment, and see changes in different orders: who
-//! needs the same views in the same order needs [`Agreement::Views`], which this module does not
-//! offer. A verdict may be wrong.
+//! by a search, which says so, or as neighbours in an overlay, and that it compares soft states
+//! with; what somebody published whom the keepers of the key do not keep is shown until he
+//! withdraws it, though he may be gone; and if a good part of all crash at once aggregates may
+//! count them for some hundred rounds. Any two nodes may differ at any moment, and see changes in
+//! different orders: who needs the same views in the same order needs [`Agreement::Views`], which
+//! this module does not offer. A verdict may be wrong.
 //!
 //! **Who lies.** Whom a packet is from is certain, by its seal; nothing else in it is. So whoever
 //! has a key can say what it likes. That is refused, or bounded, and counted, and the others'

@@ -160,10 +160,16 @@ impl Agent {
         // Whoever answers may not know yet who is gone.
         let is_inhabited =
             |zone: &Zone| members.up_between(zone.part.first, zone.part.last).next().is_some();
-        let inhabited: Vec<Zone> = zones.filter(is_inhabited).collect();
+        let (inhabited, others): (Vec<Zone>, Vec<Zone>) = zones.partition(is_inhabited);
+        // Nor may this node know who is there, far from its neighbourhood.
+        let is_far = |zone: &Zone| !members.view().is_near(zone.part.first);
+        let is_missing = others.iter().any(is_far);
         let Some(search) = self.searches.open.get_mut(&asked) else { return };
         search.under_way -= 1;
         search.rest.extend(inhabited);
+        if is_missing {
+            search.told = Told::Some;
+        }
         self.on_found(asked, from, clue.attributes, io);
         self.go_on_with_search(now, asked, io);
     }
@@ -195,8 +201,13 @@ impl Agent {
     ) {
         let search = self.searches.open.get_mut(&asked).expect("it is open");
         let Some(attributes) = attributes.filter(|_| search.left > 0) else { return };
-        let held = self.knowledge.members().of(node);
-        let Some(held) = held.filter(|held| held.standing.is_up()) else { return };
+        let members = self.knowledge.members();
+        let Some(held) = members.of(node).filter(|held| held.standing.is_up()) else {
+            if members.may_be_up(node) {
+                search.told = Told::Some;
+            }
+            return;
+        };
         // Nobody has a say in what else was looked for.
         if !search.matching.matches(&attributes) {
             return io.count("gossip.found_amiss");

@@ -16,12 +16,12 @@ use crate::wire::terms::tests::sections;
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
 use crate::zones::row::{Round, Row};
 
-fn open(world: &mut World, node: usize) -> Port {
+pub(super) fn open(world: &mut World, node: usize) -> Port {
     world.open(node, "/fleet", ObjectType::catalog())
 }
 
 /// Every node says its own name, and one of three roles.
-fn own(node: usize) -> Attributes {
+pub(super) fn own(node: usize) -> Attributes {
     let own = Attributes::default().with("role", ["db", "web", "cache"][node % 3]).unwrap();
     own.with("host", format!("host-{node}")).unwrap().with("load", node as f64 / 10.0).unwrap()
 }
@@ -38,16 +38,16 @@ fn described(nodes: usize) -> (World, Vec<Port>) {
     (world, ports)
 }
 
-fn search(matching: Predicate) -> Command {
+pub(super) fn search(matching: Predicate) -> Command {
     Command::Search { matching, limit: u32::MAX }
 }
 
-fn is(name: &str, value: &str) -> Predicate {
+pub(super) fn is(name: &str, value: &str) -> Predicate {
     Predicate::equal(name, value).unwrap()
 }
 
 /// What an application was told since it last looked: whom, and how much that is.
-fn told(port: &Port) -> (Vec<Described>, Option<Told>) {
+pub(super) fn told(port: &Port) -> (Vec<Described>, Option<Told>) {
     let (mut found, mut last) = (Vec::new(), None);
     while let Some(event) = port.try_next() {
         let Event::Catalog(CatalogEvent::Found { holders, told, .. }) = event else {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use live_objects::{
     Command, Departure, DirectoryEvent, Event, Member, MembersEvent, NodeId, ObjectType, Share,
-    Summary, TopicEvent,
+    Summary, Told, TopicEvent,
 };
 
-use super::aggregates;
 use super::seconds;
 use super::world::{World, id};
+use super::{aggregates, searches};
 use crate::Config;
 use crate::control::Control;
 use crate::records::affinity::Depth;
@@ -273,6 +273,40 @@ fn what_is_published_is_found() {
             let member = world.nodes[publisher].member;
             assert_eq!(found(&mut world, asker, publisher), [member], "{asker}, {publisher}");
         }
+    }
+}
+
+/// Whoever is kept is found, and of whom else there may be it is said that there may.
+#[test]
+fn a_search_says_whether_it_may_have_missed_somebody() {
+    let mut world = settled();
+    let mut ports = Vec::new();
+    for node in 0..NODES {
+        let port = searches::open(&mut world, node);
+        world.say(node, &port, Command::Describe(searches::own(node)));
+        ports.push(port);
+    }
+    world.run(seconds(20));
+    let living: Vec<Member> = world.nodes.iter().map(|node| node.member).collect();
+    for asker in [0, 111, 222] {
+        let kept: BTreeSet<Member> =
+            part_of(world.nodes[asker].member.node, &living, depth()).into_iter().collect();
+        let (mut missed, mut at_all) = (0, 0);
+        for node in (0..NODES).step_by(7) {
+            let matching = searches::is("host", &format!("host-{node}"));
+            world.say(asker, &ports[asker], searches::search(matching));
+            world.run(seconds(2));
+            let (found, last) = searches::told(&ports[asker]);
+            let is_found = found.iter().any(|one| one.member == living[node]);
+            if kept.contains(&living[node]) {
+                assert!(is_found, "{asker} keeps {node}");
+            } else if !is_found {
+                missed += 1;
+                assert_eq!(last, Some(Told::Some), "{asker} does not keep {node}");
+            }
+            at_all += 1;
+        }
+        assert!((1..at_all).contains(&missed), "{missed} of {at_all}");
     }
 }
 
