@@ -156,10 +156,10 @@ struct Agent {
     unpushed: Vec<(NodeId, Telling)>,
     push_left: usize,
     /// Who was said to be up, and is not, and who said so; how much may be told of that still; and
-    /// of whom it was told, of which generation.
+    /// of whom it was told, of which generation, and in which round.
     buried: Vec<(NodeId, Entry)>,
     buried_left: usize,
-    said_gone: BTreeMap<NodeId, Generation>,
+    said_gone: BTreeMap<NodeId, (Generation, u64)>,
     /// How much was said since the last round began.
     said_bytes: usize,
     /// And how much of that was rows.
@@ -353,6 +353,7 @@ impl Module for Gossip {
             agent.pull(io);
             agent.push_entries(io);
             agent.push_buried(io);
+            agent.doubt_given_way();
             agent.push_records(io);
             agent.say_deltas(io);
             agent.push(now, io);

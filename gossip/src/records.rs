@@ -56,8 +56,10 @@ pub(crate) struct Records {
     /// By their hashes.
     queue: Queue<u64>,
     feedback: u32,
-    /// In this round nothing could give way.
-    crammed_in: Option<u64>,
+    /// In which round nothing could give way: to what is watched, and to the rest.
+    crammed_in: [Option<u64>; 2],
+    /// What was shown, and gave way.
+    given_way: Vec<RecordKey>,
 }
 
 struct Row {
@@ -137,7 +139,8 @@ impl Records {
             part: Part::ALL,
             queue: Queue::new(rng),
             feedback,
-            crammed_in: None,
+            crammed_in: [None; 2],
+            given_way: Vec::new(),
         }
     }
 
@@ -309,6 +312,7 @@ impl Records {
                 let row = self.rows.get_mut(&key).expect("just seen");
                 row.is_shown = !row.is_shown;
                 row.since = round;
+                self.crammed_in = [None; 2];
                 self.toggle(&key);
             }
         }
@@ -492,7 +496,8 @@ impl Records {
             return true;
         }
         let is_full = self.rows.len() >= Self::MAX;
-        if is_full && self.crammed_in == Some(round) {
+        let crammed_in = usize::from(!is_watched);
+        if is_full && self.crammed_in[crammed_in] == Some(round) {
             return false;
         }
         let all = self.rows.keys().filter(|_| is_full);
@@ -502,15 +507,29 @@ impl Records {
         let mut spare: Vec<((bool, u64), RecordKey)> = spare
             .map(|key| ((self.rows[key].is_published(), self.rows[key].since), key.clone()))
             .collect();
-        if is_full && spare.is_empty() && is_watched {
+        if is_full && spare.is_empty() {
             // It is not looked for again before the next round.
-            self.crammed_in = Some(round);
+            self.crammed_in[crammed_in] = Some(round);
             return false;
         }
         spare.sort_unstable();
-        spare.truncate(spare.len().div_ceil(SPARED_PART));
-        spare.iter().for_each(|(_, key)| self.remove(key));
+        let published = spare.partition_point(|((is_published, _), _)| !is_published);
+        match published {
+            0 => spare.truncate(GIVEN_WAY_MAX),
+            some => spare.truncate(some.div_ceil(SPARED_PART)),
+        }
+        for ((is_published, _), key) in spare {
+            self.remove(&key);
+            if is_published {
+                self.given_way.push(key);
+            }
+        }
         self.has_room(key)
+    }
+
+    /// What was shown, and gave way since this was asked last.
+    pub(crate) fn take_given_way(&mut self) -> Vec<RecordKey> {
+        std::mem::take(&mut self.given_way)
     }
 
     /// How many records of a publisher are held, those included that were withdrawn.
@@ -542,6 +561,9 @@ impl Records {
         let Record { key, incarnation, version, value } = record;
         let is_kept = self.part.has(key.place());
         self.toggle(&key);
+        if value.is_none() {
+            self.crammed_in = [None; 2];
+        }
         let since = round;
         let row = Row { incarnation, version, value, hash, is_kept, is_shown, is_watched, since };
         match self.rows.insert(key.clone(), row) {
@@ -569,6 +591,7 @@ impl Records {
 
     fn remove(&mut self, key: &RecordKey) {
         self.toggle(key);
+        self.crammed_in = [None; 2];
         if let Some(row) = self.rows.remove(key) {
             self.forget_hash(row.hash, key);
         }
@@ -642,6 +665,9 @@ pub(crate) const NEWS_MAX: usize = 64;
 
 /// One part in so many of what is not shown gives way at once: to look for it takes a while.
 const SPARED_PART: usize = 16;
+
+/// How much of what is shown gives way at a time.
+const GIVEN_WAY_MAX: usize = 64;
 
 /// For how many rounds a withdrawn record is remembered.
 const WITHDRAWN_ROUNDS: u64 = 300;

@@ -60,9 +60,25 @@ struct Doubt {
 #[derive(Default)]
 pub(super) struct Claimed {
     /// Whose was the first that they had there.
-    pub(super) newcomers: Vec<NodeId>,
+    newcomers: Vec<NodeId>,
     /// Whether there was another too.
-    pub(super) is_other: bool,
+    is_other: bool,
+}
+
+impl Claimed {
+    /// A record: the first that this node had there, or another.
+    pub(super) fn of(newcomer: Option<NodeId>) -> Self {
+        let mut claimed = Self::default();
+        claimed.add(newcomer);
+        claimed
+    }
+
+    pub(super) fn add(&mut self, newcomer: Option<NodeId>) {
+        match newcomer {
+            Some(newcomer) => self.newcomers.push(newcomer),
+            None => self.is_other = true,
+        }
+    }
 }
 
 /// A claim that this node keeps to itself.
@@ -224,7 +240,7 @@ impl Agent {
 
     /// A record changed, or is shown or hidden: if it is a claim, a name may be in doubt.
     pub(super) fn doubt(&mut self, key: &RecordKey) {
-        self.doubt_said(key.object, &key.key, Claimed { is_other: true, ..Claimed::default() });
+        self.doubt_said(key.object, &key.key, Claimed::of(None));
     }
 
     /// Records under a key were heard of: if they are claims, a name may be in doubt. Those of

@@ -31,7 +31,14 @@ pub(super) struct Errands {
     questions: Questions<About>,
     searches: BTreeMap<Asked, Search>,
     /// Entries of this node that are to be brought to those who keep them, and when.
-    due: BTreeSet<(u64, RecordKey)>,
+    due: Due,
+}
+
+/// What is to be brought, each once.
+#[derive(Default)]
+struct Due {
+    order: BTreeSet<(u64, RecordKey)>,
+    rounds: BTreeMap<RecordKey, u64>,
 }
 
 /// For what a question is asked.
@@ -72,7 +79,7 @@ struct Search {
 impl Errands {
     pub(super) fn new(rng: Rng) -> Self {
         let questions = Questions::new(rng);
-        Self { questions, searches: BTreeMap::new(), due: BTreeSet::new() }
+        Self { questions, searches: BTreeMap::new(), due: Due::default() }
     }
 
     /// Whether no more searches can begin.
@@ -96,16 +103,39 @@ impl Errands {
         self.questions.next_deadline()
     }
 
-    /// Entries are to be brought to those who keep them, each from a round on. What is one too many
-    /// is brought when it turns out that it is not kept.
-    fn bring(&mut self, due: impl IntoIterator<Item = (u64, RecordKey)>, io: &mut Io<'_>) {
-        for item in due {
-            if self.due.len() < DUE_MAX || self.due.contains(&item) {
-                self.due.insert(item);
-            } else {
+    /// Entries are to be brought to those who keep them, each from a round on, if no more than so
+    /// many wait then. What is one too many is brought when it turns out that it is not kept.
+    fn bring(
+        &mut self,
+        due: impl IntoIterator<Item = (u64, RecordKey)>,
+        max: usize,
+        io: &mut Io<'_>,
+    ) {
+        for (round, key) in due {
+            if !self.due.add(round, key, max) {
                 io.count("gossip.deliveries_full");
             }
         }
+    }
+}
+
+impl Due {
+    /// Says whether there was room: of what is there already the earlier round holds.
+    fn add(&mut self, round: u64, key: RecordKey, max: usize) -> bool {
+        match self.rounds.get(&key).copied() {
+            Some(before) if before <= round => return true,
+            Some(before) => drop(self.order.remove(&(before, key.clone()))),
+            None if self.rounds.len() >= max => return false,
+            None => {}
+        }
+        self.order.insert((round, key.clone()));
+        self.rounds.insert(key, round);
+        true
+    }
+
+    fn remove(&mut self, item: &(u64, RecordKey)) {
+        self.order.remove(item);
+        self.rounds.remove(&item.1);
     }
 }
 
@@ -162,8 +192,8 @@ impl Agent {
     }
 
     /// An entry of this node is to be kept by others.
-    pub(super) fn deliver_entry(&mut self, key: RecordKey, io: &mut Io<'_>) {
-        self.errands.bring([(self.rounds, key)], io);
+    pub(super) fn deliver_entry(&mut self, key: RecordKey, max: usize, io: &mut Io<'_>) {
+        self.errands.bring([(self.rounds, key)], max, io);
     }
 
     /// There are more groups from now on, or fewer: what this node publishes is kept by others.
@@ -171,13 +201,18 @@ impl Agent {
         let (me, round) = (self.knowledge.members().me(), self.rounds);
         let records = &self.shelves.entries.records;
         let away = records.keys_of(me).filter(|key| !records.keeps(key.place()));
-        self.errands.due = away.map(|key| (round, key.clone())).collect();
+        let mut due = Due::default();
+        for key in away {
+            // A node publishes no more than that.
+            due.add(round, key.clone(), DUE_MAX);
+        }
+        self.errands.due = due;
     }
 
     pub(super) fn on_round_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
         let mut bytes = 0;
         while bytes < DELIVERED_BYTES_MAX && !self.errands.questions.is_full() {
-            let Some((due, first)) = self.errands.due.first().cloned() else { break };
+            let Some((due, first)) = self.errands.due.order.first().cloned() else { break };
             if due > self.rounds {
                 break;
             }
@@ -192,7 +227,7 @@ impl Agent {
         let (depth, round) = (self.shelves.depth, self.rounds);
         let (part, among) = (depth.part(first.place()), self.askable(first.place()));
         let records = &self.shelves.entries.records;
-        let due = self.errands.due.iter().take_while(|(due, _)| *due <= round);
+        let due = self.errands.due.order.iter().take_while(|(due, _)| *due <= round);
         let beside = due.filter(|(_, key)| part.has(key.place())).take(BESIDE_MAX);
         let mut room = ROOM_FOR_ENTRIES;
         let mut together = Vec::new();
@@ -494,14 +529,14 @@ impl Agent {
             }
             About::Keep(keys) if verdict != Some(Verdict::Whole) => {
                 let again = self.rounds + AGAIN_ROUNDS;
-                self.errands.bring(keys.into_iter().map(|key| (again, key)), io);
+                self.errands.bring(keys.into_iter().map(|key| (again, key)), DUE_MAX, io);
             }
             About::Check(part) if verdict == Some(Verdict::Not) => {
                 let (me, round) = (self.knowledge.members().me(), self.rounds);
                 let own = self.shelves.entries.records.keys_of(me);
                 let lacking = own.filter(|key| part.has(key.place()));
                 let lacking: Vec<_> = lacking.map(|key| (round, key.clone())).collect();
-                self.errands.bring(lacking, io);
+                self.errands.bring(lacking, DUE_MAX, io);
             }
             About::Search { asked, .. } => self.on_no_clue(asked),
             About::Why { asked, .. } => self.on_no_testimony(asked, io),
@@ -517,8 +552,8 @@ impl Agent {
 /// How many groups are asked at one time for one command.
 const UNDER_WAY_MAX: usize = 32;
 
-/// How many entries wait to be brought to others: as many as a node may publish.
-const DUE_MAX: usize = Records::PUBLISHER_MAX;
+/// How many entries wait to be brought to others, at most: twice as many as a node may publish.
+pub(super) const DUE_MAX: usize = 2 * Records::PUBLISHER_MAX;
 
 /// How many bytes of entries are brought to others in a period.
 const DELIVERED_BYTES_MAX: usize = 2_400;
@@ -539,3 +574,24 @@ const SELDOM: u64 = 10;
 
 /// How long an answer over a link may take, in periods.
 const LONG_PERIODS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_due_once_and_no_more_than_so_many() {
+        let object = ObjectId::from_bytes([1; 16]);
+        let publisher = NodeId::from_bytes([2; 16]);
+        let key = |key: u8| RecordKey { object, key: vec![key].into(), publisher };
+        let mut due = Due::default();
+        assert!(due.add(5, key(1), 2) && due.add(7, key(1), 2), "it is there already");
+        assert!(due.add(9, key(2), 2) && !due.add(1, key(3), 2), "one too many");
+        assert!(due.add(3, key(2), 2), "it is earlier");
+        let order: Vec<_> = due.order.iter().cloned().collect();
+        assert_eq!(order, [(3, key(2)), (5, key(1))]);
+        due.remove(&order[0]);
+        assert!(due.add(4, key(3), 2));
+        assert_eq!((due.order.len(), due.rounds.len()), (2, 2));
+    }
+}

@@ -405,10 +405,12 @@ impl Agent {
             let Some(len_max) = len_max(to, io) else { continue };
             let packet = self.push_of(gone.into_iter(), len_max.min(self.buried_left));
             for Entry { member, generation, .. } in &packet.entries {
-                self.said_gone.insert(member.node, *generation);
-                if self.said_gone.len() > SAID_GONE_MAX {
-                    self.said_gone.pop_first();
-                }
+                self.said_gone.insert(member.node, (*generation, self.rounds));
+            }
+            while self.said_gone.len() > SAID_GONE_MAX {
+                let first = self.said_gone.iter().min_by_key(|(node, (_, round))| (*round, **node));
+                let first = *first.expect("there are many").0;
+                self.said_gone.remove(&first);
             }
             let sent = send_push(packet, (to, len_max), io);
             self.buried_left = self.buried_left.saturating_sub(sent);
@@ -557,7 +559,7 @@ const NEWS_BESIDE: usize = 400;
 /// How much news of members is pushed in a period, in bytes.
 const PUSH_BYTES_MAX: usize = 1_200;
 
-/// How much is told in a period of members that are gone to those who believe in them, in bytes.
+/// How much is told in a round of members that are gone to those who believe in them, in bytes.
 const BURIED_BYTES_MAX: usize = 300;
 
 /// Of how many it is remembered that this was told.

@@ -55,7 +55,7 @@ impl Agent {
         }
         // Whoever was said to be gone, and is of a higher generation now, heard of it.
         let said = self.said_gone.get(&entry.member.node);
-        let objects = said.is_some_and(|said| *said < entry.generation);
+        let objects = said.is_some_and(|(said, _)| *said < entry.generation);
         if entry.standing.is_up() && (entry.member.node == from || objects) {
             self.knowledge.on_objection(&entry);
         }

@@ -201,7 +201,7 @@ impl Agent {
         if !self.gives.compare(members.len()) {
             return self.send_away(from, io);
         }
-        let knows_few = hashes.len() <= FEW_KNOWN;
+        let (known, knows_few) = (hashes.len(), hashes.len() <= FEW_KNOWN);
         let is_new = knows_few && members.len() > AT_ONCE_MAX;
         hashes.sort_unstable();
         let mut mine: Vec<u32> = members.after(behind).map(|entry| short_hash(&entry)).collect();
@@ -215,7 +215,8 @@ impl Agent {
             io.count("gossip.fetch_unsent");
         }
         if self.gives.start(from, Give::new(Which::Others, hashes, behind, up_to)) {
-            if knows_few {
+            // Who was sent away before knows some by now.
+            if knows_few || known < mine.len() / 2 {
                 self.give_buried(from, io);
             }
             if is_new {

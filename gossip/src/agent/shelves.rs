@@ -11,10 +11,13 @@
 //! some exchanges are with members of it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
+use bytes::Bytes;
 use live_objects::{Io, NodeId, ObjectId, Rng, Start, Target, Via};
 
 use super::claims::Claimed;
+use super::errands::DUE_MAX;
 use super::{Agent, len_max, send};
 use crate::control::Control;
 use crate::knowledge::{Draft, Source};
@@ -225,7 +228,9 @@ impl Agent {
         source: Source,
         io: &mut Io<'_>,
     ) -> bool {
-        let (mut are_kept, mut claimed) = (true, BTreeMap::<_, Claimed>::new());
+        let mut are_kept = true;
+        // Of one name there may be very many: after the first all others are looked at together.
+        let mut more = BTreeMap::<(ObjectId, Bytes), Option<Claimed>>::new();
         for record in records {
             let collection = self.collection(record.key.object);
             let kept = &mut self.shelves.of(collection).records;
@@ -249,11 +254,15 @@ impl Agent {
                 }
                 Merged::Changed if collection == Collection::Claims => {
                     let RecordKey { object, key, publisher } = record.key.clone();
-                    let said = claimed.entry((object, key)).or_default();
-                    if held.is_none() {
-                        said.newcomers.push(publisher);
-                    } else {
-                        said.is_other = true;
+                    let newcomer = held.is_none().then_some(publisher);
+                    match more.entry((object, key.clone())) {
+                        Entry::Vacant(entry) => {
+                            entry.insert(None);
+                            self.doubt_said(object, &key, Claimed::of(newcomer));
+                        }
+                        Entry::Occupied(mut entry) => {
+                            entry.get_mut().get_or_insert_default().add(newcomer);
+                        }
                     }
                 }
                 Merged::Changed if source == Source::News => {
@@ -267,7 +276,7 @@ impl Agent {
                 Merged::Overruled => {
                     io.count("gossip.record_overruled");
                     if collection == Collection::Entries {
-                        self.on_written(record.key.clone(), io);
+                        self.on_overruled(record.key.clone(), io);
                     }
                 }
                 Merged::Elsewhere => {
@@ -276,9 +285,8 @@ impl Agent {
                 }
             }
         }
-        // Of one name there may be very many, which are looked at together.
-        for ((object, key), said) in claimed {
-            self.doubt_said(object, &key, said);
+        for ((object, key), said) in more {
+            said.into_iter().for_each(|said| self.doubt_said(object, &key, said));
         }
         are_kept
     }
@@ -288,7 +296,17 @@ impl Agent {
         if self.shelves.entries.records.keeps(key.place()) {
             self.shelves.unpushed.push(key);
         } else {
-            self.deliver_entry(key, io);
+            self.deliver_entry(key, DUE_MAX, io);
+        }
+    }
+
+    /// An entry was overruled that others wrote in this node's name. Of these no more wait than half
+    /// of all, so that there is room for what it writes.
+    fn on_overruled(&mut self, key: RecordKey, io: &mut Io<'_>) {
+        if self.shelves.entries.records.keeps(key.place()) {
+            self.shelves.unpushed.push(key);
+        } else {
+            self.deliver_entry(key, DUE_MAX / 2, io);
         }
     }
 
@@ -420,15 +438,26 @@ impl Agent {
 
     /// Records that were sent because this node lacked them.
     pub(super) fn on_records(&mut self, from: NodeId, records: &[Record], io: &mut Io<'_>) {
-        for record in records {
-            let collection = self.collection(record.key.object);
+        let (claims, entries): (Vec<Record>, Vec<Record>) = records
+            .iter()
+            .cloned()
+            .partition(|record| self.collection(record.key.object) == Collection::Claims);
+        for (collection, of_it) in [(Collection::Claims, claims), (Collection::Entries, entries)] {
             // Of many at once others hear as this node did.
             let source = if records.len() > NEWS_MAX {
                 Source::Newcomer
             } else {
                 self.shelves.of(collection).mending.source()
             };
-            self.hear_records(from, std::slice::from_ref(record), source, io);
+            self.hear_records(from, &of_it, source, io);
+        }
+    }
+
+    /// Claims that gave way to others are not there any more.
+    pub(super) fn doubt_given_way(&mut self) {
+        self.shelves.entries.records.take_given_way();
+        for key in self.shelves.claims.records.take_given_way() {
+            self.doubt(&key);
         }
     }
 

@@ -213,12 +213,14 @@ impl Agent {
         (difference, theirs): (&Difference, Option<&Summary>),
         io: &mut Io<'_>,
     ) {
-        if self.soft.taken > ANSWERED_BYTES_MAX {
+        let is_busy = self.soft.taken > ANSWERED_BYTES_MAX;
+        let Some(state) = self.soft.of_type(object, ty, io) else { return };
+        // What was asked for is heard in any case.
+        let is_asked = state.asked.take_if(|(asked, _)| *asked == from).is_some();
+        if is_busy && !is_asked {
             return io.count("gossip.soft_busy");
         }
-        let Some(state) = self.soft.of_type(object, ty, io) else { return };
-        state.asked.take_if(|(asked, _)| *asked == from);
-        let cost = state.store.size() / COMPARED_PART;
+        let cost = if is_asked { 0 } else { state.store.size() / COMPARED_PART };
         let delta = difference.delta(&state.store);
         self.soft.taken += cost;
         self.soft.take_in(object, &delta, io);

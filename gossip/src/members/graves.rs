@@ -10,7 +10,8 @@
 //! Who knows hardly anybody and pulls a table is told these hashes first.
 //!
 //! Of whom a node never knew it believes the verdict of others, and anybody can invent such. So
-//! these have a place of their own, of which newcomers are not told.
+//! those for whom there is no tombstone left have a place of their own, of which newcomers are not
+//! told.
 //!
 //! Invariant: both parts of a ring hold the same, at most as many as it has room for.
 

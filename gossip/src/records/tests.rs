@@ -331,7 +331,10 @@ fn what_may_be_of_nobody_gives_way_to_what_is_watched() {
         assert_eq!(records.merge(numbered(publisher, number), unknown), Merged::Changed);
     }
     assert_eq!(records.merge(numbered(77, 0), unknown), Merged::Refused);
+    assert_eq!(records.crammed_in, [None, Some(0)], "it is looked for once a round");
     assert_eq!(records.merge(numbered(78, 0), news()), Merged::Changed);
+    assert_eq!(records.take_given_way().len(), GIVEN_WAY_MAX);
+    assert_eq!(records.crammed_in, [None; 2], "there is room");
     assert!(records.write(object(), "k".into(), Some("v".into()), 0));
     assert!(records.rows.len() < Records::MAX);
     // Whoever is known from then on gives way no more.

@@ -27,7 +27,8 @@ use crate::object::{Object, opened};
 ///
 /// A share is *set*, or is made of what is *added* to it. What is added for a span is a window that
 /// slides, in tenths of the span: it counts for so long, to a tenth, and from then on so does all
-/// that was added before. What is set takes the place of all that was added.
+/// that was added before. What is set takes the place of all that was added, and what is added that
+/// of what was set.
 ///
 /// ```no_run
 /// use logo::prelude::*;

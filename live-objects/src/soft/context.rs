@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Who writes: one opening of the state by one node, by a number drawn at random.
+/// Who writes: one opening of the state by one node, by a number drawn at random, and another one
+/// after somebody spoke in its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Author([u8; 8]);
 

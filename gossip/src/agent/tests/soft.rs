@@ -128,7 +128,6 @@ fn who_asks_too_much_in_a_round_asks_again() {
     assert_eq!(world.count(0, "gossip.soft_busy"), 2);
 }
 
-/// Nothing that is no delta, or one of another type, reaches the application or goes on.
 /// Others would take what a holder writes for known if they were told that it wrote it already.
 #[test]
 fn who_is_spoken_for_writes_as_another() {
@@ -177,6 +176,7 @@ fn who_answers_too_much_in_a_round_is_not_heard() {
     assert_eq!(world.count(0, "gossip.soft_busy"), busy);
 }
 
+/// Nothing that is no delta, or one of another type, reaches the application or goes on.
 #[test]
 fn what_is_no_delta_is_dropped() {
     let mut world = World::settled(2);
