@@ -300,8 +300,8 @@ impl Agent {
         }
     }
 
-    /// An entry was overruled that others wrote in this node's name. Of these no more wait than half
-    /// of all, so that there is room for what it writes.
+    /// An entry was overruled that others wrote in this node's name. Of these no more wait than
+    /// half of all, so that there is room for what it writes.
     fn on_overruled(&mut self, key: RecordKey, io: &mut Io<'_>) {
         if self.shelves.entries.records.keeps(key.place()) {
             self.shelves.unpushed.push(key);
