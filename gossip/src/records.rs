@@ -513,11 +513,8 @@ impl Records {
             return false;
         }
         spare.sort_unstable();
-        let published = spare.partition_point(|((is_published, _), _)| !is_published);
-        match published {
-            0 => spare.truncate(GIVEN_WAY_MAX),
-            some => spare.truncate(some.div_ceil(SPARED_PART)),
-        }
+        let hidden = spare.partition_point(|((is_published, _), _)| !is_published);
+        spare.truncate(if hidden > 0 { hidden.div_ceil(SPARED_PART) } else { GIVEN_WAY_MAX });
         for ((is_published, _), key) in spare {
             self.remove(&key);
             if is_published {

@@ -9,7 +9,7 @@ use super::place::{Path, Place};
 /// one running total, which replaces its last; the value is the sum of all of them (the counter of
 /// Shapiro and others, 2011, with one number for what an author added and took). What an author
 /// added stays when it is gone, and so does its total: a counter grows by some 30 bytes for each
-/// time that somebody opens the state and adds to it.
+/// author that adds to it, mostly one an opening.
 ///
 /// A counter that is taken out of a map while another adds to it, unseen, keeps all that this other
 /// has ever added.
