@@ -18,7 +18,8 @@
 //! All add up the same halves, so all come to the same sum, to the last bit; and the same sketch.
 //! That takes its time, so what levels come to is kept until a deeper one says something else.
 //! Marks and stamps change with every row and every round, and are added up each time: so they
-//! stand side by side, a few words a level.
+//! stand side by side, two words a level. (Of a machine with many nodes, or a simulated world, none
+//! of this is in the cache when a node's turn comes, and what a table costs is how much it reads.)
 //!
 //! A node whose clock was ahead for a while took what was stamped ahead, and said so of its own
 //! share. Neither outlasts that: the one is forgotten, the other is stamped anew.
@@ -33,10 +34,12 @@ pub(crate) mod row;
 #[cfg(test)]
 mod tests;
 
+use core::num::NonZeroU32;
+
 use live_objects::{NodeId, Summary};
 
 use self::body::Body;
-use self::row::{Mark, Round, Row, Trust, WINDOW};
+use self::row::{Mark, Round, Row, Total, Trust, WINDOW};
 
 /// What one node knows of one aggregate, or of a part of it.
 pub(crate) struct Table {
@@ -49,52 +52,57 @@ pub(crate) struct Table {
     siblings: Vec<Option<Held>>,
     /// By level, the mark and the oldest stamp of what is held there.
     stamps: Vec<Stamps>,
-    /// By level, what is held there and deeper comes to with the leaf, but for marks and stamps.
-    /// Where there is one, there is one at each deeper level.
-    merged: Vec<Option<Row>>,
+    /// By level, what is held there and deeper comes to with the leaf. Where there is one, there is
+    /// one at each deeper level.
+    merged: Vec<Option<Total>>,
 }
 
-/// What is held of a sibling zone.
+/// What is held of a sibling zone, but for its stamps.
 #[derive(Clone)]
 struct Held {
-    row: Row,
+    total: Total,
     /// Who told it.
     teller: NodeId,
     /// The teller is gone. What it told is trusted less.
     is_orphaned: bool,
 }
 
-impl Held {
-    /// Whether it is better than this row. Where the teller is gone, any that knows of half of the
-    /// zone is: he may have lied. One that has just come and knows hardly anybody is not.
-    fn is_better(&self, row: &Row, round: Round, known: Headcount) -> bool {
-        let trust = if self.is_orphaned { Trust::Half } else { Trust::Full };
-        self.row.is_better(row, round, known, trust)
-    }
-}
-
 /// The mark of a row, and the stamp of its oldest share, if there is any.
 #[derive(Clone, Copy, Default)]
 struct Stamps {
-    mark: Mark,
-    least: Option<u64>,
+    sum: u64,
+    leaves: u32,
+    least: Option<NonZeroU32>,
 }
 
 impl Stamps {
     fn of(row: &Row) -> Self {
-        Self { mark: row.mark, least: (row.count > 0).then_some(row.least) }
+        let Mark { stamps: sum, leaves } = row.mark;
+        let least = u32::try_from(row.least).expect("what is taken is of a round");
+        let least = NonZeroU32::new(least).filter(|_| row.count > 0);
+        Self { sum, leaves, least }
+    }
+
+    const fn mark(self) -> Mark {
+        Mark { stamps: self.sum, leaves: self.leaves }
+    }
+
+    /// The least stamp; 0 if there is no share.
+    fn least(self) -> u64 {
+        self.least.map_or(0, |least| least.get().into())
     }
 
     fn merged(self, other: Self) -> Self {
+        let Mark { stamps: sum, leaves } = self.mark().merged(other.mark());
         let least = [self.least, other.least].into_iter().flatten().min();
-        Self { mark: self.mark.merged(other.mark), least }
+        Self { sum, leaves, least }
     }
 
     /// Whether it is too old, or of rounds that are yet to come.
     fn is_void(&self, round: Round) -> bool {
-        let is_held = self.mark.leaves > 0;
-        is_held && self.mark.age(round) >= 16 * WINDOW as i64
-            || self.mark.is_ahead(self.least.unwrap_or(0), round)
+        let mark = self.mark();
+        let is_held = mark.leaves > 0;
+        is_held && mark.age(round) >= 16 * WINDOW as i64 || mark.is_ahead(self.least(), round)
     }
 }
 
@@ -182,13 +190,17 @@ impl Table {
             return Taken::Crowded;
         }
         let held = self.siblings.get(level).and_then(Option::as_ref);
-        if held.is_some_and(|held| held.is_better(&row, round, known)) {
+        // Where the teller is gone, any that knows of half of the zone is better: he may have lied.
+        // One that has just come and knows hardly anybody is not.
+        let is_orphaned = held.is_some_and(|held| held.is_orphaned);
+        let trust = if is_orphaned { Trust::Half } else { Trust::Full };
+        if held.is_some() && self.held(level).is_better(row.mark, round, known, trust) {
             return Taken::Worse;
         }
-        let before = held.map(|held| &held.row);
-        let is_same = before.is_some_and(|it| (it.count, &it.body) == (row.count, &row.body));
-        let is_news = before.is_none_or(|before| before.has_moved(&row));
-        self.hold(level, Some(Held { row, teller, is_orphaned: false }));
+        let (total, stamps) = (row.total(), Stamps::of(&row));
+        let is_same = held.is_some_and(|held| held.total == total);
+        let is_news = held.is_none_or(|held| held.total.has_moved(&total));
+        self.hold(level, Some((stamps, Held { total, teller, is_orphaned: false })));
         if is_same {
             return Taken::Same;
         }
@@ -226,17 +238,17 @@ impl Table {
 
     /// Its mark alone.
     pub(crate) fn own_mark(&self, level: usize, round: Round) -> Mark {
-        self.stamps_from(level + 1, &self.leaf(round)).mark
+        self.stamps_from(level + 1, &self.leaf(round)).mark()
     }
 
     /// The mark of what is held of the sibling zone of this level.
     pub(crate) fn held(&self, level: usize) -> Mark {
-        self.stamps.get(level).map_or(Mark::default(), |held| held.mark)
+        self.stamps.get(level).map_or(Mark::default(), |held| held.mark())
     }
 
-    /// What is held of the sibling zone of this level.
-    pub(crate) fn held_row(&self, level: usize) -> Option<&Row> {
-        self.siblings.get(level).and_then(Option::as_ref).map(|held| &held.row)
+    /// What is held of the sibling zone of this level comes to.
+    pub(crate) fn held_total(&self, level: usize) -> Option<&Total> {
+        self.siblings.get(level).and_then(Option::as_ref).map(|held| &held.total)
     }
 
     /// The row of all.
@@ -262,8 +274,9 @@ impl Table {
     /// The row of what is held at this level and at all deeper ones, and of the leaf.
     fn from(&mut self, level: usize, round: Round) -> Row {
         let leaf = self.leaf(round);
-        let Stamps { mark, least } = self.stamps_from(level, &leaf);
-        Row { mark, least: least.unwrap_or(0), ..self.merged_from(level, leaf) }
+        let stamps = self.stamps_from(level, &leaf);
+        let Total { count, body } = self.merged_from(level, &leaf);
+        Row { mark: stamps.mark(), count, least: stamps.least(), body }
     }
 
     fn stamps_from(&self, level: usize, leaf: &Row) -> Stamps {
@@ -271,34 +284,36 @@ impl Table {
         deeper.iter().fold(Stamps::of(leaf), |all, held| all.merged(*held))
     }
 
-    fn merged_from(&mut self, level: usize, leaf: Row) -> Row {
+    fn merged_from(&mut self, level: usize, leaf: &Row) -> Total {
         let levels = self.siblings.len();
         self.merged.resize(levels, None);
         let is_known = |deeper: &usize| self.merged[*deeper].is_some();
         let known = (level..levels).find(is_known).unwrap_or(levels);
-        let mut row = self.merged.get(known).cloned().flatten().unwrap_or(leaf);
+        let known_total = self.merged.get(known).cloned().flatten();
+        let mut total = known_total.unwrap_or_else(|| leaf.total());
         for level in (level..known).rev() {
             if let Some(held) = &self.siblings[level] {
-                row = row.merged(held.row.clone(), self.summary);
+                total = total.merged(held.total.clone(), self.summary);
             }
-            self.merged[level] = Some(row.clone());
+            self.merged[level] = Some(total.clone());
         }
-        row
+        total
     }
 
     /// Holds this of the sibling zone of a level, or nothing.
-    fn hold(&mut self, level: usize, held: Option<Held>) {
+    fn hold(&mut self, level: usize, held: Option<(Stamps, Held)>) {
         if level >= self.siblings.len() {
             self.siblings.resize(level + 1, None);
             self.stamps.resize(level + 1, Stamps::default());
         }
-        self.stamps[level] = held.as_ref().map_or(Stamps::default(), |held| Stamps::of(&held.row));
+        let (stamps, held) = held.unzip();
+        self.stamps[level] = stamps.unwrap_or_default();
         self.siblings[level] = held;
     }
 
     /// What is held at this level says something else.
     fn on_change(&mut self, level: usize) {
-        self.merged.iter_mut().take(level + 1).for_each(|row| *row = None);
+        self.merged.iter_mut().take(level + 1).for_each(|total| *total = None);
     }
 
     fn leaf(&self, round: Round) -> Row {

@@ -313,36 +313,39 @@ impl Aggregates {
     }
 
     fn wanted(&self, round: Round, partners: &Partners) -> Wanted {
-        let counts: BTreeMap<usize, u32> = partners.counts().collect();
-        let (mut lacking, mut empty) = (None, BTreeSet::new());
-        let mut gains: BTreeMap<usize, i64> = BTreeMap::new();
+        let counts: Vec<(usize, u32)> = partners.counts().collect();
+        let mut lacking = None;
+        let mut are_empty = vec![false; counts.len()];
+        let mut gains: Vec<Option<i64>> = vec![None; counts.len()];
         let numbers = self.numbers_in_turn(round);
         let numbers = numbers.iter().map(|subject| &self.branches[subject]);
         let sketches = self.branches.iter().filter(|(it, _)| it.summary.has_sketches());
         let branches = sketches.map(|(_, branch)| branch).chain(&self.terms);
         for branch in numbers.chain(branches).filter(|branch| branch.has_shares) {
-            let levels = counts.keys().rev().copied();
+            let levels = counts.iter().rev().map(|(level, _)| *level);
+            let of_levels = branch.table.beside(levels, round);
             let mut beside = 1;
-            for (level, held, own) in branch.table.beside(levels, round) {
-                let known = counts[&level];
+            for (at, (level, held, own)) in (0..counts.len()).rev().zip(of_levels) {
+                let (_, known) = counts[at];
                 if held.leaves != known {
                     // While members come and go the last few are lacking all the time.
                     let is_much = held.leaves.abs_diff(known) > known / MUCH_PART;
                     lacking = lacking.max(Some((is_much, level)));
                 }
-                if held.leaves == 0 {
-                    empty.insert(level);
-                }
+                are_empty[at] |= held.leaves == 0;
                 let gain = held.age_among(known, round) - own.age_among(beside, round);
-                let most = gains.entry(level).or_insert(gain);
-                *most = gain.max(*most);
+                gains[at] = gains[at].max(Some(gain));
                 beside = beside.saturating_add(known);
             }
         }
-        let mut gaining: Vec<usize> = gains.keys().copied().collect();
-        gaining.sort_by_key(|level| Reverse((gains[level], *level)));
-        let lacking = lacking.map(|(_, level)| level);
-        Wanted { lacking, gaining, empty: empty.into_iter().collect() }
+        let levels = || counts.iter().map(|(level, _)| *level);
+        let gains = levels().zip(gains);
+        let mut gains: Vec<_> = gains.filter_map(|(level, gain)| Some((gain?, level))).collect();
+        gains.sort_unstable_by_key(|gain| Reverse(*gain));
+        let gaining = gains.into_iter().map(|(_, level)| level).collect();
+        let empty = levels().zip(are_empty).filter(|(_, is_empty)| *is_empty);
+        let empty = empty.map(|(level, _)| level).collect();
+        Wanted { lacking: lacking.map(|(_, level)| level), gaining, empty }
     }
 
     fn forget(&mut self, round: Round) {

@@ -41,7 +41,7 @@ impl TermsSection {
 
     /// A section that tells of it as little as may be enough.
     pub(crate) fn brief(held: u32, row: Row) -> Self {
-        let digest = digest(&row);
+        let digest = digest(row.count, &row.body);
         let body = if digest.is_some() { Body::default() } else { row.body };
         Self { held, row: Row { body, ..row }, digest }
     }
@@ -120,10 +120,10 @@ impl TermsSection {
     }
 }
 
-/// The digest of a row's body, if it has one.
-pub(crate) fn digest(row: &Row) -> Option<u32> {
-    match &row.body {
-        Body::Filter(filter) if row.count > 0 => Some(filter.digest()),
+/// The digest of the body of so many shares, if there are any.
+pub(crate) fn digest(count: u32, body: &Body) -> Option<u32> {
+    match body {
+        Body::Filter(filter) if count > 0 => Some(filter.digest()),
         _ => None,
     }
 }

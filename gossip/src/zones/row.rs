@@ -144,13 +144,6 @@ impl Mark {
         self.age_among(self.leaves, round)
     }
 
-    /// Whether some stamp of the zone's, of which this is the least, is of a later round than can
-    /// be.
-    pub(crate) fn is_ahead(self, least: u64, round: Round) -> bool {
-        let latest = round.0 + Round::AHEAD_MAX;
-        least > latest || self.stamps > u64::from(self.leaves) * latest
-    }
-
     /// The same, where so many members are known to be in the zone.
     pub(crate) fn age_among(self, known: u32, round: Round) -> i64 {
         let leaves = i128::from(self.leaves);
@@ -160,6 +153,58 @@ impl Mark {
         }
         let age = leaves * i128::from(round.0) - i128::from(self.stamps);
         (16 * (age + missing * i128::from(WINDOW)) / (leaves + missing)) as i64
+    }
+
+    /// Whether some stamp of the zone's, of which this is the least, is of a later round than can
+    /// be.
+    pub(crate) fn is_ahead(self, least: u64, round: Round) -> bool {
+        let latest = round.0 + Round::AHEAD_MAX;
+        least > latest || self.stamps > u64::from(self.leaves) * latest
+    }
+
+    /// Whether a row with this mark is better than one with another in this round, where so many
+    /// members are known to be in the zone. With less trust, one that knows of half of these is
+    /// better than this one.
+    pub(crate) fn is_better(
+        self,
+        other: Self,
+        round: Round,
+        known: Headcount,
+        trust: Trust,
+    ) -> bool {
+        let ages = [self, other].map(|mark| mark.age(round).max(0));
+        let many = KNOWING_MIN.max(known.count / KNOWING_PART);
+        let knows_many = |mark: Self| mark.leaves >= many;
+        // By the younger, or what is known of many who are gone would never be old enough; but who
+        // knows hardly anybody must not win for being young.
+        let beside = match trust {
+            Trust::Full if knows_many(self) && knows_many(other) => ages[0].min(ages[1]),
+            Trust::Full | Trust::Half => ages[0].max(ages[1]),
+        };
+        let lacking = Lacking {
+            known: known.count.into(),
+            each: LACKING_ROUNDS + LACKING_AGES * i128::from(beside) / 16,
+        };
+        let age = self.age_with(round, known, lacking);
+        let age = match trust {
+            Trust::Full => age,
+            Trust::Half => age.max(0) + lacking.age(lacking.known / 2),
+        };
+        age < other.age_with(round, known, lacking)
+    }
+
+    /// How old it is as the sum over all known members, if those that it lacks count as so old.
+    /// Leaves beyond those count for nothing; if nobody came or went lately a row of just as many
+    /// counts as some rounds younger.
+    fn age_with(self, round: Round, known: Headcount, lacking: Lacking) -> i128 {
+        let (leaves, stamps) = (i128::from(self.leaves), i128::from(self.stamps));
+        let age = leaves * i128::from(round.0) - stamps;
+        match leaves.cmp(&lacking.known) {
+            Ordering::Less => age + lacking.age(lacking.known - leaves),
+            Ordering::Equal if known.is_settled => age - leaves * COMPLETE_ROUNDS,
+            Ordering::Equal => age,
+            Ordering::Greater => age * lacking.known / leaves,
+        }
     }
 }
 
@@ -220,66 +265,9 @@ impl Row {
         Self { mark, count, least: round.0, body: Body::default() }
     }
 
-    /// The two zones as one. Where their bodies cannot be in one, those shares count that prevail.
-    pub(crate) fn merged(self, other: Self, summary: Summary) -> Self {
-        let mark = self.mark.merged(other.mark);
-        let is_mixed = self.body.mixes_with(&other.body);
-        if self.count > 0 && other.count > 0 && is_mixed {
-            let (one, two) = ((&self.body, self.count), (&other.body, other.count));
-            return Self {
-                mark,
-                count: self.count.saturating_add(other.count).min(mark.leaves),
-                least: self.least.min(other.least),
-                body: Body::merged(one, two, summary),
-            };
-        }
-        let is_one = other.count == 0 || self.count > 0 && self.body.prevails_over(&other.body);
-        let kept = if is_one { self } else { other };
-        Self { mark, count: kept.count.min(mark.leaves), ..kept }
-    }
-
-    /// Whether it is better than another in this round, where so many members are known to be in
-    /// the zone. With less trust, one that knows of half of these is better than this one.
-    pub(crate) fn is_better(
-        &self,
-        other: &Self,
-        round: Round,
-        known: Headcount,
-        trust: Trust,
-    ) -> bool {
-        let ages = [self, other].map(|row| row.mark.age(round).max(0));
-        let many = KNOWING_MIN.max(known.count / KNOWING_PART);
-        let knows_many = |row: &Self| row.mark.leaves >= many;
-        // By the younger, or what is known of many who are gone would never be old enough; but who
-        // knows hardly anybody must not win for being young.
-        let beside = match trust {
-            Trust::Full if knows_many(self) && knows_many(other) => ages[0].min(ages[1]),
-            Trust::Full | Trust::Half => ages[0].max(ages[1]),
-        };
-        let lacking = Lacking {
-            known: known.count.into(),
-            each: LACKING_ROUNDS + LACKING_AGES * i128::from(beside) / 16,
-        };
-        let age = self.age(round, known, lacking);
-        let age = match trust {
-            Trust::Full => age,
-            Trust::Half => age.max(0) + lacking.age(lacking.known / 2),
-        };
-        age < other.age(round, known, lacking)
-    }
-
-    /// How old it is as the sum over all known members, if those that it lacks count as so old.
-    /// Leaves beyond those count for nothing; if nobody came or went lately a row of just as many
-    /// counts as some rounds younger.
-    fn age(&self, round: Round, known: Headcount, lacking: Lacking) -> i128 {
-        let (leaves, stamps) = (i128::from(self.mark.leaves), i128::from(self.mark.stamps));
-        let age = leaves * i128::from(round.0) - stamps;
-        match leaves.cmp(&lacking.known) {
-            Ordering::Less => age + lacking.age(lacking.known - leaves),
-            Ordering::Equal if known.is_settled => age - leaves * COMPLETE_ROUNDS,
-            Ordering::Equal => age,
-            Ordering::Greater => age * lacking.known / leaves,
-        }
+    /// What it says, but for how much it knows.
+    pub(crate) fn total(&self) -> Total {
+        Total { count: self.count, body: self.body.clone() }
     }
 
     /// Whether some stamp in it is of a later round than can be.
@@ -287,16 +275,40 @@ impl Row {
         self.mark.is_ahead(self.least, round)
     }
 
-    /// Whether what it says is so far from what another says that it is news.
+    /// The aggregate's value, if this is the row of all.
+    pub(crate) fn value(&self, summary: Summary) -> Option<f64> {
+        self.body.value(summary, self.count)
+    }
+}
+
+/// What the shares in a zone come to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Total {
+    /// How many they are.
+    pub(crate) count: u32,
+    pub(crate) body: Body,
+}
+
+impl Total {
+    /// Those of two zones as one. Where their bodies cannot be in one, those shares count that
+    /// prevail.
+    pub(crate) fn merged(self, other: Self, summary: Summary) -> Self {
+        if self.count > 0 && other.count > 0 && self.body.mixes_with(&other.body) {
+            let (one, two) = ((&self.body, self.count), (&other.body, other.count));
+            return Self {
+                count: self.count.saturating_add(other.count).min(Row::LEAVES_MAX),
+                body: Body::merged(one, two, summary),
+            };
+        }
+        let is_one = other.count == 0 || self.count > 0 && self.body.prevails_over(&other.body);
+        if is_one { self } else { other }
+    }
+
+    /// Whether it is so far from another that it is news.
     pub(crate) fn has_moved(&self, other: &Self) -> bool {
         let count = u64::from(self.count.max(other.count));
         u64::from(self.count.abs_diff(other.count)) * NEWS_SHARE > count
             || self.body.has_moved(&other.body)
-    }
-
-    /// The aggregate's value, if this is the row of all.
-    pub(crate) fn value(&self, summary: Summary) -> Option<f64> {
-        self.body.value(summary, self.count)
     }
 }
 
@@ -350,6 +362,16 @@ pub(crate) mod tests {
 
     pub(crate) fn round(number: u64) -> Round {
         Round::try_from(number).unwrap()
+    }
+
+    impl Row {
+        /// The row of two zones as one.
+        pub(crate) fn merged(self, other: Self, summary: Summary) -> Self {
+            let leasts = [&self, &other].into_iter().filter(|row| row.count > 0);
+            let least = leasts.map(|row| row.least).min().unwrap_or(0);
+            let Total { count, body } = self.total().merged(other.total(), summary);
+            Self { mark: self.mark.merged(other.mark), count, least, body }
+        }
     }
 
     pub(crate) fn summaries() -> impl Strategy<Value = Summary> {
@@ -458,8 +480,8 @@ pub(crate) mod tests {
         let now = at(10);
         let is_better = |one: &[u64], other: &[u64], now: Round, known| {
             let (one, other, known) = (row(one), row(other), Headcount::all(known));
-            let is_better = one.is_better(&other, now, known, Trust::Full);
-            assert!(!(is_better && other.is_better(&one, now, known, Trust::Full)));
+            let is_better = one.mark.is_better(other.mark, now, known, Trust::Full);
+            assert!(!(is_better && other.mark.is_better(one.mark, now, known, Trust::Full)));
             is_better
         };
         assert!(is_better(&[9, 9], &[9, 8], now, 9));
@@ -496,12 +518,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_thousandth_is_no_news() {
-        let row = |count, number| Row { count, body: Body::Number(number), ..Row::default() };
-        assert!(!row(2_000, 5.0).has_moved(&row(2_001, 5.004)));
-        assert!(row(900, 5.0).has_moved(&row(901, 5.0)));
-        assert!(row(1, 5.0).has_moved(&row(1, 5.01)));
-        assert!(row(1, 5.0).has_moved(&row(1, -5.0)));
-        assert!(!row(0, 0.0).has_moved(&row(0, 0.0)));
+        let total = |count, number| Total { count, body: Body::Number(number) };
+        assert!(!total(2_000, 5.0).has_moved(&total(2_001, 5.004)));
+        assert!(total(900, 5.0).has_moved(&total(901, 5.0)));
+        assert!(total(1, 5.0).has_moved(&total(1, 5.01)));
+        assert!(total(1, 5.0).has_moved(&total(1, -5.0)));
+        assert!(!total(0, 0.0).has_moved(&total(0, 0.0)));
     }
 
     #[test]
@@ -534,11 +556,12 @@ pub(crate) mod tests {
             prop_assert!(merged.count <= merged.mark.leaves);
             prop_assert!(merged.value(summary).is_none_or(f64::is_finite));
             // None of it overflows.
-            let _ = (one.mark.age(Round::MAX), one.mark.age(round(0)), one.has_moved(&other));
+            let _ = (one.mark.age(Round::MAX), one.mark.age(round(0)));
+            let _ = one.total().has_moved(&other.total());
             for (now, known) in [(Round::MAX, 0), (round(0), u32::MAX)] {
                 let known = Headcount { is_settled: true, ..Headcount::all(known) };
                 for trust in [Trust::Full, Trust::Half] {
-                    let _ = one.is_better(&other, now, known, trust);
+                    let _ = one.mark.is_better(other.mark, now, known, trust);
                 }
             }
             let _ = one.is_ahead(Round::MAX);

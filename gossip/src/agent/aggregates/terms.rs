@@ -26,7 +26,7 @@ use crate::wire::{HEAD_LEN, Leg, Packet};
 use crate::zones::body::Body;
 use crate::zones::filter::{Filter, Term};
 use crate::zones::place::level;
-use crate::zones::row::{Round, Row};
+use crate::zones::row::Round;
 use crate::zones::{Headcount, Table, Told};
 
 impl Aggregates {
@@ -54,9 +54,9 @@ impl Aggregates {
     ) -> bool {
         // Whoever has lived for some rounds has heard of it, if anybody describes itself.
         let Some(branch) = &self.terms else { return sought.is_young };
-        match branch.table.held_row(level) {
-            Some(Row { mark, count, body, .. }) if mark.leaves >= known => match body {
-                Body::Filter(filter) if *count > 0 => sought.may_be_in(filter),
+        match branch.table.held_total(level) {
+            Some(held) if branch.table.held(level).leaves >= known => match &held.body {
+                Body::Filter(filter) if held.count > 0 => sought.may_be_in(filter),
                 _ => false,
             },
             _ => true,
@@ -77,9 +77,9 @@ impl Aggregates {
         let (teller, level, known) = told;
         let mut row = section.row.clone();
         if section.digest.is_some() {
-            let held = branch.table.held_row(level);
+            let held = branch.table.held_total(level);
             // Whoever told it is told what is held, and tells the whole.
-            let held = held.filter(|held| digest(held) == section.digest)?;
+            let held = held.filter(|held| digest(held.count, &held.body) == section.digest)?;
             row.body = held.body.clone();
         }
         let taken = branch.table.take(Told { row, teller, level, known }, round);
@@ -97,7 +97,8 @@ impl Aggregates {
         round: Round,
     ) -> Option<(TermsSection, TermsSection)> {
         let branch = self.terms.as_mut().filter(|branch| branch.is_worth_telling(round))?;
-        let held = branch.table.held_row(level).and_then(digest).unwrap_or(0);
+        let held = branch.table.held_total(level);
+        let held = held.and_then(|held| digest(held.count, &held.body)).unwrap_or(0);
         let row = branch.table.own(level, round);
         let brief = TermsSection::brief(held, row.clone());
         let is_known = theirs.is_none_or(|theirs| brief.digest.unwrap_or(theirs) == theirs);
