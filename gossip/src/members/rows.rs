@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use live_objects::{Incarnation, NodeId};
 
+use crate::digest::halves;
 use crate::entry::{Accuser, Addresses, Generation, Standing};
 
 /// An entry without what it shows, which the driver keeps: a table of thousands should be small.
@@ -51,24 +52,22 @@ impl Rows {
     }
 
     pub(super) fn get(&self, node: NodeId) -> Option<&Row> {
-        let block = self.blocks.get(self.block_of(node))?;
-        let place = block.place(node).ok()?;
-        Some(&block.rows[place])
+        let (at, place) = self.place(node)?;
+        Some(&self.blocks[at].rows[place.ok()?])
     }
 
     /// Puts a row in its place, or in that of the one of the same node.
     pub(super) fn put(&mut self, row: Row) {
-        let at = self.block_of(row.node);
+        let place = self.place(row.node);
         let blocks = Arc::make_mut(&mut self.blocks);
-        let Some(block) = blocks.get_mut(at) else {
-            blocks.push(Block::new(vec![row]));
-            self.len = 1;
-            return;
-        };
-        match block.place(row.node) {
-            Ok(place) => block.replace(place, row),
-            Err(place) => {
-                let upper = block.insert(place, row);
+        match place {
+            None => {
+                blocks.push(Block::new(vec![row]));
+                self.len = 1;
+            }
+            Some((at, Ok(place))) => blocks[at].replace(place, row),
+            Some((at, Err(place))) => {
+                let upper = blocks[at].insert(place, row);
                 blocks.splice(at + 1..at + 1, upper);
                 self.len += 1;
             }
@@ -76,9 +75,7 @@ impl Rows {
     }
 
     pub(super) fn remove(&mut self, node: NodeId) {
-        let at = self.block_of(node);
-        let Some(block) = self.blocks.get(at) else { return };
-        let Ok(place) = block.place(node) else { return };
+        let Some((at, Ok(place))) = self.place(node) else { return };
         let blocks = Arc::make_mut(&mut self.blocks);
         self.len -= 1;
         if blocks[at].rows.len() == 1 {
@@ -90,22 +87,20 @@ impl Rows {
 
     /// All rows from a node's on, or all.
     pub(super) fn from(&self, node: Option<NodeId>) -> impl Iterator<Item = &Row> {
-        let at = node.map_or(0, |node| self.block_of(node));
-        let (first, rest) = match self.blocks.get(at..) {
-            Some([first, rest @ ..]) => (first.rows.as_slice(), rest),
-            _ => (&[][..], &[][..]),
+        let place = node.and_then(|node| self.place(node));
+        let (at, Ok(begin) | Err(begin)) = place.unwrap_or((0, Ok(0)));
+        let (first, rest) = match &self.blocks[at..] {
+            [first, rest @ ..] => (first.rows.as_slice(), rest),
+            [] => (&[][..], &[][..]),
         };
-        let begins = node.map_or(0, |node| first.partition_point(|row| row.node < node));
-        first[begins..].iter().chain(rest.iter().flat_map(|block| block.rows.iter()))
+        first[begin..].iter().chain(rest.iter().flat_map(|block| block.rows.iter()))
     }
 
     /// How many are up whose ids are below a node's.
     pub(super) fn up_below(&self, node: NodeId) -> usize {
-        let at = self.block_of(node);
-        let whole: u32 = self.blocks.iter().take(at).map(|block| block.up).sum();
-        let rest = self.blocks.get(at).map_or(&[][..], |block| block.rows.as_slice());
-        let rest = rest.iter().take_while(|row| row.node < node);
-        whole as usize + rest.filter(|row| row.standing.is_up()).count()
+        let Some((at, Ok(place) | Err(place))) = self.place(node) else { return 0 };
+        let whole: u32 = self.blocks[..at].iter().map(|block| block.up).sum();
+        whole as usize + self.blocks[at].up_before(place)
     }
 
     /// Who is up and has so many of these below.
@@ -113,11 +108,19 @@ impl Rows {
         for block in self.blocks.iter() {
             let up = block.up as usize;
             if rank < up {
-                return block.rows.iter().filter(|row| row.standing.is_up()).nth(rank);
+                return block.up_at(rank);
             }
             rank -= up;
         }
         None
+    }
+
+    /// The block that a node's row is in, or would be in, and where in that. None if there are no
+    /// rows.
+    fn place(&self, node: NodeId) -> Option<(usize, Result<usize, usize>)> {
+        let at = self.block_of(node);
+        let next = self.blocks.get(at + 1).map_or(u64::MAX, |next| head(next.first));
+        Some((at, self.blocks.get(at)?.place(node, next)))
     }
 
     /// The block that a node's row is in, if it has one, and would be in, if not.
@@ -133,8 +136,36 @@ impl Block {
         block
     }
 
-    fn place(&self, node: NodeId) -> Result<usize, usize> {
-        self.rows.binary_search_by(|row| row.node.cmp(&node))
+    /// Where a node's row is, or would be, in this block and before the next, which begins so.
+    fn place(&self, node: NodeId, next: u64) -> Result<usize, usize> {
+        // Ids are hashes and lie evenly: its neighbours are found at once, where a binary search
+        // would wait for memory at each of its steps.
+        let (begin, rows) = (head(self.first), &self.rows[..]);
+        let part = head(node).saturating_sub(begin) as f64 / (next - begin).max(1) as f64;
+        let mut at = ((part * rows.len() as f64) as usize).min(rows.len());
+        while at > 0 && rows[at - 1].node >= node {
+            at -= 1;
+        }
+        while at < rows.len() && rows[at].node < node {
+            at += 1;
+        }
+        let is_there = rows.get(at).is_some_and(|row| row.node == node);
+        if is_there { Ok(at) } else { Err(at) }
+    }
+
+    /// How many are up before a place.
+    fn up_before(&self, place: usize) -> usize {
+        if self.are_all_up() { place } else { ups(&self.rows[..place]).count() }
+    }
+
+    /// Who is up and has so many of these below.
+    fn up_at(&self, rank: usize) -> Option<&Row> {
+        if self.are_all_up() { self.rows.get(rank) } else { ups(&self.rows).nth(rank) }
+    }
+
+    /// As in most blocks. Then nobody need be looked at to know how many are.
+    fn are_all_up(&self) -> bool {
+        self.up as usize == self.rows.len()
     }
 
     fn replace(&mut self, place: usize, row: Row) {
@@ -168,8 +199,19 @@ impl Block {
 
     fn count(&mut self) {
         self.first = self.rows[0].node;
-        self.up = self.rows.iter().map(|row| u32::from(row.standing.is_up())).sum();
+        self.up = ups(&self.rows).count() as u32;
     }
+}
+
+/// The first half of an id, as a number.
+fn head(node: NodeId) -> u64 {
+    let [head, _] = halves(node.as_bytes());
+    head
+}
+
+/// Those that are up.
+fn ups(rows: &[Row]) -> impl Iterator<Item = &Row> {
+    rows.iter().filter(|row| row.standing.is_up())
 }
 
 /// The most rows of a block.
