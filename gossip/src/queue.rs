@@ -38,13 +38,19 @@ impl<K: Ord + Clone> Queue<K> {
     /// This is news, whether or not it was before.
     pub(crate) fn add(&mut self, key: K) {
         let place = Place { sent: -self.gained, turn: self.rng.random() };
-        self.put(key, place);
+        if let Some(before) = self.places.insert(key.clone(), place) {
+            self.order.remove(&(before, key.clone()));
+        }
+        self.order.insert((place, key));
+        assert_eq!(self.order.len(), self.places.len(), "each stands in the queue once");
     }
 
     /// It was sent so often, or counts as if it had been.
     pub(crate) fn raise(&mut self, key: &K, by: u32) {
-        if let Some(Place { sent, turn }) = self.places.get(key).copied() {
-            self.put(key.clone(), Place { sent: sent + i64::from(by), turn });
+        if let Some(place) = self.places.get_mut(key) {
+            self.order.remove(&(*place, key.clone()));
+            place.sent += i64::from(by);
+            self.order.insert((*place, key.clone()));
         }
     }
 
@@ -99,13 +105,6 @@ impl<K: Ord + Clone> Queue<K> {
             done.push(key);
         }
         done
-    }
-
-    fn put(&mut self, key: K, place: Place) {
-        self.remove(&key);
-        self.order.insert((place, key.clone()));
-        self.places.insert(key, place);
-        assert_eq!(self.order.len(), self.places.len(), "each stands in the queue once");
     }
 }
 

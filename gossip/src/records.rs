@@ -285,12 +285,13 @@ impl Records {
 
     /// Whether just this is held, as of most that is told. Then it is news to fewer.
     pub(crate) fn hear_again(&mut self, record: &Record) -> bool {
-        let held = self.rows.get(&record.key);
-        let held = held.filter(|held| held.precedence() == record.precedence());
-        if let Some(held) = held {
-            self.queue.raise(&held.hash, self.feedback);
+        let hash = record.hash();
+        // By the hash, which is found sooner than the key.
+        let is_held = self.hashes.get(&hash) == Some(&record.key);
+        if is_held {
+            self.queue.raise(&hash, self.feedback);
         }
-        held.is_some()
+        is_held || self.rows.get(&record.key).is_some_and(|held| held.says(&record.key, record))
     }
 
     /// From now on a node is up in this life, or in none; a life that another one replaced is over.
@@ -453,10 +454,11 @@ impl Records {
                 return false;
             }
             let key = &hashes[hash];
-            let record = rows[key].record(key);
-            let rest = room.checked_sub(record.encoded_len()).filter(|_| !told.contains(&record));
+            let row = &rows[key];
+            let is_told = || told.iter().any(|record| row.says(key, record));
+            let rest = room.checked_sub(row.encoded_len(key)).filter(|_| !is_told());
             room = rest.unwrap_or(room);
-            rest.inspect(|_| picked.push(record)).is_some()
+            rest.inspect(|_| picked.push(row.record(key))).is_some()
         });
         self.queue.done(sent_max);
         picked
@@ -616,6 +618,16 @@ impl Row {
 
     fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
         (self.version, self.incarnation, &self.value)
+    }
+
+    /// Whether it is this record, if that is its key.
+    fn says(&self, key: &RecordKey, record: &Record) -> bool {
+        record.key == *key && self.precedence() == record.precedence()
+    }
+
+    /// How long it is when written, if that is its key.
+    fn encoded_len(&self, key: &RecordKey) -> usize {
+        RECORD_LEN_MIN + key.key.len() + self.value.as_ref().map_or(0, Bytes::len)
     }
 
     fn record(&self, key: &RecordKey) -> Record {
