@@ -152,9 +152,11 @@ struct Agent {
     records_before: u64,
     /// When it wants to be woken, by what it said last.
     wakes_at: Time,
-    /// Of whom there is news that was pushed to nobody yet, and how much may be pushed still.
+    /// Of whom there is news that was pushed to nobody yet, and how much may be pushed still: of
+    /// all, and of those beside this node.
     unpushed: Vec<(NodeId, Telling)>,
     push_left: usize,
+    push_close_left: usize,
     /// Who was said to be up, and is not, and who said so; how much may be told of that still; and
     /// of whom it was told, of which generation, and in which round.
     buried: Vec<(NodeId, Entry)>,
@@ -442,6 +444,7 @@ impl Agent {
             wakes_at: now + offset,
             unpushed: Vec::new(),
             push_left: 0,
+            push_close_left: 0,
             buried: Vec::new(),
             buried_left: 0,
             said_gone: BTreeMap::new(),

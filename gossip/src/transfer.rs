@@ -39,7 +39,7 @@ struct Pull {
     peer: NodeId,
     /// In how many rounds it ends.
     patience: u32,
-    /// How many entries it has brought that were not known.
+    /// How many members it has brought that are up and were not known.
     gain: usize,
     /// Up to which node was asked.
     asked: NodeId,
@@ -141,7 +141,7 @@ impl Pulls {
         self.candidates.push_front(peer);
     }
 
-    /// A piece came from this peer that brought so much, to a table of so many.
+    /// A piece came from this peer that brought so many members, to a table of so many.
     pub(crate) fn on_piece(
         &mut self,
         peer: NodeId,
@@ -318,7 +318,7 @@ const STRANGER_ROUNDS: u32 = 4;
 /// How many rounds a pull waits for the next piece: a link that is up may still bring nothing.
 pub(crate) const PATIENCE_ROUNDS: u32 = 25;
 
-/// A pull that brought no more than so many entries, or one for so many that are known, was the
+/// A pull that brought no more than so many members, or one for so many that are known, was the
 /// last: what is missing then is found by exchanges.
 const GAIN_LITTLE: usize = 4;
 const KNOWN_PER_GAIN: usize = 512;

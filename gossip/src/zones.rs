@@ -125,13 +125,27 @@ pub(crate) struct Headcount {
     /// Whether nobody is known to have come or gone for some rounds, so that a row of just as many
     /// is of all.
     pub(crate) is_settled: bool,
+    /// Whether there may be more: who has no table yet goes by what he is told.
+    pub(crate) is_open: bool,
 }
 
 impl Headcount {
     /// They are known one by one.
     pub(crate) const fn all(count: u32) -> Self {
         let leaves_max = count.saturating_add(count / CROWD_PART).saturating_add(CROWD);
-        Self { count, leaves_max, is_settled: false }
+        Self { count, leaves_max, is_settled: false, is_open: false }
+    }
+
+    /// So many are known already.
+    pub(crate) const fn open(count: u32) -> Self {
+        Self { leaves_max: Row::LEAVES_MAX, is_open: true, ..Self::all(count) }
+    }
+
+    /// Where two rows are compared, one of so many leaves and one of so many.
+    fn beside(self, leaves: [u32; 2]) -> Self {
+        let count =
+            if self.is_open { self.count.max(leaves[0]).max(leaves[1]) } else { self.count };
+        Self { count, ..self }
     }
 }
 
@@ -194,7 +208,9 @@ impl Table {
         // One that has just come and knows hardly anybody is not.
         let is_orphaned = held.is_some_and(|held| held.is_orphaned);
         let trust = if is_orphaned { Trust::Half } else { Trust::Full };
-        if held.is_some() && self.held(level).is_better(row.mark, round, known, trust) {
+        let mark = self.held(level);
+        let known = known.beside([mark.leaves, row.mark.leaves]);
+        if held.is_some() && mark.is_better(row.mark, round, known, trust) {
             return Taken::Worse;
         }
         let (total, stamps) = (row.total(), Stamps::of(&row));

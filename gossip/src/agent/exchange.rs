@@ -146,6 +146,7 @@ impl Agent {
 
     fn on_round(&mut self, now: Time, io: &mut Io<'_>) {
         (self.push_left, self.buried_left) = (PUSH_BYTES_MAX, BURIED_BYTES_MAX);
+        self.push_close_left = PUSH_CLOSE_BYTES_MAX;
         self.on_round_of_view(now, io);
         for (partner, is_lean) in self.on_exchanges(now) {
             self.exchange(now, partner, is_lean, io);
@@ -366,7 +367,7 @@ impl Agent {
     /// rest rides on exchanges.
     pub(super) fn push_entries(&mut self, io: &mut Io<'_>) {
         let unpushed = std::mem::take(&mut self.unpushed);
-        if unpushed.is_empty() || self.push_left == 0 {
+        if unpushed.is_empty() || self.push_left == 0 && self.push_close_left == 0 {
             return;
         }
         let members = self.knowledge.members();
@@ -377,19 +378,31 @@ impl Agent {
         let count = if beside == Part::ALL { 0 } else { FANOUT };
         let to_close = self.partners.some_of(beside, count, members, &[]);
         let to_some = self.partners.some(FANOUT, members, &to_close);
-        to_close.into_iter().for_each(|to| self.push_some(&close, to, io));
+        for to in to_close {
+            let sent = self.push_some(&close, to, self.push_close_left, io);
+            self.push_close_left = self.push_close_left.saturating_sub(sent);
+        }
         let all = [close, far].concat();
-        to_some.into_iter().for_each(|to| self.push_some(&all, to, io));
+        for to in to_some {
+            let sent = self.push_some(&all, to, self.push_left, io);
+            self.push_left = self.push_left.saturating_sub(sent);
+        }
     }
 
-    /// Pushes as many of these as fit.
-    fn push_some(&mut self, unpushed: &[(NodeId, Telling)], to: NodeId, io: &mut Io<'_>) {
-        let Some(len_max) = len_max(to, io) else { return };
+    /// Pushes as many of these as fit. Gives how many bytes that took.
+    fn push_some(
+        &self,
+        unpushed: &[(NodeId, Telling)],
+        to: NodeId,
+        bytes_max: usize,
+        io: &mut Io<'_>,
+    ) -> usize {
+        let Some(len_max) = len_max(to, io) else { return 0 };
         let members = self.knowledge.members();
         let told =
             |(node, telling): &(NodeId, Telling)| members.of(*node).map(|entry| telling.of(entry));
-        let packet = self.push_of(unpushed.iter().filter_map(told), len_max.min(self.push_left));
-        self.push_left = self.push_left.saturating_sub(send_push(packet, (to, len_max), io));
+        let packet = self.push_of(unpushed.iter().filter_map(told), len_max.min(bytes_max));
+        send_push(packet, (to, len_max), io)
     }
 
     /// Tells those who believe in somebody that is gone. They take it for a suspicion, as all that
@@ -558,6 +571,10 @@ const NEWS_BESIDE: usize = 400;
 
 /// How much news of members is pushed in a period, in bytes.
 const PUSH_BYTES_MAX: usize = 1_200;
+
+/// And as much again of those in the node's own small zone ([`BESIDE`]), which has to count them:
+/// where many come and go, news of all others would take all that there is.
+const PUSH_CLOSE_BYTES_MAX: usize = 1_200;
 
 /// How much is told in a round of members that are gone to those who believe in them, in bytes.
 const BURIED_BYTES_MAX: usize = 300;

@@ -107,16 +107,15 @@ impl Agent {
             }
             Control::Table { entries, last } => {
                 let source = self.table();
-                let known = self.knowledge.members().len();
+                let known = self.knowledge.members().up_count();
                 for entry in entries {
                     self.hear(now, entry, (from, source), io);
                 }
                 if source == Source::Newcomer && (last || known <= FEW_KNOWN) {
                     self.ask_for_rows(now, io);
                 }
-                let members = self.knowledge.members();
-                let gain = members.len().saturating_sub(known);
-                match self.pulls.on_piece(from, gain, members.len(), last) {
+                let up = self.knowledge.members().up_count();
+                match self.pulls.on_piece(from, up.saturating_sub(known), up, last) {
                     Then::Ask(behind) => self.ask(from, Some(behind), io),
                     Then::Wait | Then::Done => {}
                 }

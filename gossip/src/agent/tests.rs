@@ -20,19 +20,19 @@ mod world;
 use core::time::Duration;
 
 use live_objects::{
-    Agreement, Command, Departure, Kind, Lack, MembersEvent, Module, ObjectType, Port, Properties,
-    Rng,
+    Agreement, Command, Departure, Kind, Lack, MembersEvent, Module, NodeId, ObjectType, Port,
+    Properties, Rng,
 };
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use rand::RngExt;
 
 use self::world::{World, credential, id};
-use crate::Gossip;
 use crate::control::{Control, Known};
 use crate::entry::tests::entry;
 use crate::entry::{Entry, Generation, Standing};
 use crate::members::TOMBSTONES_MAX;
 use crate::wire::{Leg, Packet};
+use crate::{Config, Gossip};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -63,6 +63,44 @@ fn newcomers_join_through_a_seed() {
         assert_eq!(events[0], MembersEvent::Roster(world.those(&[node])));
         assert_eq!(events.len(), 3, "a roster and two arrivals: {events:?}");
     }
+}
+
+/// A node counts those in its own small zone itself: it must hear of them however much there is to
+/// say of others.
+#[test]
+fn news_of_others_leaves_room_for_those_beside() {
+    let mut world = World::settled(2);
+    let of = |number: u8, node: [u8; NodeId::LEN]| {
+        let mut entry = entry(number, 1);
+        entry.member.node = NodeId::from_bytes(node);
+        entry
+    };
+    let own = *id(0).as_bytes();
+    let far = |number: u8| {
+        let mut node = [number; NodeId::LEN];
+        node[0] = !own[0] & 0x80 | number;
+        of(number, node)
+    };
+    let beside = |number: u8| {
+        let mut node = own;
+        node[NodeId::LEN - 1] ^= number + 1;
+        of(number, node)
+    };
+    let hear = |world: &mut World, entry: Entry| {
+        let mut packet = Packet::new(Leg::Push);
+        packet.entries.push(entry);
+        world.wire.tapes[0].clear();
+        world.inject(id(1), 0, &packet.encode());
+        world.wire.tapes[0].len()
+    };
+    for number in 0..100 {
+        hear(&mut world, beside(number));
+        hear(&mut world, far(number));
+    }
+    world.run(3 * Config::default().period);
+    let pushed: Vec<usize> = (100..120).map(|number| hear(&mut world, far(number))).collect();
+    assert!(pushed[0] > 0 && pushed[19] == 0, "{pushed:?}");
+    assert!(hear(&mut world, beside(100)) > 0);
 }
 
 #[test]

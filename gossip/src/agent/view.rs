@@ -100,6 +100,7 @@ impl Agent {
             count,
             leaves_max: crowd(expected(near, bits - level - 1)),
             is_settled: false,
+            is_open: false,
         };
         self.partners.set_above(counts.into_iter().enumerate().map(known).collect());
     }

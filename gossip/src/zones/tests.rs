@@ -334,6 +334,22 @@ fn the_word_of_who_is_gone_gives_way() {
     assert_eq!(table.root(at(6)).count, 0);
 }
 
+/// He does not know how many there should be, and goes by the two rows: else that of the most,
+/// which counts those who are gone, would be held for as long as he gets to know the others.
+#[test]
+fn who_has_no_table_yet_takes_what_is_fresh_of_about_as_many() {
+    let many = |leaves: u32, stamp| {
+        (0..leaves).fold(Row::default(), |all, _| all.merged(leaf(1.0, stamp), Summary::Sum))
+    };
+    let told = |teller, row| Told { known: Headcount::open(3), ..told(0, teller, row) };
+    let mut table = Table::new(Summary::Sum, at(0));
+    assert_eq!(table.take(told(1, many(199, 0)), at(14)), Taken::News);
+    assert_eq!(table.take(told(2, many(1, 14)), at(14)), Taken::Worse, "he has just come himself");
+    assert_eq!(table.take(told(3, many(182, 12)), at(14)), Taken::News);
+    assert_eq!(table.take(told(4, many(90, 14)), at(14)), Taken::Worse);
+    assert_eq!(table.root(at(14)).count, 182);
+}
+
 #[test]
 fn what_cannot_be_is_not_taken() {
     let mut table = Table::new(Summary::Sum, at(0));

@@ -11,7 +11,7 @@ use crate::knowledge::Draft;
 use crate::wire::rows::Rows;
 use crate::wire::{HEAD_LEN, Leg, Naming, Packet};
 use crate::zones::place::level;
-use crate::zones::row::{Round, Row};
+use crate::zones::row::Round;
 use crate::zones::{Headcount, Told};
 
 impl Agent {
@@ -31,10 +31,9 @@ impl Agent {
         let (members, Some(rows)) = (self.knowledge.members(), &packet.rows) else { return };
         let round = self.clock.at(now);
         let (me, level) = (members.me(), level(members.me(), from));
-        // Who has no table yet has to believe that so many are there.
         let is_new = self.pulls.is_newcomer();
-        let all = Headcount::all(Row::LEAVES_MAX);
-        let known = if is_new { all } else { self.partners.known(level) };
+        let known = self.partners.known(level);
+        let known = if is_new { Headcount::open(known.count) } else { known };
         let is_settled = !is_new && round > self.aggregates.unsettled_until;
         let known = Headcount { is_settled, ..known };
         self.aggregates.is_agreed = rows.subjects == self.aggregates.digest(rows.round);
