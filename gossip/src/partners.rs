@@ -104,6 +104,13 @@ impl Partners {
         above.map_or(Headcount::all(up), |above| Headcount { count: above.count.max(up), ..*above })
     }
 
+    /// How many of the neighbourhood are up, this node included. The table knows too, but would look
+    /// for where it begins and ends.
+    pub(crate) fn near_count(&self, members: &Members) -> usize {
+        let bits = members.view().depth().bits() as usize;
+        1 + self.levels.iter().skip(bits).map(|level| level.up as usize).sum::<usize>()
+    }
+
     /// The levels at which there is anybody, the root's first, and how many.
     pub(crate) fn counts(&self) -> impl DoubleEndedIterator<Item = (usize, u32)> {
         let counts = (0..self.levels.len()).map(|level| (level, self.count(level)));
@@ -112,7 +119,7 @@ impl Partners {
 
     /// Whose turn it is, of all in the neighbourhood.
     pub(crate) fn next(&self, turn: Turn, members: &Members) -> Option<NodeId> {
-        let ring = near(members);
+        let ring = self.near(members);
         let others = ring.len().checked_sub(1).filter(|others| *others > 0)?;
         let (salt, turn) = match turn {
             Turn::Short(round) => (0, u64::from(round)),
@@ -137,7 +144,7 @@ impl Partners {
         members: &Members,
         except: &[NodeId],
     ) -> Vec<NodeId> {
-        self.draw(near(members), count, members, |node| !except.contains(&node))
+        self.draw(self.near(members), count, members, |node| !except.contains(&node))
     }
 
     /// As [`Partners::some`], but of a part of them, and none that is suspected.
@@ -173,6 +180,13 @@ impl Partners {
         nodes.map(|(node, _)| node).take(count).collect()
     }
 
+    /// The ranks of the neighbourhood's members.
+    fn near(&self, members: &Members) -> Range<usize> {
+        let view = members.view();
+        let first = if view.is_partial() { members.up_below(view.near().first) } else { 0 };
+        first..first + self.near_count(members)
+    }
+
     fn draw(
         &mut self,
         ranks: Range<usize>,
@@ -196,15 +210,6 @@ impl Partners {
             }
         }
         some
-    }
-}
-
-/// The ranks of the neighbourhood's members.
-fn near(members: &Members) -> Range<usize> {
-    if members.view().is_partial() {
-        ranks(members.view().near(), members)
-    } else {
-        0..members.up_count()
     }
 }
 
@@ -243,6 +248,7 @@ mod tests {
     use super::*;
     use crate::entry::Standing;
     use crate::entry::tests::entry;
+    use crate::records::affinity::Depth;
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, prop_assert_ne, proptest};
 
     /// Nodes that are spread over all levels.
@@ -405,6 +411,23 @@ mod tests {
         };
         assert_eq!(levels(&beside), levels(&all[..4]));
         assert_eq!(known.partners.beside(100, &known.members).len(), 60);
+    }
+
+    #[test]
+    fn the_neighbourhood_is_of_the_deeper_levels() {
+        let mut known = Known::new(60, [7; 32]);
+        assert_eq!(known.partners.near_count(&known.members), 61);
+        let depth = Depth::default().among(1_000);
+        for gone in known.members.turn_to(depth) {
+            known.partners.remove(gone.member.node);
+        }
+        let near = depth.part(node_0());
+        let there = known.members.up_between(near.first, near.last).count();
+        assert!(depth.bits() > 1 && there > 1 && there < known.members.up_count());
+        assert_eq!(known.partners.near_count(&known.members), there);
+        let ranks = known.partners.near(&known.members);
+        let of_ranks: Vec<NodeId> = ranks.filter_map(|rank| known.members.up_at(rank)).collect();
+        assert!(of_ranks.len() == there && of_ranks.iter().all(|other| near.has(*other)));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) struct Outlook {
 impl Agent {
     /// How many members there are, about, if this node does not know all.
     pub(super) fn cluster_size(&self) -> usize {
-        self.knowledge.members().near_count() + self.outlook.beyond
+        self.partners.near_count(self.knowledge.members()) + self.outlook.beyond
     }
 
     /// Who keeps what is at home in a place: of a part of those this node may have no contact.
@@ -90,7 +90,7 @@ impl Agent {
 
     fn count_members(&mut self) {
         let members = self.knowledge.members();
-        let near = members.near_count() as u32;
+        let near = self.partners.near_count(members) as u32;
         let bits = members.view().depth().bits() as usize;
         let census: Vec<u32> = (0..bits).map(|level| self.aggregates.census_at(level)).collect();
         let rounds = self.rounds - self.rounds_before;

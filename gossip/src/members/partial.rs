@@ -51,15 +51,6 @@ impl Members {
         self.standing(node).map_or(!self.view.is_near(node), |standing| standing.is_up())
     }
 
-    /// How many of the neighbourhood are up, this node included.
-    pub(crate) fn near_count(&self) -> usize {
-        if !self.view.is_partial() {
-            return self.up_count();
-        }
-        let Part { first, last } = self.view.near();
-        self.up_below(last) + usize::from(self.is_up(last)) - self.up_below(first)
-    }
-
     /// Whether somebody is to be kept who is not.
     pub(super) fn keeps(&self, entry: &Entry) -> bool {
         let node = entry.member.node;
@@ -206,8 +197,6 @@ mod tests {
             prop_assert_eq!(heard.digest(), late.digest());
             prop_assert_eq!(heard.up_count(), all(&heard).len());
             let view = heard.view();
-            let near = all(&heard).into_iter().filter(|node| view.is_near(*node)).count();
-            prop_assert_eq!(near, heard.near_count());
             for place in depth.places().filter(|place| !view.near().has(*place)) {
                 let part = depth.part(place);
                 let there: Vec<u128> =
