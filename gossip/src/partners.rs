@@ -104,8 +104,8 @@ impl Partners {
         above.map_or(Headcount::all(up), |above| Headcount { count: above.count.max(up), ..*above })
     }
 
-    /// How many of the neighbourhood are up, this node included. The table knows too, but would look
-    /// for where it begins and ends.
+    /// How many of the neighbourhood are up, this node included. The table knows too, but would
+    /// have to look for where it begins and ends.
     pub(crate) fn near_count(&self, members: &Members) -> usize {
         let bits = members.view().depth().bits() as usize;
         1 + self.levels.iter().skip(bits).map(|level| level.up as usize).sum::<usize>()
