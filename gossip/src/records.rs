@@ -627,7 +627,7 @@ impl Row {
 
     /// How long it is when written, if that is its key.
     fn encoded_len(&self, key: &RecordKey) -> usize {
-        RECORD_LEN_MIN + key.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+        RECORD_LEN_MIN + key.len_with(self.value.as_ref())
     }
 
     fn record(&self, key: &RecordKey) -> Record {

@@ -67,18 +67,20 @@ struct Held {
     is_orphaned: bool,
 }
 
-/// The mark of a row, and the stamp of its oldest share, if there is any.
+/// The mark of a row, and the stamp of its oldest share, if there is any, in two words.
 #[derive(Clone, Copy, Default)]
 struct Stamps {
     sum: u64,
     leaves: u32,
+    /// Nobody's is of round 0, which is said by whoever does not know the round.
     least: Option<NonZeroU32>,
 }
 
 impl Stamps {
     fn of(row: &Row) -> Self {
         let Mark { stamps: sum, leaves } = row.mark;
-        let least = u32::try_from(row.least).expect("what is taken is of a round");
+        let least =
+            u32::try_from(row.least).expect("a row is read with stamps of rounds that there are");
         let least = NonZeroU32::new(least).filter(|_| row.count > 0);
         Self { sum, leaves, least }
     }
@@ -141,10 +143,9 @@ impl Headcount {
         Self { leaves_max: Row::LEAVES_MAX, is_open: true, ..Self::all(count) }
     }
 
-    /// Where two rows are compared, one of so many leaves and one of so many.
-    fn beside(self, leaves: [u32; 2]) -> Self {
-        let count =
-            if self.is_open { self.count.max(leaves[0]).max(leaves[1]) } else { self.count };
+    /// Where somebody tells of so many leaves.
+    fn told_of(self, leaves: u32) -> Self {
+        let count = if self.is_open { self.count.max(leaves) } else { self.count };
         Self { count, ..self }
     }
 }
@@ -209,7 +210,7 @@ impl Table {
         let is_orphaned = held.is_some_and(|held| held.is_orphaned);
         let trust = if is_orphaned { Trust::Half } else { Trust::Full };
         let mark = self.held(level);
-        let known = known.beside([mark.leaves, row.mark.leaves]);
+        let known = known.told_of(mark.leaves.max(row.mark.leaves));
         if held.is_some() && mark.is_better(row.mark, round, known, trust) {
             return Taken::Worse;
         }

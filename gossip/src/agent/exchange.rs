@@ -378,31 +378,29 @@ impl Agent {
         let count = if beside == Part::ALL { 0 } else { FANOUT };
         let to_close = self.partners.some_of(beside, count, members, &[]);
         let to_some = self.partners.some(FANOUT, members, &to_close);
-        for to in to_close {
-            let sent = self.push_some(&close, to, self.push_close_left, io);
-            self.push_close_left = self.push_close_left.saturating_sub(sent);
-        }
+        self.push_close_left = self.push_each(&close, &to_close, self.push_close_left, io);
         let all = [close, far].concat();
-        for to in to_some {
-            let sent = self.push_some(&all, to, self.push_left, io);
-            self.push_left = self.push_left.saturating_sub(sent);
-        }
+        self.push_left = self.push_each(&all, &to_some, self.push_left, io);
     }
 
-    /// Pushes as many of these as fit. Gives how many bytes that took.
-    fn push_some(
+    /// Pushes to each as many of these as fit, where so many bytes are left. Gives how many still
+    /// are.
+    fn push_each(
         &self,
         unpushed: &[(NodeId, Telling)],
-        to: NodeId,
-        bytes_max: usize,
+        to: &[NodeId],
+        mut left: usize,
         io: &mut Io<'_>,
     ) -> usize {
-        let Some(len_max) = len_max(to, io) else { return 0 };
         let members = self.knowledge.members();
         let told =
             |(node, telling): &(NodeId, Telling)| members.of(*node).map(|entry| telling.of(entry));
-        let packet = self.push_of(unpushed.iter().filter_map(told), len_max.min(bytes_max));
-        send_push(packet, (to, len_max), io)
+        for &to in to {
+            let Some(len_max) = len_max(to, io) else { continue };
+            let packet = self.push_of(unpushed.iter().filter_map(told), len_max.min(left));
+            left = left.saturating_sub(send_push(packet, (to, len_max), io));
+        }
+        left
     }
 
     /// Tells those who believe in somebody that is gone. They take it for a suspicion, as all that

@@ -97,10 +97,8 @@ impl Agent {
         let counts = self.outlook.population.on_rounds(rounds, near, &census);
         self.outlook.beyond = counts.iter().map(|count| *count as usize).sum();
         let known = |(level, count): (usize, u32)| Headcount {
-            count,
             leaves_max: crowd(expected(near, bits - level - 1)),
-            is_settled: false,
-            is_open: false,
+            ..Headcount::all(count)
         };
         self.partners.set_above(counts.into_iter().enumerate().map(known).collect());
     }

@@ -32,6 +32,11 @@ impl RecordKey {
     pub(crate) fn place(&self) -> NodeId {
         place(self.object, &self.key)
     }
+
+    /// Key and value together, in bytes.
+    pub(crate) fn len_with(&self, value: Option<&Bytes>) -> usize {
+        self.key.len() + value.map_or(0, Bytes::len)
+    }
 }
 
 /// Where what is published in an object under a key is at home.
@@ -78,7 +83,7 @@ impl Record {
 
     /// Key and value together, in bytes.
     pub(crate) fn len(&self) -> usize {
-        self.key.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+        self.key.len_with(self.value.as_ref())
     }
 
     /// By which two nodes find out whether both have it. All must compute the same: it is the hash

@@ -351,6 +351,11 @@ fn who_has_no_table_yet_takes_what_is_fresh_of_about_as_many() {
 }
 
 #[test]
+fn what_is_added_up_each_time_takes_two_words() {
+    assert_eq!(size_of::<Stamps>(), 16);
+}
+
+#[test]
 fn what_cannot_be_is_not_taken() {
     let mut table = Table::new(Summary::Sum, at(0));
     let ahead = Round::AHEAD_MAX;
