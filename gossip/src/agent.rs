@@ -31,6 +31,7 @@ mod nearest;
 mod objects;
 mod overlays;
 mod payloads;
+mod pushes;
 mod queries;
 mod recent;
 mod searches;
