@@ -205,10 +205,10 @@ impl Table {
             return Taken::Crowded;
         }
         let held = self.siblings.get(level).and_then(Option::as_ref);
-        // Where the teller is gone, any that knows of half of the zone is better: he may have lied.
+        // Where the teller is gone, any that knows of most of the zone is better: he may have lied.
         // One that has just come and knows hardly anybody is not.
         let is_orphaned = held.is_some_and(|held| held.is_orphaned);
-        let trust = if is_orphaned { Trust::Half } else { Trust::Full };
+        let trust = if is_orphaned { Trust::Less } else { Trust::Full };
         let mark = self.held(level);
         let known = known.told_of(mark.leaves.max(row.mark.leaves));
         if held.is_some() && mark.is_better(row.mark, round, known, trust) {

@@ -163,7 +163,7 @@ impl Mark {
     }
 
     /// Whether a row with this mark is better than one with another in this round, where so many
-    /// members are known to be in the zone. With less trust, one that knows of half of these is
+    /// members are known to be in the zone. With less trust, one that knows of most of these is
     /// better than this one.
     pub(crate) fn is_better(
         self,
@@ -179,7 +179,7 @@ impl Mark {
         // knows hardly anybody must not win for being young.
         let beside = match trust {
             Trust::Full if knows_many(self) && knows_many(other) => ages[0].min(ages[1]),
-            Trust::Full | Trust::Half => ages[0].max(ages[1]),
+            Trust::Full | Trust::Less => ages[0].max(ages[1]),
         };
         let lacking = Lacking {
             known: known.count.into(),
@@ -188,7 +188,7 @@ impl Mark {
         let age = self.age_with(round, known, lacking);
         let age = match trust {
             Trust::Full => age,
-            Trust::Half => age.max(0) + lacking.age(lacking.known / 2),
+            Trust::Less => age.max(0) + lacking.age(lacking.few()),
         };
         age < other.age_with(round, known, lacking)
     }
@@ -223,13 +223,19 @@ impl Lacking {
         let parts = (LACKING_PART * count).clamp(self.known, LACKING_MAX * self.known);
         self.each * count * parts / self.known.max(1)
     }
+
+    /// So many that the others are most of the zone: a sixth. What is lacking is often a zone below
+    /// as a whole, and one three levels below is few, but not one two levels below.
+    const fn few(self) -> i128 {
+        (self.known + 4) / 6
+    }
 }
 
 /// How much a row is trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trust {
     Full,
-    Half,
+    Less,
 }
 
 /// What is known of a zone.
@@ -560,7 +566,7 @@ pub(crate) mod tests {
             let _ = one.total().has_moved(&other.total());
             for (now, known) in [(Round::MAX, 0), (round(0), u32::MAX)] {
                 let known = Headcount { is_settled: true, ..Headcount::all(known) };
-                for trust in [Trust::Full, Trust::Half] {
+                for trust in [Trust::Full, Trust::Less] {
                     let _ = one.mark.is_better(other.mark, now, known, trust);
                 }
             }

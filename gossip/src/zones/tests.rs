@@ -334,6 +334,22 @@ fn the_word_of_who_is_gone_gives_way() {
     assert_eq!(table.root(at(6)).count, 0);
 }
 
+/// Else whoever has heard of half of it yet would be believed, each time that a member goes.
+#[test]
+fn who_knows_less_than_most_is_not_believed_in_place_of_who_is_gone() {
+    let many = |leaves: u32, stamp| {
+        (0..leaves).fold(Row::default(), |all, _| all.merged(leaf(1.0, stamp), Summary::Sum))
+    };
+    let told = |teller, row| Told { known: Headcount::all(64), ..told(0, teller, row) };
+    let mut table = Table::new(Summary::Sum, at(0));
+    assert_eq!(table.take(told(1, many(64, 0)), at(1)), Taken::News);
+    table.on_down(0, id(1, 0), 63);
+    for fewer in [32, 48] {
+        assert_eq!(table.take(told(2, many(fewer, 1)), at(2)), Taken::Worse);
+    }
+    assert_eq!(table.take(told(3, many(56, 0)), at(2)), Taken::News);
+}
+
 /// He does not know how many there should be, and goes by the two rows: else that of the most,
 /// which counts those who are gone, would be held for as long as he gets to know the others.
 #[test]
