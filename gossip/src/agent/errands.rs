@@ -1,21 +1,24 @@
 //! What a node has to do with groups that are not its own (`records/affinity`): to look for what
-//! they keep, to have them keep what it publishes, to see now and then that they still do.
+//! they keep (`lookups`), to have them keep what it publishes, to see now and then that they still
+//! do (`deliveries`). Other errands are of a search, of what a witness saw, of who claims a name.
 //!
-//! Each is a question to one member of the group (`question`). A list is a question to each group;
-//! what comes is told as it comes. What is published is brought to one member, who pushes it on to
-//! others of the group, and brought to another if it is not told in time that the first has it.
-//! After that the group looks after it by itself; its publisher asks every minute or so whether the
-//! sum of what it published is what they keep, and brings it all again if not; if they keep more,
-//! they tell what, and it withdraws what others wrote in its name.
+//! Each is a question to one member of the group, or of the zone, or to the node itself
+//! (`question`); if he does not answer in time another is asked. This file asks, and hands each
+//! answer to whom it is for; `answering` is the other end.
 
 mod answering;
+mod deliveries;
+mod lookups;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
-use live_objects::{Evidence, Io, NodeId, ObjectId, Rng, Target, Time, Told, Via};
+use live_objects::{Evidence, Io, NodeId, ObjectId, Rng, Target, Time, Via};
 use tracing::trace;
 
 pub(super) use self::answering::Beside;
+pub(super) use self::deliveries::DUE_MAX;
+use self::deliveries::Due;
+use self::lookups::Lookup;
 use super::directory::Asked;
 use super::searches::Zone;
 use super::{Agent, len_max, send};
@@ -23,22 +26,15 @@ use crate::control::Control;
 use crate::knowledge::Source;
 use crate::question::{Answer, Clue, QUESTIONS_MAX, Question, Questions, Verdict};
 use crate::records::affinity::{Depth, Part};
-use crate::records::{Record, RecordKey, Records, Sought, place};
-use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MAX, Packet};
+use crate::records::{Record, RecordKey};
+use crate::wire::{HEAD_LEN, Leg, Packet};
 
 /// What is under way.
 pub(super) struct Errands {
     questions: Questions<About>,
-    searches: BTreeMap<Asked, Search>,
+    lookups: BTreeMap<Asked, Lookup>,
     /// Entries of this node that are to be brought to those who keep them, and when.
     due: Due,
-}
-
-/// What is to be brought, each once.
-#[derive(Default)]
-struct Due {
-    order: BTreeSet<(u64, RecordKey)>,
-    rounds: BTreeMap<RecordKey, u64>,
 }
 
 /// For what a question is asked.
@@ -66,31 +62,21 @@ pub(super) struct Piece {
     pub(super) last: bool,
 }
 
-/// A command that is being answered.
-struct Search {
-    sought: Sought,
-    /// Groups that are still to be asked.
-    rest: VecDeque<(NodeId, Depth)>,
-    /// How many are asked now.
-    under_way: usize,
-    told: Told,
-}
-
 impl Errands {
     pub(super) fn new(rng: Rng) -> Self {
         let questions = Questions::new(rng);
-        Self { questions, searches: BTreeMap::new(), due: Due::default() }
+        Self { questions, lookups: BTreeMap::new(), due: Due::default() }
     }
 
-    /// Whether no more searches can begin.
+    /// Whether no more commands can be answered.
     pub(super) fn is_full(&self) -> bool {
-        self.questions.is_full() || self.searches.len() >= QUESTIONS_MAX
+        self.questions.is_full() || self.lookups.len() >= QUESTIONS_MAX
     }
 
     /// An object is closed: what it asked is asked for nobody. Its next life counts its commands
     /// from 0 again, and must not be given answers to those of this one.
     pub(super) fn forget(&mut self, object: ObjectId) {
-        self.searches.retain(|asked, _| asked.object != object);
+        self.lookups.retain(|asked, _| asked.object != object);
         self.questions.retain(|about| about.asked().is_none_or(|asked| asked.object != object));
     }
 
@@ -101,41 +87,6 @@ impl Errands {
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.questions.next_deadline()
-    }
-
-    /// Entries are to be brought to those who keep them, each from a round on, if no more than so
-    /// many wait then. What is one too many is brought when it turns out that it is not kept.
-    fn bring(
-        &mut self,
-        due: impl IntoIterator<Item = (u64, RecordKey)>,
-        max: usize,
-        io: &mut Io<'_>,
-    ) {
-        for (round, key) in due {
-            if !self.due.add(round, key, max) {
-                io.count("gossip.deliveries_full");
-            }
-        }
-    }
-}
-
-impl Due {
-    /// Says whether there was room: of what is there already the earlier round holds.
-    fn add(&mut self, round: u64, key: RecordKey, max: usize) -> bool {
-        match self.rounds.get(&key).copied() {
-            Some(before) if before <= round => return true,
-            Some(before) => drop(self.order.remove(&(before, key.clone()))),
-            None if self.rounds.len() >= max => return false,
-            None => {}
-        }
-        self.order.insert((round, key.clone()));
-        self.rounds.insert(key, round);
-        true
-    }
-
-    fn remove(&mut self, item: &(u64, RecordKey)) {
-        self.order.remove(item);
-        self.rounds.remove(&item.1);
     }
 }
 
@@ -152,122 +103,6 @@ impl About {
 }
 
 impl Agent {
-    /// Asks those who keep it for what is sought.
-    pub(super) fn ask_others(&mut self, now: Time, asked: Asked, sought: Sought, io: &mut Io<'_>) {
-        let (own, depth) = (self.knowledge.members().me(), self.shelves.depth);
-        let rest = match &sought {
-            Sought::Key(key) => VecDeque::from([(place(asked.object, key), depth)]),
-            // This node's own group is answered for.
-            Sought::Prefix(_) => {
-                let groups = depth.places().filter(|place| !depth.part(own).has(*place));
-                groups.map(|place| (place, depth)).collect()
-            }
-        };
-        let search = Search { sought, rest, under_way: 0, told: Told::All };
-        self.errands.searches.insert(asked, search);
-        self.go_on_searching(now, asked, io);
-    }
-
-    /// Asks the next groups, or tells that that was all.
-    fn go_on_searching(&mut self, now: Time, asked: Asked, io: &mut Io<'_>) {
-        let Some(search) = self.errands.searches.get_mut(&asked) else { return };
-        let mut next = Vec::new();
-        while search.under_way < UNDER_WAY_MAX
-            && let Some(group) = search.rest.pop_front()
-        {
-            search.under_way += 1;
-            next.push(group);
-        }
-        if search.under_way == 0 {
-            let told = search.told;
-            self.errands.searches.remove(&asked);
-            self.directories.answer(asked, Vec::new(), told, io);
-            return;
-        }
-        for (place, depth) in next {
-            let about = About::Find { asked, place, depth };
-            let number = self.errands.questions.open(about, self.askable(place), now);
-            self.put_question(now, number, io);
-        }
-    }
-
-    /// An entry of this node is to be kept by others.
-    pub(super) fn deliver_entry(&mut self, key: RecordKey, max: usize, io: &mut Io<'_>) {
-        self.errands.bring([(self.rounds, key)], max, io);
-    }
-
-    /// There are more groups from now on, or fewer: what this node publishes is kept by others.
-    pub(super) fn on_groups_change(&mut self) {
-        let (me, round) = (self.knowledge.members().me(), self.rounds);
-        let records = &self.shelves.entries.records;
-        let away = records.keys_of(me).filter(|key| !records.keeps(key.place()));
-        let mut due = Due::default();
-        for key in away {
-            // A node publishes no more than that.
-            due.add(round, key.clone(), DUE_MAX);
-        }
-        self.errands.due = due;
-    }
-
-    pub(super) fn on_round_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
-        let mut bytes = 0;
-        while bytes < DELIVERED_BYTES_MAX && !self.errands.questions.is_full() {
-            let Some((due, first)) = self.errands.due.order.first().cloned() else { break };
-            if due > self.rounds {
-                break;
-            }
-            bytes += self.deliver(now, &first, io);
-        }
-        self.check(now, io);
-    }
-
-    /// Brings an entry to somebody who is to keep it, and with it others of that group. Gives how
-    /// many bytes that took.
-    fn deliver(&mut self, now: Time, first: &RecordKey, io: &mut Io<'_>) -> usize {
-        let (depth, round) = (self.shelves.depth, self.rounds);
-        let (part, among) = (depth.part(first.place()), self.askable(first.place()));
-        let records = &self.shelves.entries.records;
-        let due = self.errands.due.order.iter().take_while(|(due, _)| *due <= round);
-        let beside = due.filter(|(_, key)| part.has(key.place())).take(BESIDE_MAX);
-        let mut room = ROOM_FOR_ENTRIES;
-        let mut together = Vec::new();
-        for item in beside.cloned().collect::<Vec<_>>() {
-            let len = records.record(&item.1).map_or(0, |record| record.encoded_len());
-            if together.is_empty() || len <= room {
-                room = room.saturating_sub(len);
-                self.errands.due.remove(&item);
-                together.push(item.1);
-            }
-        }
-        let about = About::Keep(together);
-        let number = self.errands.questions.open(about, among, now);
-        self.put_question(now, number, io)
-    }
-
-    /// Each group in its turn is asked whether it keeps what this node published there.
-    fn check(&mut self, now: Time, io: &mut Io<'_>) {
-        let depth = self.shelves.depth;
-        let every = CHECK_ROUNDS.max(depth.groups().into());
-        // Who slept for longer asks each once.
-        let first = (self.rounds_before + 1).max((self.rounds + 1).saturating_sub(every));
-        for round in first..=self.rounds {
-            let Some(place) = depth.places().nth((round % every) as usize) else { continue };
-            let part = depth.part(place);
-            let me = self.knowledge.members().me();
-            let records = &self.shelves.entries.records;
-            let (count, _) = records.sum_of(me, part);
-            // What others publish there in its name it looks for more seldom.
-            let is_turn = records.len() > 0 && (round / every).is_multiple_of(SELDOM);
-            let is_due = count > 0 || is_turn;
-            if !is_due || part.has(me) || self.errands.questions.is_full() {
-                continue;
-            }
-            let about = About::Check(part);
-            let number = self.errands.questions.open(about, self.askable(place), now);
-            self.put_question(now, number, io);
-        }
-    }
-
     pub(super) fn on_deadlines_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
         while let Some(number) = self.errands.questions.due(now) {
             self.put_question(now, number, io);
@@ -357,8 +192,8 @@ impl Agent {
     fn question(&self, about: &About) -> Question {
         match about {
             About::Find { asked, .. } => {
-                let search = &self.errands.searches[asked];
-                Question::Find { object: asked.object, sought: search.sought.clone() }
+                let lookup = &self.errands.lookups[asked];
+                Question::Find { object: asked.object, sought: lookup.sought().clone() }
             }
             About::Search { asked, bits } => {
                 let matching = self.searches.matching(*asked).clone();
@@ -484,23 +319,6 @@ impl Agent {
         }
     }
 
-    fn tell_found(&mut self, asked: Asked, mut records: Vec<Record>, io: &mut Io<'_>) {
-        let Some(search) = self.errands.searches.get(&asked) else { return };
-        // This node's own were told at once. Nobody has a say in what else was asked for.
-        let me = self.knowledge.members().me();
-        records.retain(|Record { key, value, .. }| {
-            let is_sought = match &search.sought {
-                Sought::Key(sought) => key.key == *sought,
-                Sought::Prefix(sought) => key.key.starts_with(sought),
-            };
-            key.object == asked.object && key.publisher != me && is_sought && value.is_some()
-        });
-        let listings = self.listings(records, io);
-        if !listings.is_empty() {
-            self.directories.answer(asked, listings, Told::Part, io);
-        }
-    }
-
     /// A question was answered, or nobody answers it.
     fn on_answered(
         &mut self,
@@ -512,32 +330,10 @@ impl Agent {
         let verdict = answer.map(|(_, answer)| answer.verdict);
         match about {
             About::Find { asked, place, depth } => {
-                let Some(search) = self.errands.searches.get_mut(&asked) else { return };
-                search.under_way -= 1;
-                match (answer, &search.sought) {
-                    // Whoever answers may think of more groups, and keep less.
-                    (Some((from, Answer { depth: theirs, .. })), Sought::Prefix(_)) => {
-                        match depth.beside(place, Depth::from_code(theirs), from) {
-                            Some(rest) => search.rest.extend(rest),
-                            None => search.told = Told::Some,
-                        }
-                    }
-                    (Some((_, Answer { verdict: Verdict::Whole, .. })), Sought::Key(_)) => {}
-                    (_, Sought::Key(_)) | (None, Sought::Prefix(_)) => search.told = Told::Some,
-                }
-                self.go_on_searching(now, asked, io);
+                self.on_group_answered(now, (asked, place, depth), answer, io);
             }
-            About::Keep(keys) if verdict != Some(Verdict::Whole) => {
-                let again = self.rounds + AGAIN_ROUNDS;
-                self.errands.bring(keys.into_iter().map(|key| (again, key)), DUE_MAX, io);
-            }
-            About::Check(part) if verdict == Some(Verdict::Not) => {
-                let (me, round) = (self.knowledge.members().me(), self.rounds);
-                let own = self.shelves.entries.records.keys_of(me);
-                let lacking = own.filter(|key| part.has(key.place()));
-                let lacking: Vec<_> = lacking.map(|key| (round, key.clone())).collect();
-                self.errands.bring(lacking, DUE_MAX, io);
-            }
+            About::Keep(keys) if verdict != Some(Verdict::Whole) => self.bring_again(keys, io),
+            About::Check(part) if verdict == Some(Verdict::Not) => self.bring_all(part, io),
             About::Search { asked, .. } => self.on_no_clue(asked),
             About::Why { asked, .. } => self.on_no_testimony(asked, io),
             About::Claim { object, key } if verdict.is_none() => {
@@ -549,49 +345,5 @@ impl Agent {
     }
 }
 
-/// How many groups are asked at one time for one command.
-const UNDER_WAY_MAX: usize = 32;
-
-/// How many entries wait to be brought to others, at most: twice as many as a node may publish.
-pub(super) const DUE_MAX: usize = 2 * Records::PUBLISHER_MAX;
-
-/// How many bytes of entries are brought to others in a period.
-const DELIVERED_BYTES_MAX: usize = 2_400;
-
-/// How many bytes of them go into a packet, beside the question.
-const ROOM_FOR_ENTRIES: usize = PACKET_LEN_MAX - 64;
-
-/// Among how many that are due others of the same group are looked for.
-const BESIDE_MAX: usize = 64;
-
-/// After how many rounds an entry that nobody said to keep is brought again.
-const AGAIN_ROUNDS: u64 = 5;
-
-/// How often a group is asked whether it keeps what it should; and one that should keep nothing, in
-/// one of so many turns.
-const CHECK_ROUNDS: u64 = 300;
-const SELDOM: u64 = 10;
-
 /// How long an answer over a link may take, in periods.
 const LONG_PERIODS: u32 = 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_is_due_once_and_no_more_than_so_many() {
-        let object = ObjectId::from_bytes([1; 16]);
-        let publisher = NodeId::from_bytes([2; 16]);
-        let key = |key: u8| RecordKey { object, key: vec![key].into(), publisher };
-        let mut due = Due::default();
-        assert!(due.add(5, key(1), 2) && due.add(7, key(1), 2), "it is there already");
-        assert!(due.add(9, key(2), 2) && !due.add(1, key(3), 2), "one too many");
-        assert!(due.add(3, key(2), 2), "it is earlier");
-        let order: Vec<_> = due.order.iter().cloned().collect();
-        assert_eq!(order, [(3, key(2)), (5, key(1))]);
-        due.remove(&order[0]);
-        assert!(due.add(4, key(3), 2));
-        assert_eq!((due.order.len(), due.rounds.len()), (2, 2));
-    }
-}
