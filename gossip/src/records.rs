@@ -22,6 +22,8 @@
 pub(crate) mod affinity;
 mod inventory;
 mod record;
+mod room;
+mod row;
 pub(crate) mod witnesses;
 
 use std::collections::BTreeMap;
@@ -34,7 +36,7 @@ use self::affinity::Part;
 use self::inventory::SUMS;
 pub(crate) use self::inventory::{Hashes, Inventory};
 pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version, place};
-use self::witnesses::{WITNESSES_MAX, lot};
+use self::row::Row;
 use crate::knowledge::Source;
 use crate::queue::Queue;
 use crate::wire::RECORD_LEN_MIN;
@@ -60,21 +62,6 @@ pub(crate) struct Records {
     crammed_in: [Option<u64>; 2],
     /// What was shown, and gave way.
     given_way: Vec<RecordKey>,
-}
-
-struct Row {
-    incarnation: Incarnation,
-    version: Version,
-    value: Option<Bytes>,
-    hash: u64,
-    /// Whether it is in the part that this node keeps.
-    is_kept: bool,
-    /// Whether its publisher is up in that life.
-    is_shown: bool,
-    /// Whether this node would hear of it if it were not.
-    is_watched: bool,
-    /// The round in which it was withdrawn or hidden.
-    since: u64,
 }
 
 /// Which records are meant: each have a table of their own.
@@ -326,58 +313,9 @@ impl Records {
         }
     }
 
-    /// Of those who publish the same under a key all are dropped but the witnesses. What this node
-    /// publishes stays, but is nothing to others. Gives those who are none.
-    pub(crate) fn cut_to_witnesses(&mut self, object: ObjectId, key: &[u8]) -> Vec<NodeId> {
-        let counts = |(_, row): &(&RecordKey, &Row)| row.counts();
-        if self.of_key(object, key).filter(counts).nth(WITNESSES_MAX).is_none() {
-            return Vec::new();
-        }
-        let place = place(object, key);
-        let mut by_value: BTreeMap<&Bytes, Vec<(u64, &RecordKey)>> = BTreeMap::new();
-        for (at, row) in self.of_key(object, key).filter(counts) {
-            let value = row.value.as_ref().expect("what counts has a value");
-            by_value.entry(value).or_default().push((lot(place, row.member(at)), at));
-        }
-        let mut cut: Vec<RecordKey> = Vec::new();
-        for mut published in by_value.into_values() {
-            published.sort_unstable();
-            cut.extend(published.into_iter().skip(WITNESSES_MAX).map(|(_, at)| at.clone()));
-        }
-        for at in &cut {
-            if at.publisher == self.me.node {
-                self.keep_back(at);
-            } else {
-                self.remove(at);
-            }
-        }
-        cut.into_iter().map(|at| at.publisher).collect()
-    }
-
     /// The version of what is held of this.
     pub(crate) fn version(&self, key: &RecordKey) -> Option<Version> {
         self.rows.get(key).map(|row| row.version)
-    }
-
-    /// The lots of those who publish something in an object under a key, and what.
-    pub(crate) fn lots_at(
-        &self,
-        object: ObjectId,
-        key: &[u8],
-    ) -> impl Iterator<Item = (NodeId, u64, &Bytes)> {
-        let place = place(object, key);
-        let shown = self.of_key(object, key).filter(|(_, row)| row.is_shown);
-        shown.filter_map(move |(at, row)| {
-            Some((at.publisher, lot(place, row.member(at)), row.value.as_ref()?))
-        })
-    }
-
-    /// What this node publishes there is nothing to others from now on.
-    fn keep_back(&mut self, key: &RecordKey) {
-        self.toggle(key);
-        let row = self.rows.get_mut(key).expect("it was just there");
-        row.is_kept = false;
-        self.queue.remove(&row.hash);
     }
 
     /// This node publishes nothing there any more, of which no other is to hear.
@@ -484,53 +422,6 @@ impl Records {
         rows.take_while(move |(at, _)| at.object == object && at.key == key)
     }
 
-    fn has_room(&self, key: &RecordKey) -> bool {
-        let of_publisher = self.count_of(key.publisher);
-        self.rows.contains_key(key)
-            || self.rows.len() < Self::MAX && of_publisher < Self::PUBLISHER_MAX
-    }
-
-    /// Sees that there is room for what is shown: some of what is not gives way, of the publisher
-    /// if he has too much, the oldest first. What was withdrawn and comes back is withdrawn again.
-    /// To what is watched gives way, after that, what may be of nobody.
-    fn make_room(&mut self, key: &RecordKey, is_watched: bool, round: u64) -> bool {
-        if self.has_room(key) {
-            return true;
-        }
-        let is_full = self.rows.len() >= Self::MAX;
-        let crammed_in = usize::from(!is_watched);
-        if is_full && self.crammed_in[crammed_in] == Some(round) {
-            return false;
-        }
-        let all = self.rows.keys().filter(|_| is_full);
-        let his = self.keys_of(key.publisher).filter(|_| !is_full);
-        let is_spare = |row: &Row| !row.is_published() || is_watched && !row.is_watched;
-        let spare = all.chain(his).filter(|key| is_spare(&self.rows[*key]));
-        let mut spare: Vec<((bool, u64), RecordKey)> = spare
-            .map(|key| ((self.rows[key].is_published(), self.rows[key].since), key.clone()))
-            .collect();
-        if is_full && spare.is_empty() {
-            // It is not looked for again before the next round.
-            self.crammed_in[crammed_in] = Some(round);
-            return false;
-        }
-        spare.sort_unstable();
-        let hidden = spare.partition_point(|((is_published, _), _)| !is_published);
-        spare.truncate(if hidden > 0 { hidden.div_ceil(SPARED_PART) } else { GIVEN_WAY_MAX });
-        for ((is_published, _), key) in spare {
-            self.remove(&key);
-            if is_published {
-                self.given_way.push(key);
-            }
-        }
-        self.has_room(key)
-    }
-
-    /// What was shown, and gave way since this was asked last.
-    pub(crate) fn take_given_way(&mut self) -> Vec<RecordKey> {
-        std::mem::take(&mut self.given_way)
-    }
-
     /// How many records of a publisher are held, those included that were withdrawn.
     pub(crate) fn count_of(&self, publisher: NodeId) -> usize {
         self.publishers.get(&publisher).map_or(0, Vec::len)
@@ -610,41 +501,6 @@ impl Records {
     }
 }
 
-impl Row {
-    /// Who says so, if that is its key.
-    fn member(&self, key: &RecordKey) -> Member {
-        Member { node: key.publisher, incarnation: self.incarnation }
-    }
-
-    fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
-        (self.version, self.incarnation, &self.value)
-    }
-
-    /// Whether it is this record, if that is its key.
-    fn says(&self, key: &RecordKey, record: &Record) -> bool {
-        record.key == *key && self.precedence() == record.precedence()
-    }
-
-    /// How long it is when written, if that is its key.
-    fn encoded_len(&self, key: &RecordKey) -> usize {
-        RECORD_LEN_MIN + key.len_with(self.value.as_ref())
-    }
-
-    fn record(&self, key: &RecordKey) -> Record {
-        let (incarnation, version, value) = (self.incarnation, self.version, self.value.clone());
-        Record { key: key.clone(), incarnation, version, value }
-    }
-
-    /// Whether others are to have it too.
-    fn counts(&self) -> bool {
-        self.is_kept && self.is_published()
-    }
-
-    fn is_published(&self) -> bool {
-        self.is_shown && self.value.is_some()
-    }
-}
-
 /// What somebody looks for in an object.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Sought {
@@ -671,12 +527,6 @@ fn first_of(object: ObjectId, key: &[u8]) -> RecordKey {
 /// So many records are told as news; of more, which each node would tell some ten times, others
 /// hear sooner and cheaper when tables are compared.
 pub(crate) const NEWS_MAX: usize = 64;
-
-/// One part in so many of what is not shown gives way at once: to look for it takes a while.
-const SPARED_PART: usize = 16;
-
-/// How much of what is shown gives way at a time.
-const GIVEN_WAY_MAX: usize = 64;
 
 /// For how many rounds a withdrawn record is remembered.
 const WITHDRAWN_ROUNDS: u64 = 300;

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::record::tests::record as of;
 pub(crate) use super::record::tests::{record, records};
+use super::room::GIVEN_WAY_MAX;
+use super::witnesses::WITNESSES_MAX;
 use super::*;
 use crate::digest::{halves, mix};
 use crate::entry::tests::entry;

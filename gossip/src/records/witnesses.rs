@@ -14,8 +14,13 @@
 //!
 //! Invariant: `lowest` is sorted, each once, and no longer than [`WITNESSES_MAX`].
 
-use live_objects::{Member, NodeId};
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use live_objects::{Member, NodeId, ObjectId};
+
+use super::row::Row;
+use super::{RecordKey, Records, place};
 use crate::digest::{halves, mix};
 
 /// How many witnesses a name has at most, for each type that it is claimed for.
@@ -79,6 +84,57 @@ impl FromIterator<u64> for Lots {
         let mut of = Self::default();
         lots.into_iter().for_each(|lot| of.insert(lot));
         of
+    }
+}
+
+impl Records {
+    /// Of those who publish the same under a key all are dropped but the witnesses. What this node
+    /// publishes stays, but is nothing to others. Gives those who are none.
+    pub(crate) fn cut_to_witnesses(&mut self, object: ObjectId, key: &[u8]) -> Vec<NodeId> {
+        let counts = |(_, row): &(&RecordKey, &Row)| row.counts();
+        if self.of_key(object, key).filter(counts).nth(WITNESSES_MAX).is_none() {
+            return Vec::new();
+        }
+        let place = place(object, key);
+        let mut by_value: BTreeMap<&Bytes, Vec<(u64, &RecordKey)>> = BTreeMap::new();
+        for (at, row) in self.of_key(object, key).filter(counts) {
+            let value = row.value.as_ref().expect("what counts has a value");
+            by_value.entry(value).or_default().push((lot(place, row.member(at)), at));
+        }
+        let mut cut: Vec<RecordKey> = Vec::new();
+        for mut published in by_value.into_values() {
+            published.sort_unstable();
+            cut.extend(published.into_iter().skip(WITNESSES_MAX).map(|(_, at)| at.clone()));
+        }
+        for at in &cut {
+            if at.publisher == self.me.node {
+                self.keep_back(at);
+            } else {
+                self.remove(at);
+            }
+        }
+        cut.into_iter().map(|at| at.publisher).collect()
+    }
+
+    /// The lots of those who publish something in an object under a key, and what.
+    pub(crate) fn lots_at(
+        &self,
+        object: ObjectId,
+        key: &[u8],
+    ) -> impl Iterator<Item = (NodeId, u64, &Bytes)> {
+        let place = place(object, key);
+        let shown = self.of_key(object, key).filter(|(_, row)| row.is_shown);
+        shown.filter_map(move |(at, row)| {
+            Some((at.publisher, lot(place, row.member(at)), row.value.as_ref()?))
+        })
+    }
+
+    /// What this node publishes there is nothing to others from now on.
+    pub(super) fn keep_back(&mut self, key: &RecordKey) {
+        self.toggle(key);
+        let row = self.rows.get_mut(key).expect("it was just there");
+        row.is_kept = false;
+        self.queue.remove(&row.hash);
     }
 }
 
