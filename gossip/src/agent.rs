@@ -9,8 +9,11 @@
 //! a member that was doubted, and `metadata` what members say of themselves. `topics` is what
 //! holders say to all, `payloads` what of that no packet takes. `nearest` is who is how far away,
 //! `overlays` who has whom for a neighbour; `catalogs` what nodes say of themselves, `searches` how
-//! they are found by it, and `queries` who asks for that of all. `soft` is how states spread that
-//! all merge. `view` is which part of a large cluster it keeps.
+//! they are found by it, and `queries` who asks for that of all. `directory` is what applications
+//! publish and look up, `shelves` the records of that and how they are mended, `errands` what a
+//! node asks of those who keep them, `claims` who holds which name. `pushes` is what travels at
+//! once. `soft` is how states spread that all merge. `view` is which part of a large cluster it
+//! keeps.
 //!
 //! A module whose node has not started knows nobody, and one that said good-bye ignores all there
 //! is.

@@ -4,7 +4,7 @@
 //! measured a node moves along a spring between it and the other, the further the less it trusts
 //! its own place and the more it trusts the other's. Beside its place in a few dimensions a
 //! coordinate has a *height*, for the access link that every packet crosses (section 5.4), and an
-//! *error*, the share by which what it foretells is off. It takes a hundred round trips a node
+//! *error*, the share by which what it foretells is off. It takes two hundred round trips a node
 //! until that is any good. Here each counts many times: a node keeps the last few and moves along
 //! all their springs again and again, and the better it knows its place the less it is moved by
 //! long ones, which are off by more (as graphs are drawn by Zheng, Pawar and Goodman, "Graph

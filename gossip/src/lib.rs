@@ -137,10 +137,11 @@
 //!   periods, nor have more than a quarter of what they pull, nor pass on as another's message, or
 //!   metadata, what that did not say (`payloads`);
 //! - have all of what there is for others: objects that nobody claims are few (`agent::aggregates`,
-//!   `agent::nearest`), and claims of one count up to 512 (`agent::claims`); of 64 queries 16 are
-//!   one's (`agent::queries`); records that are not shown give way to those that are (`records`),
-//!   and strangers to members (`news::windows`, `members`); what one asks for is bounded beside
-//!   what all do (`probe`, `news::wants`, `agent::topics`, `agent::shelves`, `question`);
+//!   `agent::nearest`), and claims of one count while they are up to 512 (`agent::claims`); of 64
+//!   queries 16 are one's (`agent::queries`); records that are not shown give way to those that are
+//!   (`records`), and strangers to members (`news::windows`, `members`); what one asks for is
+//!   bounded beside what all do (`probe`, `news::wants`, `agent::topics`, `agent::shelves`,
+//!   `question`);
 //! - make others believe that their news is known, by answers that nobody asked for
 //!   (`agent::exchange`).
 //!

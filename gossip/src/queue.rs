@@ -2,7 +2,8 @@
 //!
 //! Rumors are passed on so many times by each node that hears them (Demers et al., PODC 1987,
 //! section 1.4), and sooner lose interest if others turn out to know them: hearing one again counts
-//! as several times sent, and so does meeting somebody who knows all that this node knows. Things
+//! as sent once or several times, and so may meeting somebody who knows all that this node knows.
+//! Things
 //! sent equally often go in an order drawn by chance, so that nodes that learned the same together
 //! do not all repeat it in one order.
 //!

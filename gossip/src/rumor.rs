@@ -16,7 +16,7 @@
 //! one order; but news of members that are known goes before newcomers. It takes a third of the
 //! room, and who is not known to have gone is counted, asked and waited for, while a newcomer makes
 //! itself known where it counts. (Of 2,500 members a hundredth was replaced in each round, which is
-//! more than there is room to tell: with all news alike they counted 5 % too many.)
+//! more than there is room to tell: with all news alike they counted 3.5 % too many, and so 1.5 %.)
 
 use std::collections::{BTreeMap, BTreeSet};
 

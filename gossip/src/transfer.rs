@@ -300,8 +300,8 @@ pub(crate) const CANDIDATES_MAX: usize = 64;
 /// The most tables that are given at the same time.
 pub(crate) const GIVES_MAX: usize = 1_024;
 
-/// Who gave so many bytes in a round begins to give nobody else a whole table: some ten tables of a
-/// thousand members.
+/// Who gave so many bytes in a round begins to give nobody else a whole table: some seven tables of
+/// a thousand members.
 pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
 
 /// Who compared so many entries in a round compares no more: a tenth of a second's work, some

@@ -24,8 +24,9 @@
 //! A node whose clock was ahead for a while took what was stamped ahead, and said so of its own
 //! share. Neither outlasts that: the one is forgotten, the other is stamped anew.
 //!
-//! Invariant: what is held of a sibling zone came from a member of it, is within the limits, and is
-//! neither ahead of the last round nor older than [`WINDOW`] rounds on average.
+//! Invariant: what is held of a sibling zone came from a member of it, is within the limits, no
+//! more than two rounds ahead, and at the beginning of a round not older than [`WINDOW`] rounds on
+//! average.
 
 pub(crate) mod body;
 pub(crate) mod filter;

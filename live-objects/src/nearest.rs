@@ -1,11 +1,11 @@
 //! Nearest: what a member that offers itself says, and what one that asks is told.
 //!
 //! How near is not all: if each takes the nearest, one that is near to many is taken by all of
-//! them. So whoever asks may name an aggregate, the mean of all loads, and members above it are
-//! passed over. The bound is that of consistent hashing with bounded loads (Mirrokni, Thorup and
-//! Zadimoghaddam, SODA 2018), where no server takes more than 1 + ε times the mean, and what would
-//! be more goes to the next one. There one that is full takes nothing; here, where far may be far
-//! worse than loaded, one that is much nearer is taken all the same.
+//! them. So whoever asks may name an aggregate, the mean of all loads, and members well above it
+//! are passed over. The bound is that of consistent hashing with bounded loads (Mirrokni, Thorup
+//! and Zadimoghaddam, SODA 2018), where no server takes more than 1 + ε times the mean, and what
+//! would be more goes to the next one. There one that is full takes nothing; here, where far may be
+//! far worse than loaded, one that is much nearer is taken all the same.
 
 use core::time::Duration;
 

@@ -229,6 +229,11 @@ impl Aggregates {
         self.branches.keys().any(|subject| subject.summary.has_sketches())
     }
 
+    /// Whether packets of this round have room for a sketch, whatever else there is to say.
+    pub(super) fn is_turn_of_sketches(&self, rounds: u64) -> bool {
+        rounds % 4 == 1 && self.has_sketches()
+    }
+
     /// Whether there is something new to tell.
     pub(super) fn is_moving(&self, round: Round) -> bool {
         let is_lacking = self.is_lacking();
@@ -561,7 +566,7 @@ const RESERVED_MAX: usize = 300;
 /// For how many rounds a node hurries that set a share.
 const HURRIED_ROUNDS: i64 = 3;
 
-/// For how many rounds a node hurries of which a row moved.
+/// For how many rounds a node does not rest of which a row moved.
 const MOVED_ROUNDS: i64 = 1;
 
 /// For how many rounds counts of members are not trusted after somebody came or went.

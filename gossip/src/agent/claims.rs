@@ -449,8 +449,8 @@ fn claims_name() -> Name {
     Gossip::CLAIMS.parse().expect("it is a name")
 }
 
-/// Of whoever claims more, what he claims beyond that is taken for claimed by nobody, where only so
-/// much of what others claim is kept.
+/// What is claimed by whoever claims more than so much is taken for claimed by nobody, where only
+/// so much of what others claim is kept.
 const CLAIMS_OF_ONE_MAX: usize = 512;
 
 /// How long claims that met have to settle, in rounds after the last change.

@@ -381,7 +381,7 @@ impl Agent {
             let for_rows = match self.rounds % 4 {
                 _ if self.aggregates.is_idle() => 0,
                 0 => 0,
-                1 if self.aggregates.has_sketches() => SKETCH_RESERVED,
+                _ if self.aggregates.is_turn_of_sketches(self.rounds) => SKETCH_RESERVED,
                 _ => ROWS_RESERVED,
             };
             self.introduce(&mut packet);
@@ -467,8 +467,7 @@ const NEW_ROUNDS: u64 = 50;
 /// Of how many levels: the others' zones are hardly ever more.
 const EMPTY_MAX: usize = 24;
 
-/// How much of a packet news leaves to aggregates in three rounds of four, in bytes: some thirty
-/// rows.
+/// How much of a packet news leaves to aggregates in most rounds, in bytes: some thirty rows.
 const ROWS_RESERVED: usize = 700;
 
 /// And in one of four, where there are sketches: any of them fits, with the head of its row.

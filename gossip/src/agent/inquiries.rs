@@ -26,7 +26,7 @@ use crate::members::{Change, Merged};
 use crate::probe::{Probe, Stage};
 use crate::question::{Answer, Verdict};
 use crate::records::affinity::Part;
-use crate::wire::{Leg, Packet, evidence};
+use crate::wire::{HEAD_LEN, Leg, Packet, evidence};
 
 /// The inquiries that are under way.
 #[derive(Default)]
@@ -246,7 +246,7 @@ impl Agent {
             seen.remove(0);
         }
         packet.evidence = Some(seen);
-        self.said_bytes += packet.encoded_len();
+        self.said_bytes += packet.encoded_len() + HEAD_LEN;
         send(&packet, from, io);
     }
 

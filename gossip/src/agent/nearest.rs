@@ -11,8 +11,9 @@
 //!
 //! A node that has no such object, and hears of no offer, has no place to say, and says nothing.
 //!
-//! Whoever asks may name the aggregate of all loads: then those above its mean are passed over, in
-//! what is told and in who is measured (`Near::balance`). The mean is looked up once a round, and
+//! Whoever asks may name the aggregate of all loads: then those well above its mean are passed
+//! over, but not those much nearer, in what is told and in who is measured (`Near::balance`). The
+//! mean is looked up once a round, and
 //! whenever there is something to tell.
 //!
 //! Invariant: who is told of is up, in that life, and is not this node.
@@ -78,7 +79,7 @@ struct Holder {
     told: Option<Vec<Near>>,
     /// Whether it asked, and is to be told whatever there is.
     has_asked: bool,
-    /// Of which aggregate the mean is not to be exceeded, and that mean as it is known.
+    /// Of which aggregate the mean is not to be exceeded by much, and that mean as it is known.
     balance: Option<(ObjectId, Option<f64>)>,
 }
 

@@ -7,7 +7,7 @@
 //! some twenty, and so on. So of each a hash is kept for long after.
 //!
 //! What is buried is a member at one *generation*: if it objects after all, nothing is in its way.
-//! Who knows hardly anybody and pulls a table is told these hashes first.
+//! Who knows less than half of the members and pulls a table is told these hashes first.
 //!
 //! Of whom a node never knew it believes the verdict of others, and anybody can invent such. So
 //! those for whom there is no tombstone left have a place of their own, of which newcomers are not

@@ -13,7 +13,7 @@
 //! group of the one is a half of the larger one of the other, and whoever is in both keeps the key
 //! in either's eyes. That is whom to ask ([`Depth::askable`]).
 //!
-//! Below [`ALL_KEEP_MAX`] members there is one group, and all keep all.
+//! Up to [`ALL_KEEP_MAX`] members there is one group, and all keep all.
 
 use live_objects::NodeId;
 

@@ -6,7 +6,7 @@
 //! many hold it, and all nodes come to know the same few of them. Of `n` lots in `0..1` the `k`-th
 //! lowest is expected at `k / (n + 1)`, from which `n` is told within some 40 % (bottom-k sketches:
 //! Bar-Yossef et al., "Counting distinct elements in a data stream", RANDOM 2002; Cohen and Kaplan,
-//! "Summarizing data using bottom-k sketches", PODC 2007). Up to `k` it is exact.
+//! "Summarizing data using bottom-k sketches", PODC 2007). Below `k` it is exact.
 //!
 //! Whoever may be a witness of a name of which few are known waits the longer to say so the higher
 //! its lot is, as receivers of multicast keep from all asking at once (Nonnenmacher and Biersack,

@@ -104,7 +104,7 @@ impl Agent {
     /// for a sketch.
     fn wanted_len_max(&self, said: usize) -> usize {
         let left = ROUND_BYTES_MAX.saturating_sub(said);
-        let is_turn_of_sketches = self.rounds % 4 == 1 && self.aggregates.has_sketches();
+        let is_turn_of_sketches = self.aggregates.is_turn_of_sketches(self.rounds);
         if self.aggregates.are_many() && !is_turn_of_sketches {
             left.saturating_sub(HEARD_LATE + self.heard_pushes()).max(WANTED_LEN_MIN)
         } else {
