@@ -118,6 +118,19 @@ pub(crate) struct Told {
     pub(crate) known: Headcount,
 }
 
+impl Told {
+    /// Why a row can be nobody's, if so.
+    pub(crate) fn refused(&self, round: Round) -> Option<Taken> {
+        if self.row.is_ahead(round) {
+            Some(Taken::Ahead)
+        } else if self.row.mark.leaves > self.known.leaves_max {
+            Some(Taken::Crowded)
+        } else {
+            None
+        }
+    }
+}
+
 /// How many members are known to be in a zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Headcount {
@@ -198,13 +211,10 @@ impl Table {
 
     /// Takes a row, unless what is held is better.
     pub(crate) fn take(&mut self, told: Told, round: Round) -> Taken {
+        if let Some(refused) = told.refused(round) {
+            return refused;
+        }
         let Told { row, teller, level, known } = told;
-        if row.is_ahead(round) {
-            return Taken::Ahead;
-        }
-        if row.mark.leaves > known.leaves_max {
-            return Taken::Crowded;
-        }
         let held = self.siblings.get(level).and_then(Option::as_ref);
         // Where the teller is gone, any that knows of most of the zone is better: he may have lied.
         // One that has just come and knows hardly anybody is not.

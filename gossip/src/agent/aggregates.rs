@@ -72,7 +72,7 @@ use super::claims::Claims;
 use super::queries::Queries;
 use crate::members::Change;
 use crate::partners::Partners;
-use crate::wire::rows::Title;
+use crate::wire::rows::{Subjects, Title};
 use crate::zones::body::Body;
 use crate::zones::place::level;
 use crate::zones::row::{Round, Row, Subject};
@@ -85,7 +85,7 @@ pub(super) struct Aggregates {
     /// Subjects by their handles; none where two have the same.
     handles: BTreeMap<u32, Option<Subject>>,
     /// A digest of those in which there are shares, and how many of these are numbers.
-    subjects: u32,
+    subjects: Subjects,
     numbers: usize,
     /// Whether whoever was heard last had the same digest.
     is_agreed: bool,
@@ -114,9 +114,12 @@ pub(super) struct Aggregates {
 /// This node's part in one aggregate.
 struct Branch {
     table: Table,
+    /// Of its subject, if it has one.
+    hash: u64,
     is_held: bool,
-    /// Whether there are shares in it.
+    /// Whether there are shares in it, and whether there ever were.
     has_shares: bool,
+    had_shares: bool,
     /// Since which round there have been none.
     empty_since: Round,
 }
@@ -149,7 +152,7 @@ impl Aggregates {
             period,
             branches: BTreeMap::new(),
             handles: BTreeMap::new(),
-            subjects: 0,
+            subjects: Subjects::NONE,
             numbers: 0,
             is_agreed: false,
             terms: None,
@@ -386,8 +389,8 @@ impl Aggregates {
         if self.branches.contains_key(&subject) {
             return;
         }
-        let branch = Branch::new(Table::new(subject.summary, round), round);
-        self.branches.insert(subject, branch);
+        let table = Table::new(subject.summary, round);
+        self.branches.insert(subject, Branch::new(table, subject.hash(), round));
         self.rename();
     }
 
@@ -413,10 +416,11 @@ impl Aggregates {
 
     /// A subject has got shares, or has lost the last.
     fn on_shares(&mut self, subject: Subject, has_shares: bool) {
-        self.subjects ^= subject.handle();
         if !subject.summary.has_sketches() {
             self.numbers = if has_shares { self.numbers + 1 } else { self.numbers - 1 };
         }
+        let shared = self.branches.values().filter(|branch| branch.has_shares);
+        self.subjects = shared.map(|branch| branch.hash).collect();
     }
 
     fn on_down(&mut self, round: Round, level: usize, node: NodeId, known: u32) {
@@ -433,43 +437,55 @@ impl Aggregates {
         }
     }
 
-    /// Whose row it is, if this node takes part in that, or does from now on.
+    /// Whose row it is, if this node takes part in that, or may do; and whether it does not yet,
+    /// and nobody claims to have it open.
     fn named(
-        &mut self,
+        &self,
         (title, places): (Title, &[Subject]),
-        round: Round,
         queries: &Queries,
         claims: &Claims,
-    ) -> Result<Subject, &'static str> {
+    ) -> Result<(Subject, bool), &'static str> {
+        let known = |subject| (subject, false);
         match title {
             Title::Place(place, summary) => {
                 let named = places.get(usize::from(place)).copied();
                 let named = named.filter(|it| self.branches.contains_key(it));
-                named.filter(|it| it.summary == summary).ok_or("gossip.row_unplaced")
+                named.filter(|it| it.summary == summary).map(known).ok_or("gossip.row_unplaced")
             }
             Title::Handle(handle, summary) => {
                 let named = self.handles.get(&handle).copied().flatten();
-                named.filter(|it| it.summary == summary).ok_or("gossip.row_unknown")
+                named.filter(|it| it.summary == summary).map(known).ok_or("gossip.row_unknown")
             }
             Title::Full(subject) if !queries.is_asked(subject) => Err("gossip.row_unasked"),
             Title::Full(subject) => {
                 if self.branches.contains_key(&subject) {
-                    return Ok(subject);
+                    return Ok(known(subject));
                 }
                 let is_stray = subject != CENSUS && !claims.is_claimed(subject.object);
                 if self.branches.len() >= RELAYED_MAX || is_stray && self.strays >= STRAYS_MAX {
                     return Err("gossip.aggregates_full");
                 }
-                self.strays += usize::from(is_stray);
-                self.insert(subject, round);
-                Ok(subject)
+                Ok((subject, is_stray))
             }
         }
     }
 
-    /// Takes a row. Gives what to count, if it is not taken, and is not just old.
-    fn take(&mut self, subject: Subject, told: Told, round: Round) -> Option<&'static str> {
-        let branch = self.branches.get_mut(&subject).expect("it was just named");
+    /// Takes a row, and part in what it is of. Gives what to count, if it is not taken, and is not
+    /// just old.
+    fn take(
+        &mut self,
+        (subject, is_new_stray): (Subject, bool),
+        told: Told,
+        round: Round,
+    ) -> Option<&'static str> {
+        if !self.branches.contains_key(&subject) {
+            if let Some(refused) = told.refused(round) {
+                return self.note(refused, round);
+            }
+            self.strays += usize::from(is_new_stray);
+            self.insert(subject, round);
+        }
+        let branch = self.branches.get_mut(&subject).expect("it was just seen");
         let taken = branch.table.take(told, round);
         if matches!(taken, Taken::Same | Taken::Moved | Taken::News) {
             self.on_branch(subject, round);
@@ -516,18 +532,20 @@ pub(super) enum Hold<'a> {
 }
 
 impl Branch {
-    fn new(table: Table, round: Round) -> Self {
-        Self { table, is_held: false, has_shares: false, empty_since: round }
+    fn new(table: Table, hash: u64, round: Round) -> Self {
+        let (is_held, has_shares, had_shares) = (false, false, false);
+        Self { table, hash, is_held, has_shares, had_shares, empty_since: round }
     }
 
     /// It may have got shares, or have lost the last. Tells whether it did.
     fn update(&mut self, round: Round) -> bool {
-        let had_shares = std::mem::replace(&mut self.has_shares, self.table.has_shares());
-        if self.has_shares != had_shares {
+        let before = std::mem::replace(&mut self.has_shares, self.table.has_shares());
+        if self.has_shares != before {
             self.empty_since = round;
         }
         self.empty_since = self.empty_since.min(round);
-        self.has_shares != had_shares
+        self.had_shares |= self.has_shares;
+        self.has_shares != before
     }
 
     fn is_worth_telling(&self, round: Round) -> bool {

@@ -1,7 +1,7 @@
 //! The section of aggregates: what the sender's own zone comes to, beside that of the receiver.
 //!
 //! ```text
-//!  tag 8, rows: subjects u32, mark, then of each object:
+//!  tag 8, rows: subjects [6], mark, then of each object:
 //!               flags u8:  summary (the lower four bits), 0x10 if it is named in full,
 //!                          0x20 if it has a mark of its own, 0x40 if all leaves have shares,
 //!                          0x80 if it is the first of a run, named by their places
@@ -35,6 +35,7 @@ use live_objects::varint::{put_varint, take_varint, varint_len};
 use live_objects::{ObjectId, Summary};
 
 use super::{PacketError, SECTION_LEN, put_section, take_array};
+use crate::digest::mix;
 use crate::entry::Absurd;
 use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
@@ -44,14 +45,31 @@ use crate::zones::row::{Mark, Round, Row, Subject};
 pub(crate) struct Rows {
     /// The sender's round, which is the packet's.
     pub(crate) round: Round,
-    /// A digest of what the sender takes part in.
-    pub(crate) subjects: u32,
+    pub(crate) subjects: Subjects,
     /// The mark of most rows.
     mark: Mark,
     pub(crate) told: Vec<(Title, Row)>,
     len: usize,
     /// Where in `told` each run begins: a row that is none is one of one.
     begins: Vec<usize>,
+}
+
+/// A digest of what the sender takes part in: of subjects in their order, so that nobody can make
+/// up one with which others have the same digest as without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Subjects([u8; Self::LEN]);
+
+impl Subjects {
+    const LEN: usize = 6;
+    pub(crate) const NONE: Self = Self([0; Self::LEN]);
+}
+
+/// Of their hashes.
+impl FromIterator<u64> for Subjects {
+    fn from_iter<I: IntoIterator<Item = u64>>(hashes: I) -> Self {
+        let digest = hashes.into_iter().fold(0, |digest, hash| mix(digest ^ hash));
+        Self(*digest.to_be_bytes().first_chunk().expect("a word is longer"))
+    }
 }
 
 /// What a subject is called in a packet.
@@ -74,8 +92,8 @@ impl Title {
 
 impl Rows {
     /// A section without a row, in which most will have this mark.
-    pub(crate) fn new(round: Round, subjects: u32, mark: Mark) -> Self {
-        let len = SECTION_LEN + HANDLE_LEN + mark_len(mark, round);
+    pub(crate) fn new(round: Round, subjects: Subjects, mark: Mark) -> Self {
+        let len = SECTION_LEN + Subjects::LEN + mark_len(mark, round);
         Self { round, subjects, mark, told: Vec::new(), len, begins: Vec::new() }
     }
 
@@ -136,7 +154,7 @@ impl Rows {
 
     pub(super) fn put(&self, out: &mut BytesMut) {
         put_section(out, TAG_ROWS, self.len - SECTION_LEN);
-        out.put_u32(self.subjects);
+        out.put_slice(&self.subjects.0);
         put_mark(out, self.mark, self.round);
         let ends = self.begins.iter().skip(1).copied().chain([self.told.len()]);
         for (begin, end) in self.begins.iter().zip(ends) {
@@ -182,7 +200,7 @@ impl Rows {
 
     /// Reads the section of a packet of this round.
     pub(super) fn take(bytes: &mut &[u8], round: Round) -> Result<Self, PacketError> {
-        let subjects = bytes.try_get_u32()?;
+        let subjects = Subjects(take_array(bytes)?);
         let mut rows = Self::new(round, subjects, take_mark(bytes, round)?);
         while !bytes.is_empty() {
             rows.take_run(bytes)?;

@@ -22,6 +22,7 @@
 use core::cmp::Ordering;
 
 use live_objects::{ObjectId, Summary};
+use sha2::{Digest, Sha256};
 
 use super::Headcount;
 use super::body::Body;
@@ -55,10 +56,19 @@ impl Subject {
         (0..self.summary.parts()).map(move |part| Self { part, ..self })
     }
 
-    /// What it is called for short, among those who know it.
+    /// What it is called for short, among those who know it. Anybody can make up another with the
+    /// same handle.
     pub(crate) fn handle(self) -> u32 {
         let [high, low] = halves(self.object.as_bytes());
         mix(high ^ mix(low ^ self.summary as u64 ^ u64::from(self.part) << 8)) as u32
+    }
+
+    /// A hash of it, to which nobody can make up another subject.
+    pub(crate) fn hash(self) -> u64 {
+        let of = [self.summary as u8, self.part];
+        let hash: [u8; 32] =
+            Sha256::new().chain_update(self.object.as_bytes()).chain_update(of).finalize().into();
+        halves(hash.first_chunk().expect("it is longer"))[0]
     }
 }
 

@@ -31,7 +31,7 @@ impl Aggregates {
         for Counted { level, count, teller } in beside {
             let row = Row::of_leaves(*count, round);
             let known = Headcount::all(*count);
-            self.take(CENSUS, Told { row, teller: *teller, level: *level, known }, round);
+            self.take((CENSUS, false), Told { row, teller: *teller, level: *level, known }, round);
         }
         (self.hurries_until, self.moves_until) = (Round::FIRST, Round::FIRST);
     }

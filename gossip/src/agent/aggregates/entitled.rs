@@ -4,17 +4,18 @@
 //! Whose zone a row is of is not said in it, so nobody can speak of another's. What can be said of
 //! others is in sketches, and is looked at here. And whoever has an aggregate open claims its name
 //! (`claims`): one that nobody claims, a *stray*, was made up, or is told of by those who have not
-//! heard yet that it is over, or by those whose claim is under way. A few of these are relayed.
+//! heard yet that it is over, or by those whose claim is under way. A few of these are relayed; that
+//! one is over is remembered of some more.
 //!
 //! Invariant: of strays that this node does not hold no more than [`STRAYS_MAX`] are left when a
-//! round begins.
+//! round begins, beside [`OVER_MAX`] that are over.
 
 use std::collections::BTreeSet;
 
 use live_objects::sketch::Sketch;
 use live_objects::{NodeId, ObjectId};
 
-use super::Aggregates;
+use super::{Aggregates, Branch, RELAYED_MAX};
 use crate::zones::Told;
 use crate::zones::body::Body;
 use crate::zones::place::level;
@@ -23,13 +24,16 @@ use crate::zones::row::Subject;
 impl Aggregates {
     /// A round of claims begins.
     pub(in crate::agent) fn drop_strays(&mut self, is_claimed: impl Fn(ObjectId) -> bool) {
-        let strays = self.branches.iter().filter(|(subject, branch)| {
-            branch.has_shares && !branch.is_held && !is_claimed(subject.object)
-        });
-        let strays: Vec<Subject> = strays.map(|(subject, _)| *subject).collect();
+        let strays = self
+            .branches
+            .iter()
+            .filter(|(subject, branch)| !branch.is_held && !is_claimed(subject.object));
+        let is_over = |(_, branch): &(&Subject, &Branch)| branch.had_shares && !branch.has_shares;
+        let (over, strays): (Vec<_>, Vec<_>) = strays.partition(is_over);
         self.strays = strays.len().min(STRAYS_MAX);
-        let beyond = strays.into_iter().skip(STRAYS_MAX);
-        let wholes: BTreeSet<Subject> = beyond.map(Subject::whole).collect();
+        let beyond = strays.into_iter().skip(STRAYS_MAX).chain(over.into_iter().skip(OVER_MAX));
+        let beyond: Vec<Subject> = beyond.map(|(subject, _)| *subject).collect();
+        let wholes: BTreeSet<Subject> = beyond.into_iter().map(Subject::whole).collect();
         wholes.into_iter().for_each(|subject| self.end(subject));
     }
 }
@@ -51,3 +55,6 @@ pub(super) fn fault(subject: Subject, told: &Told, me: NodeId) -> Option<&'stati
 
 /// How many strays are relayed, or parts of them.
 pub(in crate::agent) const STRAYS_MAX: usize = 32;
+
+/// Of how many strays it is remembered that they are over, or of parts of them.
+const OVER_MAX: usize = RELAYED_MAX / 4;

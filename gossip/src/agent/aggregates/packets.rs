@@ -42,12 +42,12 @@ impl Agent {
         for (title, row) in &rows.told {
             let told = Told { row: row.clone(), teller: from, level, known };
             let named = (*title, &places[..]);
-            let refused = match self.aggregates.named(named, round, &self.queries, &self.claims) {
-                Ok(subject) if !self.queries.fits(subject, &told.row.body) => {
+            let refused = match self.aggregates.named(named, &self.queries, &self.claims) {
+                Ok((subject, _)) if !self.queries.fits(subject, &told.row.body) => {
                     Some("gossip.row_unfit")
                 }
-                Ok(subject) => entitled::fault(subject, &told, me)
-                    .or_else(|| self.aggregates.take(subject, told, round)),
+                Ok(named) => entitled::fault(named.0, &told, me)
+                    .or_else(|| self.aggregates.take(named, told, round)),
                 Err(why) => Some(why),
             };
             if let Some(why) = refused {

@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 use super::{Aggregates, Branch};
 use crate::partners::Partners;
 use crate::wire::Naming;
-use crate::wire::rows::{Rows, Title};
+use crate::wire::rows::{Rows, Subjects, Title};
 use crate::zones::row::{Mark, Round, Row, Subject};
 
 /// Which rows a packet tells.
@@ -199,12 +199,12 @@ impl Aggregates {
 
     /// A digest of all in which there are shares; where numbers are many, of those whose turn it is
     /// and of sketches.
-    pub(super) fn digest(&self, round: Round) -> u32 {
+    pub(super) fn digest(&self, round: Round) -> Subjects {
         if !self.are_many() {
             return self.subjects;
         }
         let told = self.places(round).into_iter().chain(self.asked_for());
-        told.fold(0, |digest, subject| digest ^ subject.handle())
+        told.map(|subject| self.branches[&subject].hash).collect()
     }
 
     /// What it is called in a packet. Nothing if it is best not spoken of.
@@ -359,12 +359,12 @@ mod tests {
         let teller = NodeId::from_bytes([0x40; NodeId::LEN]);
         let known = Headcount::all(4);
         let told = |leaves| Told { row: Row::of_leaves(leaves, round), teller, level: 1, known };
-        aggregates.take(subject, told(1), round);
+        aggregates.take((subject, false), told(1), round);
         let urgent = |aggregates: &mut Aggregates| {
             aggregates.on_round(round, &partners).expect("rows are lacking").urgent
         };
         assert_eq!(urgent(&mut aggregates), [1, 0]);
-        aggregates.take(subject, told(4), round);
+        aggregates.take((subject, false), told(4), round);
         assert_eq!(urgent(&mut aggregates), [0, 1]);
     }
 
@@ -381,6 +381,30 @@ mod tests {
         let mut all: Vec<Subject> = turns.flatten().collect();
         all.sort();
         assert_eq!(all, aggregates.branches.keys().copied().collect::<Vec<_>>());
+    }
+
+    /// Anybody can make up two of which the one hides the other where handles are added up.
+    #[test]
+    fn what_has_the_handle_of_another_is_in_the_digest_all_the_same() {
+        let round = Round::try_from(ROUND).unwrap();
+        let of = |number: u64| {
+            let object = ObjectId::from_bytes((u128::from(number) << 64).to_be_bytes());
+            Subject::new(object, Summary::Average)
+        };
+        let mut first = BTreeMap::new();
+        let (one, other) = (0..)
+            .find_map(|number| Some((first.insert(of(number).handle(), number)?, number)))
+            .unwrap();
+        for numbers in [1, 110] {
+            let (without, mut with) = (holding(numbers), holding(numbers));
+            for number in [one, other] {
+                with.hold(round, of(number), &Hold::Share(&[Body::Number(1.0)]));
+            }
+            let group = |at: &Aggregates, turn: u64| {
+                at.digest(Round::try_from(ROUND + turn * at.turn.rounds).unwrap())
+            };
+            assert!((0..5).any(|turn| group(&without, turn) != group(&with, turn)));
+        }
     }
 
     /// Those who do not agree about one number agree about all others, in their turns.

@@ -35,7 +35,8 @@ impl Aggregates {
         if own.is_none() && self.terms.is_none() {
             return;
         }
-        let branch = self.terms.get_or_insert_with(|| Branch::new(Table::of_filters(round), round));
+        let branch =
+            self.terms.get_or_insert_with(|| Branch::new(Table::of_filters(round), 0, round));
         branch.is_held = own.is_some();
         // Mostly it is a load that is another, which is no term.
         if branch.table.set(own.map(|own| Body::Filter(Arc::new(own))), round) {
@@ -73,7 +74,8 @@ impl Aggregates {
         if self.terms.is_none() && section.row.count == 0 {
             return None;
         }
-        let branch = self.terms.get_or_insert_with(|| Branch::new(Table::of_filters(round), round));
+        let branch =
+            self.terms.get_or_insert_with(|| Branch::new(Table::of_filters(round), 0, round));
         let (teller, level, known) = told;
         let mut row = section.row.clone();
         if section.digest.is_some() {

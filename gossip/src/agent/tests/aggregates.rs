@@ -14,7 +14,7 @@ use super::world::{World, id};
 use crate::Gossip;
 use crate::agent::aggregates::{EMPTY_ROUNDS_MAX, STRAYS_MAX};
 use crate::wire::rows::tests::rows as rows_of;
-use crate::wire::rows::{Rows, Title};
+use crate::wire::rows::{Rows, Subjects, Title};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
 use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
@@ -143,7 +143,7 @@ pub(super) fn named(number: usize, row: Row) -> (Title, Row) {
 }
 
 pub(super) fn rows(round: Round, told: impl IntoIterator<Item = (Title, Row)>) -> Packet {
-    let mut rows = Rows::new(round, 0, Row::leaf(None, round).mark);
+    let mut rows = Rows::new(round, Subjects::NONE, Row::leaf(None, round).mark);
     told.into_iter().for_each(|(title, row)| assert!(rows.add(title, row, PACKET_LEN_MAX)));
     let mut packet = Packet::new(Leg::Rest { number: 1 });
     packet.round = round;

@@ -14,7 +14,7 @@ use crate::Gossip;
 use crate::agent::aggregates::EMPTY_ROUNDS_MAX;
 use crate::agent::queries::{RUN_MAX, RUN_OF_ONE_MAX};
 use crate::records::{Record, RecordKey, Version};
-use crate::wire::rows::{Rows, Title};
+use crate::wire::rows::{Rows, Subjects, Title};
 use crate::wire::{Leg, PACKET_LEN_MAX, Packet};
 use crate::zones::body::Body;
 use crate::zones::row::{Mark, Round, Row, Subject};
@@ -217,7 +217,7 @@ fn a_row_of_another_query_is_refused() {
         parts.into_iter().enumerate().find(|(_, it)| it.value() > Some(0.0)).unwrap();
     let row = Row { mark, count: 1, least: round.into(), body: Body::Sketch(sketch.into()) };
     let subject = Subject::new(query.name().id(), Summary::Groups);
-    let mut rows = Rows::new(round, 0, mark);
+    let mut rows = Rows::new(round, Subjects::NONE, mark);
     let title = Title::Full(Subject { part: part as u8, ..subject });
     assert!(rows.add(title, row, PACKET_LEN_MAX));
     let mut packet = Packet::new(Leg::Rest { number: 1 });

@@ -87,6 +87,33 @@ fn objects_that_it_makes_up_leave_room_for_others() {
     }
 }
 
+/// What has no share, or none that can be, makes nobody take part in it for long.
+#[test]
+fn aggregates_without_shares_that_it_makes_up_are_few() {
+    let (mut world, liar) = (World::settled(3), 2);
+    let ports = shares(&mut world, liar);
+    let round = round_of(&world);
+    let ahead = Row::leaf(Some(Body::Number(1.0)), round.shifted(9));
+    say(&mut world, liar, &rows(round, [named(1_000, ahead)]));
+    assert!(all_counted(&world, liar, "gossip.row_ahead"));
+    assert_eq!(world.count(0, "gossip.aggregates"), world.count(1, "gossip.aggregates"));
+    for number in 0..40 * STRAYS_MAX {
+        if number.is_multiple_of(STRAYS_MAX) {
+            world.run(PERIOD);
+        }
+        let round = round_of(&world);
+        let empty = Row { mark: Row::leaf(None, round).mark, ..Row::default() };
+        say(&mut world, liar, &rows(round, [named(1_000 + number, empty)]));
+    }
+    world.run(PERIOD);
+    for node in 0..liar {
+        assert!(world.count(node, "gossip.aggregates_full") > 0);
+        let relayed = world.count(node, "gossip.aggregates");
+        assert!(relayed <= 2 + STRAYS_MAX as u64, "{relayed} aggregates");
+    }
+    expect_exact(&ports);
+}
+
 /// It asks for more than are run, whose names come first.
 #[test]
 fn queries_that_it_asks_leave_room_for_others() {
