@@ -118,7 +118,8 @@
 //! answers are right again some rounds after it is gone. It cannot
 //!
 //! - say anything of a zone that it is not in: a row is of its teller's own (`zones`), and names
-//!   nobody else among the highest (`agent::aggregates`);
+//!   nobody else among the highest (`agent::aggregates`); nor have a row of one aggregate added to
+//!   another (`wire::rows`);
 //! - count more members there than a quarter and 16 above those that are known (`zones`), or in a
 //!   zone of which but a few are known, twice as many and 64 as are to be expected (`population`);
 //!   whoever has just come, and has no table yet, believes any number until it has

@@ -4,8 +4,8 @@
 //! Whose zone a row is of is not said in it, so nobody can speak of another's. What can be said of
 //! others is in sketches, and is looked at here. And whoever has an aggregate open claims its name
 //! (`claims`): one that nobody claims, a *stray*, was made up, or is told of by those who have not
-//! heard yet that it is over, or by those whose claim is under way. A few of these are relayed; that
-//! one is over is remembered of some more.
+//! heard yet that it is over, or by those whose claim is under way. A few of these are relayed; of
+//! some more it is remembered that they are over.
 //!
 //! Invariant: of strays that this node does not hold no more than [`STRAYS_MAX`] are left when a
 //! round begins, beside [`OVER_MAX`] that are over.
