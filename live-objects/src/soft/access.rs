@@ -93,7 +93,7 @@ impl<'a> Writer<'a> {
 
     /// Takes out what these wrote.
     pub(super) fn take_out(&mut self, dots: &[Dot]) {
-        dots.iter().for_each(|dot| self.delta.forget(*dot));
+        self.delta.forget_all(&dots.iter().copied().collect());
     }
 
     /// Takes out all that stands at a place and in it.

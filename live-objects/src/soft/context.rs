@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::store::READ_BYTES_MAX;
+
 /// Who writes: one opening of the state by one node, by a number drawn at random, and another one
 /// after somebody spoke in its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,12 +55,15 @@ impl Dot {
 #[serde(try_from = "FlatContext", into = "FlatContext")]
 pub struct Context {
     /// Of each author, from which number to which.
-    spans: BTreeMap<Author, Vec<(u64, u64)>>,
+    spans: BTreeMap<Author, Vec<Span>>,
 }
+
+/// The first number and the last.
+type Span = (u64, u64);
 
 /// As it travels.
 #[derive(Serialize, Deserialize)]
-pub(super) struct FlatContext(Vec<(Author, Vec<(u64, u64)>)>);
+pub(super) struct FlatContext(Vec<(Author, Vec<Span>)>);
 
 impl Context {
     /// Whether it holds nothing.
@@ -99,13 +104,20 @@ impl Context {
         self.add_span(dot.author, dot.number, dot.number);
     }
 
-    /// Adds all dots of another.
+    /// Adds all dots of another. Of each author that takes one pass, however many spans there are:
+    /// if they were added one by one, each would move all behind it.
     pub(super) fn merge(&mut self, other: &Self) {
-        for (author, first, last) in other.spans() {
-            self.add_span(author, first, last);
+        for (author, theirs) in &other.spans {
+            if let [(first, last)] = theirs[..] {
+                self.add_span(*author, first, last);
+            } else {
+                let spans = self.spans.entry(*author).or_default();
+                *spans = union(spans, theirs);
+            }
         }
     }
 
+    /// Adds these. To add many so, other than in their order, takes long.
     pub(super) fn add_span(&mut self, author: Author, first: u64, last: u64) {
         let spans = self.spans.entry(author).or_default();
         // Those that it meets or touches become one with it.
@@ -152,9 +164,36 @@ impl Context {
     }
 }
 
+impl FromIterator<Dot> for Context {
+    fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
+        let mut dots: Vec<Dot> = dots.into_iter().collect();
+        dots.sort_unstable();
+        let mut context = Self::default();
+        dots.into_iter().for_each(|dot| context.add(dot));
+        context
+    }
+}
+
+/// The spans of both, in order, where those that meet or touch are one.
+fn union(some: &[Span], others: &[Span]) -> Vec<Span> {
+    let (mut some, mut others) = (some.iter().peekable(), others.iter().peekable());
+    let in_order = std::iter::from_fn(|| {
+        let first = some.next_if(|span| others.peek().is_none_or(|other| span < other));
+        first.or_else(|| others.next())
+    });
+    let mut both: Vec<Span> = Vec::new();
+    for (first, last) in in_order {
+        match both.last_mut() {
+            Some((_, its_last)) if *first <= *its_last + 1 => *its_last = *last.max(its_last),
+            _ => both.push((*first, *last)),
+        }
+    }
+    both
+}
+
 /// What was to be a context is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("the spans of a context are not in order")]
+#[error("the spans of a context are not in order, or too many")]
 pub(super) struct Disorder;
 
 impl TryFrom<FlatContext> for Context {
@@ -171,7 +210,11 @@ impl TryFrom<FlatContext> for Context {
         if !are_sorted || !flat.iter().all(|(_, spans)| is_right(spans)) {
             return Err(Disorder);
         }
-        Ok(Self { spans: flat.into_iter().collect() })
+        let context = Self { spans: flat.into_iter().collect() };
+        if context.size() > READ_BYTES_MAX {
+            return Err(Disorder);
+        }
+        Ok(context)
     }
 }
 
@@ -210,6 +253,12 @@ pub(super) mod tests {
         prop::collection::btree_set((0..3_u64, 1..20_u64), 0..30)
     }
 
+    /// Of one author each second number, so many of them.
+    fn gapped(first: u64, count: u64) -> Context {
+        let spans = (0..count).map(|at| first + 2 * at).map(|number| (number, number));
+        Context { spans: [(Author::new(1), spans.collect())].into() }
+    }
+
     fn context(dots: &BTreeSet<(u64, u64)>) -> Context {
         let mut context = Context::default();
         dots.iter().rev().for_each(|(author, number)| context.add(dot(*author, *number)));
@@ -229,6 +278,8 @@ pub(super) mod tests {
             let mut both = one.clone();
             both.merge(&other);
             prop_assert_eq!(&both, &context(&some.union(&others).copied().collect()));
+            let all = some.iter().chain(&others).rev().map(|it| dot(it.0, it.1));
+            prop_assert_eq!(&both, &all.collect());
             let rest = some.difference(&others).copied().collect();
             prop_assert_eq!(&one.without(&other), &context(&rest));
             prop_assert_eq!(one.covers(&other), others.is_subset(&some));
@@ -241,6 +292,25 @@ pub(super) mod tests {
             let bytes = postcard::to_allocvec(&one).unwrap();
             prop_assert_eq!(postcard::from_bytes::<Context>(&bytes), Ok(one));
         }
+    }
+
+    /// Span by span this would move terabytes.
+    #[test]
+    fn contexts_of_many_gaps_merge_in_one_pass() {
+        let (mut odd, even) = (gapped(1, 500_000), gapped(2, 500_000));
+        odd.merge(&even);
+        assert_eq!(odd.spans[&Author::new(1)], [(1, 1_000_000)]);
+        let (mut some, others) = (gapped(1, 500_000), gapped(1_000_001, 500_000));
+        some.merge(&others);
+        assert_eq!(some, gapped(1, 1_000_000));
+    }
+
+    #[test]
+    fn what_is_longer_than_any_is_refused() {
+        let most = (READ_BYTES_MAX - gapped(1, 1).size()) / SPAN_BYTES + 1;
+        let read = |count| Context::try_from(FlatContext::from(gapped(1, count)));
+        assert!(read(most as u64).is_ok());
+        assert_eq!(read(most as u64 + 1), Err(Disorder));
     }
 
     #[test]

@@ -76,14 +76,13 @@ impl Difference {
         for (dot, key, value) in self.news.dots().filter(|(dot, ..)| !store.context().has(*dot)) {
             delta.insert(key.clone(), dot, value.clone());
         }
-        let mut gone = self.news.context().without(store.context());
-        for (dot, ..) in store.dots() {
-            let is_told = self.differing.contains(&bucket(dot, self.buckets as usize));
-            let stands = self.known.has(dot) || self.news.has(dot);
-            if is_told && !stands && self.news.context().has(dot) {
-                gone.add(dot);
-            }
-        }
+        let is_gone = |dot: &Dot| {
+            let is_told = self.differing.contains(&bucket(*dot, self.buckets as usize));
+            let stands = self.known.has(*dot) || self.news.has(*dot);
+            is_told && !stands && self.news.context().has(*dot)
+        };
+        let mut gone: Context = store.dots().map(|(dot, ..)| dot).filter(is_gone).collect();
+        gone.merge(&self.news.context().without(store.context()));
         delta.forget_missing(&gone);
         delta
     }
@@ -92,8 +91,7 @@ impl Difference {
 impl Store {
     /// From now on these dots are known; those that do not stand here are gone.
     fn forget_missing(&mut self, known: &Context) {
-        let mut standing = Context::default();
-        self.dots().for_each(|(dot, ..)| standing.add(dot));
+        let standing: Context = self.dots().map(|(dot, ..)| dot).collect();
         self.forget_all(&known.without(&standing));
     }
 }

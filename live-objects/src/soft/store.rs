@@ -58,7 +58,7 @@ impl Store {
         }
         for (dot, key) in &other.places {
             if !self.context.has(*dot) {
-                self.insert(key.clone(), *dot, other.entries[key][dot].clone());
+                self.put(key.clone(), *dot, other.entries[key][dot].clone());
                 is_news = true;
             }
         }
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// Reads one. Whatever the bytes hold, it is no larger than they are, but for a constant
-    /// factor.
+    /// factor, and takes as long as that.
     pub fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         match postcard::take_from_bytes(bytes) {
             Ok((store, [])) => Ok(store),
@@ -126,8 +126,7 @@ impl Store {
                 piece.insert(key.clone(), dot, value.clone());
             }
         }
-        let mut standing = Context::default();
-        self.places.keys().for_each(|dot| standing.add(*dot));
+        let standing: Context = self.places.keys().copied().collect();
         for (author, first, last) in self.context.without(&standing).spans() {
             if let Some(piece) = pieces.with_room(DOT_COST_MAX) {
                 piece.context.add_span(author, first, last);
@@ -152,19 +151,18 @@ impl Store {
     /// Writes a value that was never written before.
     pub(super) fn insert(&mut self, key: Bytes, dot: Dot, value: Bytes) {
         self.context.add(dot);
+        self.put(key, dot, value);
+    }
+
+    /// The same, where the context is seen to once for many.
+    fn put(&mut self, key: Bytes, dot: Dot, value: Bytes) {
         self.bytes += cost(&key, &value);
         self.sum ^= dot.hash();
         self.places.insert(dot, key.clone());
         self.entries.entry(key).or_default().insert(dot, value);
     }
 
-    /// From now on this dot is known to have been replaced or taken out.
-    pub(super) fn forget(&mut self, dot: Dot) {
-        self.remove(dot);
-        self.context.add(dot);
-    }
-
-    /// These too.
+    /// From now on these dots are known to have been replaced or taken out.
     pub(super) fn forget_all(&mut self, dots: &Context) {
         let gone: Vec<Dot> = self.dots_in(dots).collect();
         gone.into_iter().for_each(|dot| self.remove(dot));
@@ -264,6 +262,7 @@ impl TryFrom<FlatStore> for Store {
 
     fn try_from(FlatStore { context, entries }: FlatStore) -> Result<Self, Misplaced> {
         let authors: Vec<Author> = context.authors().collect();
+        let room = READ_BYTES_MAX - context.size();
         let mut store = Self::default();
         for (key, dots) in entries {
             if key.len() > Self::KEY_BYTES_MAX || store.entries.contains_key(&key) {
@@ -272,11 +271,14 @@ impl TryFrom<FlatStore> for Store {
             for (author, number, value) in dots {
                 let author = *authors.get(author as usize).ok_or(Misplaced)?;
                 let dot = Dot { author, number };
-                let is_right = context.has(dot) && !store.places.contains_key(&dot);
+                let is_right = context.has(dot) && !store.has(dot);
                 if !is_right || value.len() > Self::VALUE_BYTES_MAX {
                     return Err(Misplaced);
                 }
-                store.insert(key.clone(), dot, value);
+                store.put(key.clone(), dot, value);
+                if store.bytes > room {
+                    return Err(Misplaced);
+                }
             }
         }
         store.context = context;
@@ -297,13 +299,17 @@ impl From<Store> for FlatStore {
 
 /// A dot stands where none can.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("a dot stands twice, or is not in the context, or its key or value is too long")]
+#[error("a dot stands twice, or is not in the context, or its key, value or all is too long")]
 pub(super) struct Misplaced;
 
 /// What a value under a key counts for.
 fn cost(key: &Bytes, value: &Bytes) -> usize {
     key.len() + value.len() + DOT_COST
 }
+
+/// What a store that is read may count for: a delta has what it brings, and which dots are gone,
+/// and either is no more than the largest state.
+pub(super) const READ_BYTES_MAX: usize = 2 * Store::MERGED_BYTES_MAX;
 
 /// What a value counts for beside key and value.
 const DOT_COST: usize = 16;

@@ -375,6 +375,30 @@ fn what_is_no_store_is_refused() {
     }
 }
 
+/// One after the other, each dot would move all that were read before: hundreds of gigabytes.
+#[test]
+fn dots_with_gaps_are_read_in_any_order() {
+    let flat = |count: u64| {
+        let dots: Vec<FlatDot<'_>> = (0..count).rev().map(|at| (0, 2 * at + 1, &b""[..])).collect();
+        let context = vec![(Author::new(1), vec![(1_u64, 2 * count)])];
+        postcard::to_allocvec(&(context, vec![(&b""[..], dots)])).unwrap()
+    };
+    let store = Store::decode(&flat(200_000)).unwrap();
+    assert_eq!(store.dots().count(), 200_000);
+    // Nor does it take longer to merge it with another, to compare it, or to take all of it out.
+    let mut odd = Store::default();
+    odd.merge(&store);
+    assert_eq!(odd, store);
+    let [mut holder, _] = pair();
+    holder.merge(&store);
+    let ((), cleared) = holder.write(|_, writer| writer.clear(&Path::ROOT)).unwrap();
+    assert!(odd.merge(&cleared) && odd.dots().next().is_none());
+    let gone = Summary::of(holder.store()).answer(&odd).delta(holder.store());
+    assert_eq!(gone, cleared);
+    // What is more than any delta is not read.
+    assert_eq!(Store::decode(&flat(800_000)), Err(StoreError::Malformed));
+}
+
 /// The wire and what two nodes compare: a change here is one for all.
 #[test]
 fn golden_bytes() {
