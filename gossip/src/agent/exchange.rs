@@ -95,7 +95,9 @@ impl Agent {
         self.hear_aggregates(now, from, packet, io);
         self.hear_offers(packet, io);
         self.hear_stands(packet, io);
-        self.hear_soft(from, packet, io);
+        if is_awaited {
+            self.hear_soft(from, packet, io);
+        }
         self.hear_scope(packet);
         // Who is not known here and goes by an old table of its own may never be told of by others.
         // It is a newcomer, mostly, and will be told of, if it says anything else.

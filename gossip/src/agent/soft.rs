@@ -178,12 +178,15 @@ impl Agent {
         let round = self.rounds;
         self.soft.hurry(object);
         let state = self.soft.open.get_mut(&object).expect("it was just seen");
-        if state.asked.is_some_and(|(_, since)| round < since + PATIENCE_ROUNDS) {
+        let is_asked = state.asked.is_some_and(|(_, since)| round < since + PATIENCE_ROUNDS);
+        if is_asked || state.unsent == Some(round) {
             return;
         }
         let (ty, summary) = (state.ty, Summary::of(&state.store));
         if over_link(from, &Control::Compare { object, ty, summary }, io).is_some() {
             state.asked = Some((from, round));
+        } else {
+            state.unsent = Some(round);
         }
     }
 

@@ -57,6 +57,9 @@ pub(super) struct State {
     pub(super) is_behind: bool,
     /// Who was asked what is lacking, and in which round.
     pub(super) asked: Option<(NodeId, u64)>,
+    /// In which round a link had no room for that: no other is tried in it, since what is asked
+    /// takes long to sum up.
+    pub(super) unsent: Option<u64>,
 }
 
 /// How many have to agree before a state is settled, and how often others are still asked.
@@ -107,6 +110,7 @@ impl SoftStates {
             expected: BTreeSet::new(),
             is_behind: false,
             asked: None,
+            unsent: None,
         };
         self.open.insert(object, state);
         self.objects.insert(topic, object);

@@ -11,7 +11,9 @@ use super::world::{World, id};
 use crate::Config;
 use crate::agent::claims::hash;
 use crate::control::Control;
+use crate::digest::halves;
 use crate::news::{Content, Message, MessageId, Pushed, Reach, Topic};
+use crate::wire::soft::SoftSection;
 use crate::wire::{Leg, Naming, Packet};
 
 type Notes = Map<u32, Register<Bytes>>;
@@ -174,6 +176,33 @@ fn who_answers_too_much_in_a_round_is_not_heard() {
     world.run(Config::default().period);
     world.inject_message(id(1), 0, &bytes);
     assert_eq!(world.count(0, "gossip.soft_busy"), busy);
+}
+
+/// To sum a state up takes long, whether or not there is room for what is asked then.
+#[test]
+fn who_lists_a_state_often_is_asked_of_it_once_and_in_an_answer_alone() {
+    let mut world = World::settled(2);
+    let one = Held::open(&mut world, 0, "/notes");
+    world.crash(1);
+    world.wire.room = 0;
+    world.wire.rooms.clear();
+    world.wire.tapes[0].clear();
+    let number = loop {
+        world.run(Config::default().period / 8);
+        let said = world.wire.tapes[0].iter().map(|bytes| Packet::decode(bytes).unwrap().leg);
+        if let Some(Leg::Probe { number }) = said.last() {
+            break number;
+        }
+    };
+    let called = halves(one.port.object().as_bytes())[0];
+    let answer = |number: u32| {
+        let soft = Some(SoftSection { fold: 7, listed: vec![(called, 7); 24] });
+        Packet { soft, ..Packet::new(Leg::Ack { number }) }.encode()
+    };
+    world.inject(id(1), 0, &answer(number.wrapping_add(7)));
+    assert_eq!(world.count(0, "gossip.soft_unsent"), 0, "it asked for no such answer");
+    world.inject(id(1), 0, &answer(number));
+    assert_eq!(world.count(0, "gossip.soft_unsent"), 1);
 }
 
 /// Nothing that is no delta, or one of another type, reaches the application or goes on.

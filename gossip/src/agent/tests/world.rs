@@ -49,7 +49,8 @@ pub(super) struct Wire {
     pub(super) cut: BTreeSet<(usize, usize)>,
     /// So many bytes of bulk are taken at a time.
     pub(super) room: usize,
-    rooms: BTreeMap<(usize, usize), usize>,
+    /// Of that so many are left from one to the other.
+    pub(super) rooms: BTreeMap<(usize, usize), usize>,
     /// How many bulk messages went from one to the other.
     pub(super) bulk: BTreeMap<(usize, usize), u32>,
     /// How long all of them were together.
