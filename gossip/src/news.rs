@@ -159,7 +159,7 @@ impl Origin {
             NodeId::from_bytes(id)
         };
         let up = members.up_between(end(0), end(u8::MAX)).map(|(node, _)| node);
-        let mut held = up.filter_map(|node| Some(members.of(node)?.member));
+        let mut held = up.take(ALIKE_MAX).filter_map(|node| Some(members.of(node)?.member));
         held.find(|member| member.incarnation.as_bytes().starts_with(incarnation))
     }
 }
@@ -419,6 +419,10 @@ const TOLD_MAX: u32 = 8;
 pub(crate) const SHORT_NODE_LEN: usize = 5;
 pub(crate) const SHORT_INCARNATION_LEN: usize = 2;
 
+/// Among how many who are called alike a member is sought, or whoever makes up members of such ids
+/// has all of them looked through for each message.
+const ALIKE_MAX: usize = 4;
+
 /// To how many packets of haves an answer is waited for.
 const UNANSWERED_MAX: usize = 16;
 
@@ -489,6 +493,23 @@ pub(crate) mod tests {
         assert_eq!(Origin::new(stranger, Naming::InFull).member(&members), Some(stranger));
         let restarted = Member { incarnation: stranger.incarnation, ..known[0].member };
         assert_eq!(Origin::new(restarted, Naming::Short).member(&members), None);
+    }
+
+    /// Made-up members whose ids begin alike are not all looked through for each message.
+    #[test]
+    fn among_many_who_are_called_alike_few_are_looked_at() {
+        let mut members = Members::new(entry(9, 1));
+        let alike = |last: u8| {
+            let mut alike = entry(1, 1);
+            let mut id = *alike.member.node.as_bytes();
+            id[NodeId::LEN - 1] = last;
+            alike.member.node = NodeId::from_bytes(id);
+            alike.member.incarnation = Incarnation::from_bytes([last; Incarnation::LEN]);
+            alike
+        };
+        (1..100).for_each(|last| drop(members.merge(alike(last))));
+        let found = |last: u8| Origin::new(alike(last).member, Naming::Short).member(&members);
+        assert_eq!((1..100).filter(|last| found(*last).is_some()).count(), ALIKE_MAX);
     }
 
     fn news() -> News {
