@@ -132,6 +132,11 @@ impl Members {
         self.rows.get(node).map(Row::entry)
     }
 
+    /// Whether this very member is known, in this life, whatever became of it.
+    pub(crate) fn knows(&self, member: Member) -> bool {
+        self.rows.get(member.node).is_some_and(|row| row.incarnation == member.incarnation)
+    }
+
     /// How a node stands.
     pub(crate) fn standing(&self, node: NodeId) -> Option<Standing> {
         self.rows.get(node).map(|row| row.standing)

@@ -264,8 +264,13 @@ impl News {
     }
 
     /// Heard of this message.
-    pub(crate) fn hear(&mut self, id: MessageId, round: u64) -> Novelty {
-        let novelty = self.windows.hear(id, round);
+    pub(crate) fn hear(
+        &mut self,
+        id: MessageId,
+        round: u64,
+        is_here: impl Fn(Member) -> bool,
+    ) -> Novelty {
+        let novelty = self.windows.hear(id, round, is_here);
         // What is still kept is known, even if its origin's window was forgotten meanwhile.
         if self.has(id) { Novelty::Known } else { novelty }
     }
@@ -371,13 +376,13 @@ impl News {
     }
 
     /// Forgets which messages of those who are silent were heard.
-    pub(crate) fn forget(&mut self, round: u64) {
-        self.windows.forget(round);
+    pub(crate) fn forget(&mut self, round: u64, is_here: impl Fn(Member) -> bool) {
+        self.windows.forget(round, is_here);
     }
 
-    /// Forgets which were heard of those who are not here, for the sake of one who is.
-    pub(crate) fn make_room(&mut self, is_here: impl Fn(Member) -> bool) {
-        self.windows.make_room(is_here);
+    /// How many origins gave way to others since this was asked last.
+    pub(crate) fn take_given_way(&mut self) -> usize {
+        self.windows.take_given_way()
     }
 
     fn has(&self, id: MessageId) -> bool {
@@ -521,7 +526,7 @@ pub(crate) mod tests {
     }
 
     fn keep(news: &mut News, message: &Message) {
-        assert_eq!(news.hear(message.id, 0), Novelty::New);
+        assert_eq!(news.hear(message.id, 0, |_| true), Novelty::New);
         assert_eq!(news.keep(message.clone(), Reach::ALL, Naming::Short), 0);
     }
 
@@ -545,7 +550,7 @@ pub(crate) mod tests {
         assert_eq!(news.wanted(&wants), []);
         assert_eq!((news.kept.len(), news.places.len(), news.bytes), (0, 0, 0));
         assert!(!news.is_telling());
-        assert_eq!(news.hear(first.id, 0), Novelty::Known, "which it was is remembered");
+        assert_eq!(news.hear(first.id, 0, |_| true), Novelty::Known, "which it was is remembered");
     }
 
     #[test]
@@ -604,8 +609,8 @@ pub(crate) mod tests {
     fn what_is_kept_is_known_though_its_window_is_forgotten() {
         let (mut news, last) = (news(), message(1, u64::MAX - 1, b"last"));
         keep(&mut news, &last);
-        news.forget(u64::MAX);
-        assert_eq!(news.hear(last.id, 0), Novelty::Known);
+        news.forget(u64::MAX, |_| true);
+        assert_eq!(news.hear(last.id, 0, |_| true), Novelty::Known);
     }
 
     #[test]

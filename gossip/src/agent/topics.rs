@@ -18,7 +18,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use live_objects::{Command, Event, Io, Member, NodeId, ObjectId, Rng, Time, TopicEvent};
+use live_objects::{Command, Event, Io, NodeId, ObjectId, Rng, Time, TopicEvent};
 use tracing::trace;
 
 use super::{Agent, len_max, send};
@@ -162,7 +162,8 @@ impl Agent {
         self.topics.take_left = TAKE_BYTES_MAX;
         self.topics.push_left = PUSH_BYTES_MAX;
         if self.is_time(FORGET_ROUNDS) {
-            self.topics.news.forget(self.rounds);
+            let members = self.knowledge.members();
+            self.topics.news.forget(self.rounds, |origin| members.knows(origin));
         }
         self.take_sends(io);
     }
@@ -199,6 +200,9 @@ impl Agent {
                 Novelty::Refused => io.count("gossip.origins_full"),
             }
         }
+        for _ in 0..self.topics.news.take_given_way() {
+            io.count("gossip.origins_full");
+        }
     }
 
     fn hear_content(&mut self, from: NodeId, message: &Message, io: &mut Io<'_>) {
@@ -233,18 +237,10 @@ impl Agent {
         is_forged
     }
 
-    /// Heard of this message. Those who are here come before those whom nobody knows.
+    /// Heard of this message.
     fn hear_message(&mut self, id: MessageId) -> Novelty {
         let members = self.knowledge.members();
-        let is_here =
-            |origin: Member| members.of(origin.node).is_some_and(|held| held.member == origin);
-        let news = &mut self.topics.news;
-        let novelty = news.hear(id, self.rounds);
-        if novelty == Novelty::Refused && is_here(id.origin) {
-            news.make_room(is_here);
-            return news.hear(id, self.rounds);
-        }
-        novelty
+        self.topics.news.hear(id, self.rounds, |origin| members.knows(origin))
     }
 
     /// Adds to a probe or its answer what this node has, and wants of what the other has.
@@ -459,7 +455,7 @@ impl Agent {
 
     pub(super) fn tell_all(&mut self, message: Message, io: &mut Io<'_>) {
         let is_alone = self.knowledge.members().up_count() < 2;
-        let novelty = self.topics.news.hear(message.id, self.rounds);
+        let novelty = self.hear_message(message.id);
         // Who comes later is not to hear what was said before. With too many origins to remember
         // this one is not, but it is new all the same.
         if !is_alone && novelty != Novelty::Known {

@@ -212,7 +212,7 @@ fn origins_that_it_makes_up_silence_nobody() {
         packet.news.messages.push(Pushed::new(&message, Reach::NONE, Naming::InFull));
         say(&mut world, liar, &packet);
     }
-    assert!(all_counted(&world, liar, "gossip.origins_full"));
+    assert!(all_counted(&world, liar, "gossip.origins_full"), "they give way to each other");
     world.say(1, &ports[1], Command::Send("heard".into()));
     world.run(seconds(1));
     let is_it = |event: &Event| matches!(event, Event::Topic(TopicEvent::Message { .. }));
