@@ -134,9 +134,10 @@
 //!   Where others keep that it looks within a minute, or ten if it published nothing there, as long
 //!   as its own group keeps anything (`agent::errands`). Nor can one be silenced for longer than
 //!   250 rounds after the last that was said in its name (`news::windows`, `agent::topics`);
-//! - have others pull what it announces and has not got, or what never ends, for longer than 150
-//!   periods, nor have more than a quarter of what they pull, nor pass on as another's message, or
-//!   metadata, what that did not say (`payloads`);
+//! - have others pull what it announces and has not got, or what never ends, for longer than 190
+//!   periods, or than ten where something else waits to be pulled, nor have more than a quarter of
+//!   what they pull in one name, nor pass on as another's message, or metadata, what that did not
+//!   say (`payloads`);
 //! - have all of what there is for others: objects that nobody claims are few (`agent::aggregates`,
 //!   `agent::nearest`), and claims of one count while they are up to 512 (`agent::claims`); of 64
 //!   queries 16 are one's (`agent::queries`); records that are not shown give way to those that are

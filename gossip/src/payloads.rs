@@ -17,12 +17,18 @@
 //! before (store and forward: the tree is two or three hops high, and nobody passes on a lie). If
 //! the whole is not what was announced, those who gave it are not asked for it again.
 //!
+//! What comes too slowly to be whole in its life gives way while others wait, and waits behind
+//! them: who announced it here only passed that on, and whoever makes up origins and announces in
+//! all their names what never comes must not have all the room.
+//!
 //! Invariants: at most [`PAYLOADS_MAX`] are known of, and one of this node's own; [`PULLS_MAX`] of
 //! them are pulled at a time and [`PULLED_LEN_MAX`] bytes in all, a quarter of that of what one
-//! announced; those kept are at most [`KEPT_LEN_MAX`] long together. None is known for longer than
-//! [`LIFE_PERIODS`], so that no announcement is new twice in the life of a payload.
+//! announced or says to have said; those kept are at most [`KEPT_LEN_MAX`] long together. None is
+//! known for longer than [`LIFE_PERIODS`] and the [`WAITED_PERIODS_MAX`] that it may have waited
+//! for room, so that no announcement is new twice in the life of a payload.
 
 mod gives;
+mod parts;
 mod pull;
 
 use core::time::Duration;
@@ -33,6 +39,7 @@ use live_objects::{NodeId, Time};
 
 use self::gives::Gives;
 pub(crate) use self::gives::PIECE_LEN_MAX;
+use self::parts::{Parts, Share};
 use self::pull::Pull;
 pub(crate) use self::pull::{Accepts, Ask};
 use crate::news::{Announcement, MessageId, Topic};
@@ -54,6 +61,8 @@ struct Payload {
     /// Who announced it here first; nobody did if it is this node's own.
     teller: Option<NodeId>,
     heard_at: Time,
+    /// For how many periods it waited for room, as far as that counts.
+    waited: u32,
     /// When it was last of use to anybody.
     used_at: Time,
     /// Who is to get it as soon as it is here, and from where on.
@@ -203,6 +212,7 @@ impl Payloads {
             announcement,
             teller,
             heard_at: self.now,
+            waited: 0,
             used_at: self.now,
             waiting: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -221,35 +231,78 @@ impl Payloads {
         }
     }
 
-    /// Pulls what is wanted, as far as there is room: of one teller no more than its part.
+    /// Pulls what is wanted, as far as there is room: of one teller, and of one origin, no more than
+    /// its part.
     fn start_pulls(&mut self) {
         if self.wanted.is_empty() {
             return;
         }
-        let mut wanted = VecDeque::new();
+        let mut parts = self.parts();
         for id in std::mem::take(&mut self.wanted) {
-            let Payload { announcement, teller, .. } = self.all[&id];
-            let teller = teller.expect("nobody wants what it said itself");
-            let [all, his] = [None, Some(teller)].map(|of| self.pulled_by(of));
-            let fits = |(count, len): (usize, usize), part: usize| {
-                count < PULLS_MAX / part && len + announcement.len() <= PULLED_LEN_MAX / part
-            };
-            if fits(all, 1) && fits(his, ONE_OF) {
-                let pull = Pull::new(announcement.len(), teller, self.now);
-                self.all.get_mut(&id).expect("it was just seen").stage = Stage::Pulled(pull);
-                self.pulled.insert(id);
+            if parts.fits(&self.share(id)) {
+                parts.add(&self.share(id));
+                self.start_pull(id);
             } else {
-                wanted.push_back(id);
+                self.wanted.push_back(id);
             }
         }
-        self.wanted = wanted;
     }
 
-    /// How many are pulled that this one announced, or anybody, and how long they are.
-    fn pulled_by(&self, teller: Option<NodeId>) -> (usize, usize) {
-        let pulled = self.pulled.iter().map(|id| &self.all[id]);
-        let his = pulled.filter(|payload| teller.is_none() || payload.teller == teller);
-        his.fold((0, 0), |(count, len), payload| (count + 1, len + payload.announcement.len()))
+    fn start_pull(&mut self, id: MessageId) {
+        let payload = self.all.get_mut(&id).expect("what is wanted is known of");
+        let teller = payload.teller.expect("nobody wants what it said itself");
+        payload.stage = Stage::Pulled(Pull::new(payload.announcement.len(), teller, self.now));
+        self.pulled.insert(id);
+    }
+
+    /// What is slow gives way to what waits, and waits behind that. Says who is told so, since he
+    /// is not asked any more.
+    fn give_way(&mut self) -> Vec<(MessageId, Ask)> {
+        let is_slow =
+            |id: &&MessageId| matches!(&self.all[*id].stage, Stage::Pulled(pull) if pull.is_slow());
+        let mut slow: Vec<MessageId> = self.pulled.iter().filter(is_slow).copied().collect();
+        if slow.is_empty() || self.wanted.is_empty() {
+            return Vec::new();
+        }
+        // Those first that were pulled for longest.
+        slow.sort_by_key(|id| (self.all[id].heard_at, *id));
+        let mut shares: Vec<Share> = slow.iter().map(|id| self.share(*id)).collect();
+        let mut parts = self.parts();
+        let mut asks = Vec::new();
+        let mut behind = Vec::new();
+        for id in std::mem::take(&mut self.wanted) {
+            let Some(gone) = parts.replace(&self.share(id), &shares) else {
+                self.wanted.push_back(id);
+                continue;
+            };
+            self.start_pull(id);
+            // From the last on, so that the places of the others stay.
+            for place in gone.into_iter().rev() {
+                shares.remove(place);
+                let slow = slow.remove(place);
+                let payload = self.all.get_mut(&slow).expect("what is pulled is known of");
+                let before = std::mem::replace(&mut payload.stage, Stage::Wanted);
+                let Stage::Pulled(pull) = before else { unreachable!("it is pulled") };
+                asks.extend(pull.end().map(|ask| (slow, ask)));
+                self.pulled.remove(&slow);
+                behind.push(slow);
+            }
+        }
+        self.wanted.extend(behind);
+        asks
+    }
+
+    /// What all that is pulled takes.
+    fn parts(&self) -> Parts {
+        let mut parts = Parts::default();
+        self.pulled.iter().for_each(|id| parts.add(&self.share(*id)));
+        parts
+    }
+
+    fn share(&self, id: MessageId) -> Share {
+        let Payload { announcement, teller, .. } = &self.all[&id];
+        let teller = teller.expect("nobody wants what it said itself");
+        Share { teller, origin: id.origin.node, len: announcement.len() }
     }
 
     /// Somebody else has it as well, or will.
@@ -272,12 +325,12 @@ impl Payloads {
     }
 
     /// A round passed: who is asked and brings hardly anything is asked again, or given up, and
-    /// told so. What is known for too long, or was of no use for a while, is forgotten.
+    /// told so, and what is slow gives way to what waits. What is known for too long, or was of no use for a while, is forgotten.
     pub(crate) fn on_round(&mut self) -> (Vec<(MessageId, Ask)>, Waiting) {
         let (now, period) = (self.now, self.period);
         let is_over = |payload: &Payload| {
             let is_idle = !matches!(payload.stage, Stage::Wanted | Stage::Pulled(_));
-            payload.heard_at + period * LIFE_PERIODS <= now
+            payload.heard_at + period * (LIFE_PERIODS + payload.waited) <= now
                 || is_idle && payload.used_at + period * KEEP_PERIODS <= now
         };
         let over = self.all.iter().filter(|(_, payload)| is_over(payload)).map(|(id, _)| *id);
@@ -289,7 +342,12 @@ impl Payloads {
             let Stage::Pulled(pull) = &mut payload.stage else { unreachable!("it is pulled") };
             asks.extend(pull.on_round(now, period).map(|ask| (*id, ask)));
         }
+        for id in &self.wanted {
+            let waited = &mut self.all.get_mut(id).expect("what is wanted is known of").waited;
+            *waited = WAITED_PERIODS_MAX.min(*waited + 1);
+        }
         self.start_pulls();
+        asks.extend(self.give_way());
         (asks, waiting)
     }
 
@@ -507,8 +565,10 @@ const WAITING_MAX: usize = 256;
 /// nobody takes.
 const KEEP_PERIODS: u32 = 25;
 
-/// For how many periods a payload is known at most: fewer than what was heard is remembered for.
+/// For how many periods a payload is known at most, beside those in which it waited for room:
+/// together fewer than what was heard is remembered for.
 const LIFE_PERIODS: u32 = 150;
+const WAITED_PERIODS_MAX: u32 = 40;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use live_objects::{NodeId, Time};
 
+use super::LIFE_PERIODS;
+
 /// A payload that is being pulled.
 pub(super) struct Pull {
     len: usize,
@@ -24,6 +26,15 @@ pub(super) struct Pull {
     wrongs: u32,
     /// Since when nobody is asked.
     idle_since: Time,
+    pace: Pace,
+}
+
+/// Whether it comes fast enough to be whole in its life.
+struct Pace {
+    is_slow: bool,
+    /// When that was looked at, and how much there was.
+    since: Time,
+    had: usize,
 }
 
 struct Supplier {
@@ -76,7 +87,19 @@ impl Pull {
             wrong: BTreeSet::new(),
             wrongs: 0,
             idle_since: now,
+            pace: Pace { is_slow: false, since: now, had: 0 },
         }
+    }
+
+    /// Whether too little came lately for all of it to come in time.
+    pub(super) const fn is_slow(&self) -> bool {
+        self.pace.is_slow
+    }
+
+    /// It is pulled no more: what whoever was asked is told.
+    pub(super) fn end(self) -> Option<Ask> {
+        let (offset, accepts) = (self.len, Accepts::Pieces);
+        self.supplier.map(|supplier| Ask { to: supplier.node, offset, accepts })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -127,6 +150,11 @@ impl Pull {
     /// A round passed. Who waits itself is asked again; who brings hardly anything, no more.
     pub(super) fn on_round(&mut self, now: Time, period: Duration) -> Option<Ask> {
         let offset = self.bytes.len();
+        if self.pace.since + period * PATIENCE_PERIODS <= now {
+            let came = offset.saturating_sub(self.pace.had);
+            let is_slow = came < self.len / PACES;
+            self.pace = Pace { is_slow, since: now, had: offset };
+        }
         let supplier = self.supplier.as_mut().filter(|supplier| supplier.deadline <= now)?;
         let to = supplier.node;
         if offset >= supplier.had + LITTLE {
@@ -226,6 +254,10 @@ const OTHERS_MAX: usize = 8;
 /// In so many periods a supplier must have brought a little, in bytes.
 pub(super) const PATIENCE_PERIODS: u32 = 5;
 const LITTLE: usize = 4 << 10;
+
+/// Of a payload this part must come in the patience for a supplier, or it is slow: so it is whole
+/// by the end of its life.
+const PACES: usize = (LIFE_PERIODS / PATIENCE_PERIODS) as usize;
 
 /// How often whoever will have it is asked for it.
 const ASKED_MAX: u32 = 24;

@@ -15,6 +15,11 @@ fn id(number: u64) -> MessageId {
     message(9, number, b"").id
 }
 
+/// A message of another origin.
+fn id_of(origin: u8, number: u64) -> MessageId {
+    message(origin, number, b"").id
+}
+
 fn topic() -> Topic {
     Topic::new(ObjectId::from_bytes([7; ObjectId::LEN]), 1)
 }
@@ -33,8 +38,12 @@ fn at(payloads: &mut Payloads, periods: u32) {
 
 /// It was announced by this one, and is wanted.
 fn want(payloads: &mut Payloads, number: u64, len: usize, teller: u8) -> bool {
-    let has_room = payloads.announce(id(number), (topic(), announcement(len)), node(teller));
-    payloads.want(id(number));
+    want_of(payloads, id(number), len, teller)
+}
+
+fn want_of(payloads: &mut Payloads, id: MessageId, len: usize, teller: u8) -> bool {
+    let has_room = payloads.announce(id, (topic(), announcement(len)), node(teller));
+    payloads.want(id);
     has_room
 }
 
@@ -151,7 +160,7 @@ fn so_many_are_known_and_pulled_and_of_one_a_quarter() {
     let mut payloads = payloads();
     for number in 0..PAYLOADS_MAX as u64 {
         let teller = (number / (PAYLOADS_MAX / ONE_OF) as u64) as u8;
-        assert!(want(&mut payloads, number, 1_001, teller));
+        assert!(want_of(&mut payloads, id_of(teller, number), 1_001, teller));
         let is_last = number % (PAYLOADS_MAX / ONE_OF) as u64 == (PAYLOADS_MAX / ONE_OF) as u64 - 1;
         if is_last {
             let refused = id(u64::MAX - number);
@@ -164,11 +173,12 @@ fn so_many_are_known_and_pulled_and_of_one_a_quarter() {
     // One is done: one that waited takes its place.
     assert_eq!(asked(&mut payloads).len(), PULLS_MAX);
     assert_eq!(
-        payloads.on_piece(node(0), id(0), 0, &[7; 1_001]),
+        payloads.on_piece(node(0), id_of(0, 0), 0, &[7; 1_001]),
         Came::Whole(topic(), vec![7; 1_001].into())
     );
     assert_eq!(payloads.pulled.len(), PULLS_MAX);
     at(&mut payloads, LIFE_PERIODS);
+    assert_eq!(payloads.all.values().filter(|it| it.waited > 0).count(), 0);
     let _ = payloads.on_round();
     assert!(payloads.all.is_empty() && !payloads.is_moving());
 }
@@ -206,7 +216,81 @@ fn so_many_bytes_are_pulled_and_of_one_a_quarter() {
     for number in 20..60 {
         assert!(want(&mut payloads, number, 1 << 20, number as u8));
     }
+    assert_eq!(payloads.pulled.len() << 20, PULLED_LEN_MAX / ONE_OF, "one said all of them");
+    for origin in 20..60 {
+        assert!(want_of(&mut payloads, id_of(origin, 0), 1 << 20, origin));
+    }
     assert_eq!(payloads.pulled.len() << 20, PULLED_LEN_MAX);
+}
+
+/// Many origins, by way of many who only pass on what they heard, and hardly anything comes.
+fn full_of_slow() -> Payloads {
+    let mut payloads = payloads();
+    for number in 0..16 {
+        assert!(want_of(&mut payloads, id_of(20 + number, 0), 1 << 20, number / 4));
+    }
+    assert_eq!(payloads.pulled.len() << 20, PULLED_LEN_MAX);
+    assert_eq!(asked(&mut payloads).len(), 16);
+    payloads
+}
+
+#[test]
+fn what_is_slow_gives_way_to_what_waits() {
+    let mut payloads = full_of_slow();
+    assert!(want_of(&mut payloads, id_of(9, 0), 1 << 20, 3));
+    assert!(want_of(&mut payloads, id_of(9, 1), 1 << 20, 7));
+    // One comes well, the others hardly.
+    for period in 1..5 {
+        at(&mut payloads, period);
+        assert_eq!(payloads.on_round(), (Vec::new(), Vec::new()));
+    }
+    for number in 0..16 {
+        let piece = vec![7; if number == 12 { 40_000 } else { 4_096 }];
+        let came = payloads.on_piece(node(number / 4), id_of(20 + number, 0), 0, &piece);
+        assert_eq!(came, Came::Part);
+    }
+    at(&mut payloads, 5);
+    let no_more = |number: u8| (id_of(20 + number, 0), ask(number / 4, 1 << 20, Accepts::Pieces));
+    assert_eq!(payloads.on_round().0, [no_more(13), no_more(14)], "what was pulled for longest");
+    assert_eq!(asked(&mut payloads), [ask(3, 0, Accepts::Later), ask(7, 0, Accepts::Later)]);
+    let waiting = payloads.wanted.iter().map(|id| id.origin.node);
+    assert_eq!(waiting.collect::<Vec<_>>(), [33, 34].map(node));
+    // What gave way is pulled again when there is room.
+    let whole = payloads.on_piece(node(7), id_of(9, 1), 0, &vec![7; 1 << 20]);
+    assert!(matches!(whole, Came::Whole(..)));
+    assert_eq!(asked(&mut payloads), [ask(3, 0, Accepts::Later)]);
+}
+
+/// Nor does what one sender says give way to more of that.
+#[test]
+fn what_is_slow_goes_on_while_nobody_else_waits() {
+    let mut payloads = payloads();
+    (0..8).for_each(|number| assert!(want(&mut payloads, number, 1 << 20, 1)));
+    assert_eq!(asked(&mut payloads).len(), 4);
+    for period in 1..50 {
+        (0..4).for_each(|number| payloads.on_later(node(1), id(number)));
+        at(&mut payloads, period);
+        let again = |(_, ask): &(_, Ask)| ask.accepts == Accepts::Later;
+        assert!(payloads.on_round().0.iter().all(again));
+    }
+    assert_eq!(payloads.pulled, (0..4).map(id).collect());
+}
+
+#[test]
+fn what_waits_for_room_lives_for_longer() {
+    const { assert!(LIFE_PERIODS + WAITED_PERIODS_MAX < 200) };
+    let mut payloads = payloads();
+    (0..8).for_each(|number| assert!(want(&mut payloads, number, 1 << 20, 1)));
+    for period in 1..LIFE_PERIODS {
+        at(&mut payloads, period);
+        let _ = payloads.on_round();
+    }
+    at(&mut payloads, LIFE_PERIODS);
+    let _ = payloads.on_round();
+    assert_eq!(payloads.pulled, (4..8).map(id).collect(), "those that were pulled are over");
+    at(&mut payloads, LIFE_PERIODS + WAITED_PERIODS_MAX);
+    let _ = payloads.on_round();
+    assert!(payloads.all.is_empty() && !payloads.is_moving());
 }
 
 #[test]
