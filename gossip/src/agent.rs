@@ -356,6 +356,7 @@ impl Module for Gossip {
 
     fn finish(&mut self, now: Time, io: &mut Io<'_>) {
         if let Life::Up(agent) = &mut self.life {
+            agent.show_changed();
             agent.pull(io);
             agent.push_entries(io);
             agent.push_buried(io);

@@ -26,7 +26,7 @@ mod room;
 mod row;
 pub(crate) mod witnesses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use live_objects::{Incarnation, Listing, Member, NodeId, ObjectId, Rng};
@@ -281,20 +281,24 @@ impl Records {
         is_held || self.rows.get(&record.key).is_some_and(|held| held.says(&record.key, record))
     }
 
-    /// From now on a node is up in this life, or in none; a life that another one replaced is over.
+    /// From now on a node is up in this life, or in none; lives that others replaced are over.
+    /// Gives what is shown from now on, or no more.
+    #[must_use]
     pub(crate) fn on_member(
         &mut self,
         node: NodeId,
         up: Option<Incarnation>,
-        replaced: Option<Incarnation>,
+        replaced: &BTreeSet<Incarnation>,
         round: u64,
-    ) {
+    ) -> Vec<RecordKey> {
+        let mut changed = Vec::new();
         let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
         for key in keys.into_iter().rev() {
             let row = self.rows.get_mut(&key).expect("its publisher has the keys of rows");
             row.is_watched = true;
-            if replaced == Some(row.incarnation) {
+            if replaced.contains(&row.incarnation) {
                 self.remove(&key);
+                changed.push(key);
             } else if row.is_shown != (up == Some(row.incarnation)) {
                 self.toggle(&key);
                 let row = self.rows.get_mut(&key).expect("just seen");
@@ -302,8 +306,10 @@ impl Records {
                 row.since = round;
                 self.crammed_in = [None; 2];
                 self.toggle(&key);
+                changed.push(key);
             }
         }
+        changed
     }
 
     /// This node would not hear of it any more if a node were gone.

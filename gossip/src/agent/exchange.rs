@@ -49,6 +49,7 @@ impl Agent {
             assert_eq!(suspect.standing, Standing::Suspect, "a suspicion that was not cleared");
             self.conclude(now, Entry { standing: Standing::Faulty, ..suspect }, io);
         }
+        self.show_changed();
         self.ask_again(now, io);
         if self.pace.begin(now) {
             self.on_round(now, io);
@@ -75,6 +76,7 @@ impl Agent {
         for entry in &packet.entries {
             objects |= self.hear(now, entry.clone(), (from, source), io);
         }
+        self.show_changed();
         // An answer's records are for whoever asked, not to be kept.
         let is_answer = matches!(packet.leg, Leg::Answer { .. });
         let records = if is_answer { &[] } else { packet.news.records.as_slice() };

@@ -32,7 +32,10 @@ impl Agent {
             return self.on_supply(from, bytes, io);
         }
         match Control::decode(bytes) {
-            Ok(message) => self.on_control(now, from, message, io),
+            Ok(message) => {
+                self.on_control(now, from, message, io);
+                self.show_changed();
+            }
             Err(error) => {
                 trace!(?from, %error, "message dropped");
                 io.count("gossip.malformed");

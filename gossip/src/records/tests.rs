@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::record::tests::record as of;
 pub(crate) use super::record::tests::{record, records};
 use super::room::GIVEN_WAY_MAX;
-use super::witnesses::WITNESSES_MAX;
+use super::witnesses::{UNCOUNTED_MAX, VALUES_MAX, WITNESSES_MAX};
 use super::*;
 use crate::digest::{halves, mix};
 use crate::entry::tests::entry;
@@ -25,6 +25,10 @@ pub(crate) const fn news() -> Hearing {
 
 fn at(round: u64) -> Hearing {
     Hearing { round, ..news() }
+}
+
+fn none() -> BTreeSet<Incarnation> {
+    BTreeSet::new()
 }
 
 fn withdrawn(record: &Record) -> Record {
@@ -92,8 +96,8 @@ proptest! {
             let Member { node, incarnation } = record.member();
             match step {
                 0..3 => drop(records.merge(record, Hearing { source, ..news() })),
-                3 => records.on_member(node, Some(incarnation), None, 1),
-                4 => records.on_member(node, None, Some(incarnation), 1),
+                3 => drop(records.on_member(node, Some(incarnation), &none(), 1)),
+                4 => drop(records.on_member(node, None, &[incarnation].into(), 1)),
                 _ => drop(records.pick(&[], 200, 2)),
             }
             assert_sound(&records);
@@ -174,16 +178,18 @@ fn records_of_the_departed_are_hidden_and_come_back_with_them() {
     records.merge(record.clone(), news());
     let total = records.total;
     let (node, life) = (record.key.publisher, record.incarnation);
-    records.on_member(node, None, None, 5);
+    let hidden = records.on_member(node, None, &none(), 5);
+    assert_eq!(hidden, std::slice::from_ref(&record.key));
+    assert!(records.on_member(node, None, &none(), 6).is_empty(), "it was hidden before");
     assert!(find(&records, b"k").is_empty());
     assert_eq!(records.total, 0);
     // As long as its tombstone is there the record stays.
     records.expire(9_999, |_| true);
-    records.on_member(node, Some(life), None, 6);
+    drop(records.on_member(node, Some(life), &none(), 6));
     assert_eq!((find(&records, b"k").len(), records.total), (1, total));
     // Another life ends it.
     let next = Incarnation::from_bytes([77; 16]);
-    records.on_member(node, Some(next), Some(life), 7);
+    drop(records.on_member(node, Some(next), &[life].into(), 7));
     assert!(records.rows.is_empty());
 }
 
@@ -261,7 +267,7 @@ fn two_with_one_hash_break_nothing() {
     records.merge(gone.clone(), news());
     assert_eq!(records.merge(twin.clone(), news()), Merged::Changed);
     assert_eq!(records.pick(&[], 999, 3), std::slice::from_ref(&gone), "it came first");
-    records.on_member(twin.member().node, None, Some(twin.incarnation), 1);
+    drop(records.on_member(twin.member().node, None, &[twin.incarnation].into(), 1));
     assert_eq!(records.merge(live.clone(), mended), Merged::Known);
     assert_eq!(records.pick(&[], 999, 3), std::slice::from_ref(&gone), "it came first");
 
@@ -269,7 +275,7 @@ fn two_with_one_hash_break_nothing() {
     let mut records = table(9);
     records.merge(twin.clone(), news());
     assert_eq!(records.merge(gone, news()), Merged::Changed);
-    records.on_member(twin.member().node, None, Some(twin.incarnation), 1);
+    drop(records.on_member(twin.member().node, None, &[twin.incarnation].into(), 1));
     assert_eq!(records.merge(live, mended), Merged::Known);
     assert_eq!(records.merge(of(3, b"k", 1), news()), Merged::Changed);
     assert_eq!(records.pick(&[], 999, 3), [of(3, b"k", 1)]);
@@ -347,7 +353,7 @@ fn what_may_be_of_nobody_gives_way_to_what_is_watched() {
     }
     let life = numbered(10, 0).incarnation;
     for publisher in 10..=10 + (Records::MAX / Records::PUBLISHER_MAX) as u8 {
-        records.on_member(numbered(publisher, 0).key.publisher, Some(life), None, 0);
+        drop(records.on_member(numbered(publisher, 0).key.publisher, Some(life), &none(), 0));
     }
     let lives: Vec<bool> = records.rows.values().map(|row| row.is_watched).collect();
     assert!(lives.into_iter().all(|is_watched| is_watched));
@@ -384,6 +390,33 @@ fn of_many_who_publish_the_same_some_are_left() {
     };
     assert!(first.len() + 1 >= WITNESSES_MAX);
     assert_eq!(others(first), others(second));
+}
+
+/// However many members somebody makes up, and for whatever they publish a key: what is kept of it
+/// is soon gone through.
+#[test]
+fn of_what_a_key_is_published_for_some_is_left() {
+    let claim = |number: u32, hearing: Hearing, tables: [&mut Records; 2]| {
+        let mut claim = of(1, b"key", 1);
+        claim.key.publisher = NodeId::from_public_key(&number.to_be_bytes());
+        claim.value = Some(Bytes::copy_from_slice(&number.to_be_bytes()));
+        for table in tables {
+            table.merge(claim.clone(), hearing);
+            table.cut_to_witnesses(object(), b"key");
+        }
+    };
+    let (mut forth, mut back, mut other) = (table(8), table(9), table(10));
+    for number in 0..500 {
+        claim(number, news(), [&mut forth, &mut other]);
+        claim(499 - number, news(), [&mut back, &mut other]);
+    }
+    assert_eq!((forth.len(), back.len()), (VALUES_MAX, VALUES_MAX));
+    assert!(forth.total == back.total && forth.total == other.total, "all keep the same");
+    for number in 1_000..1_000 + 2 * UNCOUNTED_MAX as u32 {
+        claim(number, Hearing { is_up: false, ..at(number.into()) }, [&mut forth, &mut other]);
+        assert!(forth.len() <= VALUES_MAX + UNCOUNTED_MAX);
+    }
+    assert_eq!(forth.total, back.total, "what is not shown does not count");
 }
 
 /// What was kept back is told again when it is published again, and nobody hears of its end.

@@ -12,6 +12,9 @@
 //! its lot is, as receivers of multicast keep from all asking at once (Nonnenmacher and Biersack,
 //! "Scalable feedback for large groups", 1999).
 //!
+//! Nor is a name gone through for all that it is claimed for: of very many types those count whose
+//! claimants have the lowest lots.
+//!
 //! Invariant: `lowest` is sorted, each once, and no longer than [`WITNESSES_MAX`].
 
 use std::collections::BTreeMap;
@@ -88,23 +91,35 @@ impl FromIterator<u64> for Lots {
 }
 
 impl Records {
-    /// Of those who publish the same under a key all are dropped but the witnesses. What this node
-    /// publishes stays, but is nothing to others. Gives those who are none.
+    /// Of those who publish the same under a key all are dropped but the witnesses, and of all that
+    /// is published there all but what the lowest lots are for. What this node publishes stays, but
+    /// is nothing to others. Gives those who are none. Of what does not count the oldest is dropped
+    /// where it is very much: it would be gone through with each that is heard.
     pub(crate) fn cut_to_witnesses(&mut self, object: ObjectId, key: &[u8]) -> Vec<NodeId> {
-        let counts = |(_, row): &(&RecordKey, &Row)| row.counts();
-        if self.of_key(object, key).filter(counts).nth(WITNESSES_MAX).is_none() {
+        let (mut counted, mut others) = (0, 0);
+        for (_, row) in self.of_key(object, key) {
+            *(if row.counts() { &mut counted } else { &mut others }) += 1;
+        }
+        if others > UNCOUNTED_MAX {
+            self.cut_uncounted(object, key);
+        }
+        if counted <= WITNESSES_MAX {
             return Vec::new();
         }
         let place = place(object, key);
         let mut by_value: BTreeMap<&Bytes, Vec<(u64, &RecordKey)>> = BTreeMap::new();
-        for (at, row) in self.of_key(object, key).filter(counts) {
+        for (at, row) in self.of_key(object, key).filter(|(_, row)| row.counts()) {
             let value = row.value.as_ref().expect("what counts has a value");
             by_value.entry(value).or_default().push((lot(place, row.member(at)), at));
         }
+        let mut values: Vec<Vec<(u64, &RecordKey)>> = by_value.into_values().collect();
+        values.iter_mut().for_each(|published| published.sort_unstable());
+        // No two have the same lowest, since no publisher is there twice.
+        values.sort_unstable();
         let mut cut: Vec<RecordKey> = Vec::new();
-        for mut published in by_value.into_values() {
-            published.sort_unstable();
-            cut.extend(published.into_iter().skip(WITNESSES_MAX).map(|(_, at)| at.clone()));
+        for (rank, published) in values.into_iter().enumerate() {
+            let left = if rank < VALUES_MAX { WITNESSES_MAX } else { 0 };
+            cut.extend(published.into_iter().skip(left).map(|(_, at)| at.clone()));
         }
         for at in &cut {
             if at.publisher == self.me.node {
@@ -114,6 +129,19 @@ impl Records {
             }
         }
         cut.into_iter().map(|at| at.publisher).collect()
+    }
+
+    /// Drops the oldest under a key of what is withdrawn or hidden, so that half of the most is
+    /// left.
+    fn cut_uncounted(&mut self, object: ObjectId, key: &[u8]) {
+        let is_spare =
+            |(at, row): &(&RecordKey, &Row)| !row.counts() && at.publisher != self.me.node;
+        let spare = self.of_key(object, key).filter(is_spare);
+        let mut spare: Vec<(u64, RecordKey)> =
+            spare.map(|(at, row)| (row.since, at.clone())).collect();
+        spare.sort_unstable();
+        spare.truncate(spare.len().saturating_sub(UNCOUNTED_MAX / 2));
+        spare.iter().for_each(|(_, at)| self.remove(at));
     }
 
     /// The lots of those who publish something in an object under a key, and what.
@@ -137,6 +165,15 @@ impl Records {
         self.queue.remove(&row.hash);
     }
 }
+
+/// For how many types a name is known to be claimed, at most: for those with the lowest lots, which
+/// are those of many holders, mostly. Who makes up members may choose their lots, but does not have
+/// others go through very many.
+pub(super) const VALUES_MAX: usize = 16;
+
+/// How much is kept under one key, at most, that is withdrawn, or whose publishers are not up. Of a
+/// name that many hold each of its witnesses may withdraw it in turn.
+pub(super) const UNCOUNTED_MAX: usize = 1_024;
 
 /// How many lots there are.
 const LOTS: f64 = u64::MAX as f64;
