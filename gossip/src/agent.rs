@@ -489,6 +489,7 @@ impl Agent {
             || self.overlays.is_moving()
             || self.soft.is_moving()
             || self.metadata.is_moving()
+            || self.errands.is_going_round()
             || !self.questions.is_empty();
         if are_others || is_said || is_moving {
             self.pace.on_news(now);

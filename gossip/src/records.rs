@@ -21,6 +21,7 @@
 
 pub(crate) mod affinity;
 mod inventory;
+mod own;
 mod record;
 mod room;
 mod row;
@@ -60,6 +61,8 @@ pub(crate) struct Records {
     feedback: u32,
     /// In which round nothing could give way: to what is watched, and to the rest.
     crammed_in: [Option<u64>; 2],
+    /// What this node published where others said something in its name, and when it says so again.
+    contested: BTreeMap<RecordKey, (u64, Bytes)>,
     /// What was shown, and gave way.
     given_way: Vec<RecordKey>,
 }
@@ -127,52 +130,9 @@ impl Records {
             queue: Queue::new(rng),
             feedback,
             crammed_in: [None; 2],
+            contested: BTreeMap::new(),
             given_way: Vec::new(),
         }
-    }
-
-    /// Publishes in this node's name, or withdraws what it published. Says whether there was room.
-    #[must_use]
-    pub(crate) fn write(
-        &mut self,
-        object: ObjectId,
-        key: Bytes,
-        value: Option<Bytes>,
-        round: u64,
-    ) -> bool {
-        let key = RecordKey { object, key, publisher: self.me.node };
-        self.write_above(key, value, round, None)
-    }
-
-    /// The same, if a record is to be overruled. What others say in this node's name raises the
-    /// version of that alone: so high as they say nobody else might be believed of what it
-    /// publishes.
-    fn write_above(
-        &mut self,
-        key: RecordKey,
-        value: Option<Bytes>,
-        round: u64,
-        said: Option<Version>,
-    ) -> bool {
-        if !self.make_room(&key, true, round) {
-            return false;
-        }
-        self.version = self.version.raised();
-        let held = self.rows.get(&key).map(|held| held.version);
-        let above = held.max(said).map_or(self.version, Version::raised);
-        let (incarnation, version) = (self.me.incarnation, self.version.max(above));
-        let is_kept = self.part.has(key.place());
-        let record = Record { key, incarnation, version, value };
-        let (key, hash) = (record.key.clone(), record.hash());
-        // What others made to have the same hash is not told in its place.
-        if self.hashes.insert(hash, key.clone()).is_some_and(|other| other != key) {
-            self.queue.remove(&hash);
-        }
-        self.put(record, hash, (true, true), round);
-        if is_kept {
-            self.spread(hash, &key);
-        }
-        true
     }
 
     /// From now on this node keeps the records of this part. What it kept of others, and does not
@@ -210,25 +170,6 @@ impl Records {
         hashes.fold((0, 0), |(count, sum), hash| (count + 1, sum ^ hash))
     }
 
-    /// Withdraws what this node published in an object under a key. Tells whether it had.
-    pub(crate) fn withdraw(&mut self, object: ObjectId, key: Bytes, round: u64) -> bool {
-        let at = RecordKey { object, key, publisher: self.me.node };
-        let is_published = self.rows.get(&at).is_some_and(|row| row.value.is_some());
-        if is_published {
-            let had_room = self.write(object, at.key, None, round);
-            assert!(had_room, "it takes the place of what was published");
-        }
-        is_published
-    }
-
-    /// Withdraws all that this node published in an object. Gives what that was.
-    pub(crate) fn withdraw_all(&mut self, object: ObjectId, round: u64) -> Vec<RecordKey> {
-        let own = self.keys_of(self.me.node).filter(|key| key.object == object);
-        let own: Vec<RecordKey> = own.cloned().collect();
-        let published = own.into_iter();
-        published.filter(|at| self.withdraw(object, at.key.clone(), round)).collect()
-    }
-
     /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
     pub(crate) fn merge(&mut self, record: Record, hearing: Hearing) -> Merged {
         if self.hear_again(&record) {
@@ -244,8 +185,7 @@ impl Records {
         }
         let (key, is_new) = (record.key.clone(), held.is_none());
         if key.publisher == self.me.node {
-            let value = held.and_then(|held| held.value.clone());
-            return self.overrule(record, value, hearing.round);
+            return self.overrule(record, hearing.round);
         }
         if !self.part.has(key.place()) {
             return Merged::Elsewhere;
@@ -263,8 +203,10 @@ impl Records {
         }
         let hash = record.hash();
         let shown = (hearing.is_up, hearing.is_watched);
+        // What all believe of its publisher alone is not passed on.
+        let is_hearsay = record.version <= Version::HEARSAY_MAX;
         let was_news = self.put(record, hash, shown, hearing.round);
-        if was_news || hearing.source != Source::Newcomer {
+        if is_hearsay && (was_news || hearing.source != Source::Newcomer) {
             self.spread(hash, &key);
         }
         Merged::Changed
@@ -324,19 +266,14 @@ impl Records {
         self.rows.get(key).map(|row| row.version)
     }
 
-    /// This node publishes nothing there any more, of which no other is to hear.
-    pub(crate) fn drop_own(&mut self, object: ObjectId, key: Bytes) {
-        let at = RecordKey { object, key, publisher: self.me.node };
-        if self.rows.contains_key(&at) {
-            self.remove(&at);
-        }
-    }
-
-    /// Forgets what was withdrawn long ago, and what those published whom nobody knows.
+    /// Forgets what was withdrawn long ago, and what those published whom nobody knows. What nobody
+    /// can go above but its publisher stays as long as that life of him is known: he could not
+    /// withdraw it again so that all hear of it.
     pub(crate) fn expire(&mut self, round: u64, is_known: impl Fn(Member) -> bool) {
         let is_over = |(key, row): &(&RecordKey, &Row)| {
             let is_lost = !row.is_shown && !is_known(row.member(key));
-            row.value.is_none() && round >= row.since + WITHDRAWN_ROUNDS
+            let is_for_life = row.version >= Version::HEARSAY_MAX && is_known(row.member(key));
+            row.value.is_none() && !is_for_life && round >= row.since + WITHDRAWN_ROUNDS
                 || is_lost && round >= row.since + UNKNOWN_ROUNDS
         };
         let over: Vec<RecordKey> =
@@ -406,20 +343,6 @@ impl Records {
         });
         self.queue.done(sent_max);
         picked
-    }
-
-    /// Something was said in this node's name that it did not say, or no longer says.
-    fn overrule(&mut self, said: Record, value: Option<Bytes>, round: u64) -> Merged {
-        let is_held = self.rows.contains_key(&said.key);
-        // What a former life published ends with it: all drop it when they hear of this life.
-        if !is_held && said.incarnation != self.me.incarnation {
-            return Merged::Known;
-        }
-        if self.write_above(said.key, value, round, Some(said.version)) {
-            Merged::Overruled
-        } else {
-            Merged::Refused
-        }
     }
 
     /// What is held of an object under a key, shown or not.

@@ -35,6 +35,8 @@ pub(super) struct Errands {
     lookups: BTreeMap<Asked, Lookup>,
     /// Entries of this node that are to be brought to those who keep them, and when.
     due: Due,
+    /// And those that it brings to each of them itself, and to whom last.
+    by_hand: BTreeMap<RecordKey, Option<NodeId>>,
 }
 
 /// For what a question is asked.
@@ -65,12 +67,17 @@ pub(super) struct Piece {
 impl Errands {
     pub(super) fn new(rng: Rng) -> Self {
         let questions = Questions::new(rng);
-        Self { questions, lookups: BTreeMap::new(), due: Due::default() }
+        Self { questions, lookups: BTreeMap::new(), due: Due::default(), by_hand: BTreeMap::new() }
     }
 
     /// Whether no more commands can be answered.
     pub(super) fn is_full(&self) -> bool {
         self.questions.is_full() || self.lookups.len() >= QUESTIONS_MAX
+    }
+
+    /// Whether entries are brought by hand, to one after another.
+    pub(super) fn is_going_round(&self) -> bool {
+        !self.by_hand.is_empty()
     }
 
     /// An object is closed: what it asked is asked for nobody. Its next life counts its commands
@@ -299,7 +306,7 @@ impl Agent {
         };
         match &about {
             About::Find { asked, .. } => self.tell_found(*asked, records, io),
-            About::Check(_) => {
+            About::Check(_) | About::Keep(_) => {
                 // What is not its own, it withdraws.
                 let me = self.knowledge.members().me();
                 let own: Vec<Record> =
@@ -311,7 +318,7 @@ impl Agent {
                 self.hear_records(from, &his, Source::News, io);
                 self.on_claimant(*object, his.last());
             }
-            About::Keep(_) | About::Search { .. } | About::Why { .. } => {}
+            About::Search { .. } | About::Why { .. } => {}
         }
         if last {
             self.errands.questions.remove(number);

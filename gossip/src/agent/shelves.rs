@@ -26,7 +26,7 @@ use crate::members::Change;
 use crate::records::affinity::Depth;
 use crate::records::{
     Collection, Hashes, Hearing, Inventory, Merged, NEWS_MAX, Record, RecordKey, Records,
-    RecordsDigest,
+    RecordsDigest, Version,
 };
 use crate::wire::{Leg, Packet, RECORDS_DIGEST_SECTION_LEN, SECTION_LEN};
 
@@ -171,7 +171,9 @@ impl Agent {
         let is_due = self.is_time(EXPIRE_ROUNDS);
         let members = self.knowledge.members();
         let (me, rounds) = (members.me(), self.rounds);
+        let mut restated = Vec::new();
         for Shelf { records, mending } in self.shelves.all() {
+            restated.extend(records.restate(rounds));
             mending.answers.clear();
             mending.has_table |= rounds >= NEWCOMER_ROUNDS;
             if is_due {
@@ -191,6 +193,11 @@ impl Agent {
         if std::mem::replace(depth, among) != among {
             entries.records.set_part(among.part(me));
             self.on_groups_change();
+        }
+        for key in restated {
+            if self.collection(key.object) == Collection::Entries {
+                self.on_written(key, io);
+            }
         }
     }
 
@@ -338,20 +345,23 @@ impl Agent {
 
     /// This node published or withdrew an entry.
     pub(super) fn on_written(&mut self, key: RecordKey, io: &mut Io<'_>) {
-        if self.shelves.entries.records.keeps(key.place()) {
-            self.shelves.unpushed.push(key);
-        } else {
-            self.deliver_entry(key, DUE_MAX, io);
-        }
+        self.bring_entry(key, DUE_MAX, io);
     }
 
     /// An entry was overruled that others wrote in this node's name. Of these no more wait than
     /// half of all, so that there is room for what it writes.
     fn on_overruled(&mut self, key: RecordKey, io: &mut Io<'_>) {
-        if self.shelves.entries.records.keeps(key.place()) {
+        self.bring_entry(key, DUE_MAX / 2, io);
+    }
+
+    fn bring_entry(&mut self, key: RecordKey, max: usize, io: &mut Io<'_>) {
+        let records = &self.shelves.entries.records;
+        if records.version(&key) > Some(Version::HEARSAY_MAX) {
+            self.bring_by_hand(key);
+        } else if records.keeps(key.place()) {
             self.shelves.unpushed.push(key);
         } else {
-            self.deliver_entry(key, DUE_MAX / 2, io);
+            self.deliver_entry(key, max, io);
         }
     }
 

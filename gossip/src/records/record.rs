@@ -72,8 +72,8 @@ impl Record {
     }
 
     /// Of two records under one key of one publisher the greater holds.
-    pub(crate) fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
-        (self.version, self.incarnation, &self.value)
+    pub(crate) fn precedence(&self) -> Precedence<'_> {
+        Precedence::of(self.version, self.incarnation, &self.value)
     }
 
     /// Who says so.
@@ -107,6 +107,28 @@ impl Record {
     }
 }
 
+/// What counts between two records of one publisher under one key, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Precedence<'a> {
+    version: Version,
+    /// Whether it withdraws what nobody can go above by hearsay: else a value that somebody made up
+    /// could not be withdrawn by those who pass on what its publisher says.
+    is_last_word: bool,
+    incarnation: Incarnation,
+    value: &'a Option<Bytes>,
+}
+
+impl<'a> Precedence<'a> {
+    pub(super) fn of(version: Version, incarnation: Incarnation, value: &'a Option<Bytes>) -> Self {
+        let is_last_word = version == Version::HEARSAY_MAX && value.is_none();
+        Self { version, is_last_word, incarnation, value }
+    }
+
+    pub(super) const fn is_last_word(&self) -> bool {
+        self.is_last_word
+    }
+}
+
 /// The number that a publisher raises with each write. It begins with the clock's milliseconds, so
 /// that a node's next life begins higher; if the clock was set back the node hears of its former
 /// records, and goes above these.
@@ -117,7 +139,7 @@ impl Version {
     /// The highest that is accepted: one that cannot be raised would lock its publisher out.
     pub(crate) const MAX: Self = Self(1 << 62);
     /// The highest that is taken from others than the publisher: whatever they make up he can
-    /// override. The same goes for generations.
+    /// override. The same goes for generations. A withdrawal of this version overrides all values.
     pub(crate) const HEARSAY_MAX: Self = Self(Self::MAX.0 / 2);
 
     /// Below all that a life which begins now writes.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use live_objects::{Incarnation, Member};
 
-use super::record::{Record, RecordKey, Version};
+use super::record::{Precedence, Record, RecordKey, Version};
 use crate::wire::RECORD_LEN_MIN;
 
 /// All of a record but its key.
@@ -28,8 +28,13 @@ impl Row {
         Member { node: key.publisher, incarnation: self.incarnation }
     }
 
-    pub(super) fn precedence(&self) -> (Version, Incarnation, &Option<Bytes>) {
-        (self.version, self.incarnation, &self.value)
+    pub(super) fn precedence(&self) -> Precedence<'_> {
+        Precedence::of(self.version, self.incarnation, &self.value)
+    }
+
+    /// Whether it withdraws what nobody can go above by hearsay.
+    pub(super) fn is_last_word(&self) -> bool {
+        self.precedence().is_last_word()
     }
 
     /// Whether it is this record, if that is its key.

@@ -9,7 +9,7 @@ use crate::agent::{Agent, len_max, send};
 use crate::control::Control;
 use crate::question::{Answer, Question, Verdict};
 use crate::records::{Collection, Record, Sought, place};
-use crate::wire::{HEAD_LEN, Leg, Packet, SECTION_LEN};
+use crate::wire::{HEAD_LEN, Leg, PACKET_LEN_MAX, Packet, SECTION_LEN};
 
 /// What came in the packet of a question.
 #[derive(Clone, Copy, Default)]
@@ -88,10 +88,17 @@ impl Agent {
             Question::Find { object, sought } => {
                 let found = records.sought(*object, sought);
                 let kept = found.filter(|record| records.keeps(record.key.place()));
-                (Verdict::Whole, kept.take_while(fits()).collect())
+                (Verdict::Whole, kept.take_while(fits(ANSWER_BYTES_MAX)).collect())
             }
             Question::Keep => {
-                (if beside.are_kept { Verdict::Whole } else { Verdict::Not }, Vec::new())
+                // Somebody may have said more in his name than he did: he sees what.
+                let his = beside.records.iter().filter(|record| record.key.publisher == from);
+                let above = his.filter_map(|said| {
+                    let held = records.record(&said.key)?;
+                    (held.precedence() > said.precedence()).then_some(held)
+                });
+                let above = above.take_while(fits(PACKET_LEN_MAX / 2)).collect();
+                (if beside.are_kept { Verdict::Whole } else { Verdict::Not }, above)
             }
             Question::Claim => {
                 let (me, claims) = (self.knowledge.members().me(), &self.shelves.claims.records);
@@ -113,7 +120,7 @@ impl Agent {
                 // what.
                 let his = records.keys_of(from).filter(|key| part.has(key.place()));
                 let his = his.filter(|_| kept >= *count).filter_map(|key| records.record(key));
-                (Verdict::Not, his.take_while(fits()).collect())
+                (Verdict::Not, his.take_while(fits(ANSWER_BYTES_MAX)).collect())
             }
             // What is known of it stands beside.
             Question::Search { .. } | Question::Why(_) => (Verdict::Whole, Vec::new()),
@@ -121,12 +128,13 @@ impl Agent {
     }
 }
 
-/// Whether one record more fits into an answer.
-fn fits() -> impl FnMut(&Record) -> bool {
+/// Whether one record more fits into an answer of so many bytes; the first does in any case.
+fn fits(bytes_max: usize) -> impl FnMut(&Record) -> bool {
     let mut bytes = 0;
     move |record| {
+        let is_first = bytes == 0;
         bytes += record.encoded_len();
-        bytes <= ANSWER_BYTES_MAX
+        is_first || bytes <= bytes_max
     }
 }
 

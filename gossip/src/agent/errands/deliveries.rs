@@ -5,15 +5,18 @@
 //! after it by itself; its publisher asks every minute or so whether the sum of what it published
 //! is what they keep, and brings it all again if not; if they keep more, they tell what, and it
 //! withdraws what others wrote in its name.
+//!
+//! What has a version of which all believe its publisher alone, because others wrote in its name
+//! before, the group cannot pass on. The publisher brings it to each of them in turn, *by hand*.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use live_objects::{Io, Time};
+use live_objects::{Io, NodeId, Time};
 
 use super::{About, Errands};
 use crate::agent::Agent;
 use crate::records::affinity::Part;
-use crate::records::{RecordKey, Records};
+use crate::records::{RecordKey, Records, Version};
 use crate::wire::PACKET_LEN_MAX;
 
 /// What is to be brought, each once.
@@ -66,6 +69,50 @@ impl Agent {
         self.errands.bring([(self.rounds, key)], max, io);
     }
 
+    /// An entry of this node is to be brought to each that keeps it, since they believe nobody else
+    /// of it.
+    pub(in crate::agent) fn bring_by_hand(&mut self, key: RecordKey) {
+        // A node publishes no more than half of that.
+        if self.errands.by_hand.len() < DUE_MAX {
+            self.errands.by_hand.insert(key, None);
+        }
+    }
+
+    /// The same, of all such entries in a part, unless that is being done.
+    fn bring_all_by_hand(&mut self, part: Part) {
+        let (me, records) = (self.knowledge.members().me(), &self.shelves.entries.records);
+        let own = records.keys_of(me).filter(|key| part.has(key.place()));
+        let own = own.filter(|key| records.version(key) > Some(Version::HEARSAY_MAX));
+        for key in own.cloned().collect::<Vec<_>>() {
+            if !self.errands.by_hand.contains_key(&key) {
+                self.bring_by_hand(key);
+            }
+        }
+    }
+
+    /// Brings some entries to the next that keeps each of them, by id.
+    fn go_round(&mut self, now: Time, io: &mut Io<'_>) {
+        let keys: Vec<RecordKey> = self.errands.by_hand.keys().take(BY_HAND_MAX).cloned().collect();
+        for key in keys {
+            if self.errands.questions.is_full() {
+                return;
+            }
+            let (members, last) = (self.knowledge.members(), self.errands.by_hand[&key]);
+            let part = self.shelves.depth.part(key.place());
+            let rest = members.up_between(last.unwrap_or(part.first), part.last);
+            let is_next = |node: &NodeId| Some(*node) != last && *node != members.me();
+            let Some(next) = rest.map(|(node, _)| node).find(is_next) else {
+                // Whoever was away is found when it is asked for.
+                self.errands.by_hand.remove(&key);
+                continue;
+            };
+            self.errands.by_hand.insert(key.clone(), Some(next));
+            let to = Part { first: next, last: next };
+            let number = self.errands.questions.open(About::Keep(vec![key]), to, now);
+            self.put_question(now, number, io);
+        }
+    }
+
     /// There are more groups from now on, or fewer: what this node publishes is kept by others.
     pub(in crate::agent) fn on_groups_change(&mut self) {
         let (me, round) = (self.knowledge.members().me(), self.rounds);
@@ -77,6 +124,7 @@ impl Agent {
             due.add(round, key.clone(), DUE_MAX);
         }
         self.errands.due = due;
+        self.bring_all_by_hand(Part::ALL);
     }
 
     pub(in crate::agent) fn on_round_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
@@ -88,6 +136,7 @@ impl Agent {
             }
             bytes += self.deliver(now, &first, io);
         }
+        self.go_round(now, io);
         self.check(now, io);
     }
 
@@ -151,6 +200,7 @@ impl Agent {
         let lacking = own.filter(|key| part.has(key.place()));
         let lacking: Vec<_> = lacking.map(|key| (round, key.clone())).collect();
         self.errands.bring(lacking, DUE_MAX, io);
+        self.bring_all_by_hand(part);
     }
 }
 
@@ -162,6 +212,9 @@ const DELIVERED_BYTES_MAX: usize = 2_400;
 
 /// How many bytes of them go into a packet, beside the question.
 const ROOM_FOR_ENTRIES: usize = PACKET_LEN_MAX - 64;
+
+/// How many entries are brought by hand in a round, to one each.
+const BY_HAND_MAX: usize = 8;
 
 /// Among how many that are due others of the same group are looked for.
 const BESIDE_MAX: usize = 64;
@@ -176,7 +229,7 @@ const SELDOM: u64 = 10;
 
 #[cfg(test)]
 mod tests {
-    use live_objects::{NodeId, ObjectId};
+    use live_objects::ObjectId;
 
     use super::*;
 

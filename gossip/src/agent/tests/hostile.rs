@@ -387,6 +387,16 @@ fn nobody_claims_in_anothers_name() {
 /// asks whether all is kept, and withdraws it.
 #[test]
 fn what_is_kept_elsewhere_in_anothers_name_is_found() {
+    what_is_kept_elsewhere_is_found(Version::try_from(2_000_000).unwrap());
+}
+
+/// Nor can it be of a version that he cannot go above in what others pass on.
+#[test]
+fn what_is_kept_elsewhere_of_the_highest_version_is_found() {
+    what_is_kept_elsewhere_is_found(Version::HEARSAY_MAX);
+}
+
+fn what_is_kept_elsewhere_is_found(version: Version) {
     let (mut world, liar) = (World::settled(160), 159);
     world.run(seconds(2));
     let asks = world.open(0, "/d", ObjectType::directory());
@@ -405,7 +415,6 @@ fn what_is_kept_elsewhere_in_anothers_name_is_found() {
     let mut packet = Packet::new(Leg::Push);
     for key in [&his, &beside[0], &apart[0]] {
         let key = RecordKey { object, key: key.clone().into(), publisher: id(1) };
-        let version = Version::try_from(2_000_000).unwrap();
         let incarnation = world.nodes[1].member.incarnation;
         packet.news.records.push(Record { key, incarnation, version, value: Some("lie".into()) });
     }
@@ -426,11 +435,57 @@ fn what_is_kept_elsewhere_in_anothers_name_is_found() {
     assert_eq!(found(&mut world, &beside[0]), ["lie"]);
     assert_eq!(found(&mut world, &apart[0]), ["lie"]);
     world.run(seconds(70));
-    assert_eq!(found(&mut world, &beside[0]), [""; 0]);
-    assert_eq!(found(&mut world, &his), ["true"]);
+    // Whoever is asked.
+    for _ in 0..9 {
+        assert_eq!(found(&mut world, &beside[0]), [""; 0]);
+        assert_eq!(found(&mut world, &his), ["true"]);
+    }
     // Where he publishes nothing he looks more seldom.
     world.run(seconds(600));
-    assert_eq!(found(&mut world, &apart[0]), [""; 0]);
+    for _ in 0..9 {
+        assert_eq!(found(&mut world, &apart[0]), [""; 0]);
+        assert_eq!(found(&mut world, &his), ["true"]);
+    }
+    // That it was never said is not forgotten either.
+    keepers.iter().for_each(|to| world.inject(id(liar), *to, &bytes));
+    world.run(seconds(70));
+    for _ in 0..9 {
+        assert_eq!(found(&mut world, &beside[0]), [""; 0]);
+        assert_eq!(found(&mut world, &his), ["true"]);
+    }
+}
+
+/// Nor can he be kept from publishing by what withdraws it in his name.
+#[test]
+fn what_is_kept_elsewhere_is_not_withdrawn_by_others() {
+    let (mut world, liar) = (World::settled(160), 159);
+    let asks = world.open(0, "/d", ObjectType::directory());
+    let port = world.open(1, "/d", ObjectType::directory());
+    world.run(seconds(2));
+    let object = "/d".parse::<Name>().unwrap().id();
+    let is_far = |key: &String| level(place(object, key.as_bytes()), id(1)) == 0;
+    let his = (0..).map(|number| format!("key-{number}")).find(is_far).unwrap();
+    let mut packet = Packet::new(Leg::Push);
+    let key = RecordKey { object, key: his.clone().into(), publisher: id(1) };
+    let incarnation = world.nodes[1].member.incarnation;
+    let version = Version::HEARSAY_MAX;
+    packet.news.records.push(Record { key, incarnation, version, value: None });
+    say(&mut world, liar, &packet);
+    world.run(seconds(2));
+    let publish = Command::Publish { key: his.clone().into(), value: "true".into() };
+    world.say(1, &port, publish);
+    world.run(seconds(40));
+    for _ in 0..9 {
+        std::iter::from_fn(|| asks.try_next()).for_each(drop);
+        world.say(0, &asks, Command::Find(his.clone().into()));
+        world.run(seconds(2));
+        let values = std::iter::from_fn(|| asks.try_next()).flat_map(|event| match event {
+            Event::Directory(DirectoryEvent::Found { listings, .. }) => listings,
+            _ => Vec::new(),
+        });
+        let values: Vec<_> = values.map(|listing| listing.value).collect();
+        assert_eq!(values, ["true"]);
+    }
 }
 
 /// Whoever says much in another's name, of numbers that the other will never come to, cannot keep
