@@ -425,8 +425,8 @@ pub(crate) const SHORT_NODE_LEN: usize = 5;
 pub(crate) const SHORT_INCARNATION_LEN: usize = 2;
 
 /// Among how many who are called alike a member is sought, or whoever makes up members of such ids
-/// has all of them looked through for each message.
-const ALIKE_MAX: usize = 4;
+/// has all of them looked through for each message. Up to so many of them hide nobody.
+const ALIKE_MAX: usize = 64;
 
 /// To how many packets of haves an answer is waited for.
 const UNANSWERED_MAX: usize = 16;

@@ -325,7 +325,8 @@ impl Payloads {
     }
 
     /// A round passed: who is asked and brings hardly anything is asked again, or given up, and
-    /// told so, and what is slow gives way to what waits. What is known for too long, or was of no use for a while, is forgotten.
+    /// told so, and what is slow gives way to what waits. What is known for too long, or was of no
+    /// use for a while, is forgotten.
     pub(crate) fn on_round(&mut self) -> (Vec<(MessageId, Ask)>, Waiting) {
         let (now, period) = (self.now, self.period);
         let is_over = |payload: &Payload| {
