@@ -18,7 +18,8 @@ use crate::records::{Collection, Hashes, Inventory, Record};
 pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
 
 /// The longest message that is read: what is lacking of a soft state is told in one, whatever it
-/// is, since pieces of it say something else than the whole.
+/// is, since pieces of it say something else than the whole. Its context may be in that twice, and
+/// its dots once.
 pub(crate) const READ_LEN_MAX: usize = 2 * Store::MERGED_BYTES_MAX;
 
 /// By how many hashes a peer is told what is known, in one message.
@@ -157,7 +158,7 @@ mod tests {
     use crate::records::tests::{record, records};
     use crate::wire::questions::tests::questions;
     use live_objects::CREDENTIAL_BYTES_MAX;
-    use live_objects::soft::{Author, Holder, Set};
+    use live_objects::soft::{Author, Context, Holder, Set};
     use proptest::prelude::*;
 
     fn known(hashes: usize) -> Known {
@@ -179,6 +180,47 @@ mod tests {
     fn the_hashes_of_all_who_are_buried_fit() {
         let buried = Control::Buried { hashes: vec![u32::MAX; GRAVES_MAX] };
         assert!(buried.encode().len() <= MESSAGE_LEN_MAX);
+    }
+
+    /// A state as large as any, whose context is as large as any and whose numbers are as long.
+    fn worst_state() -> Store {
+        let number = (1_u64 << 62) - 1;
+        let context = |authors: u64| -> Vec<(Author, Vec<(u64, u64)>)> {
+            (0..authors).map(|author| (Author::new(author << 32), vec![(number, number)])).collect()
+        };
+        let one: Context =
+            postcard::from_bytes(&postcard::to_allocvec(&context(1)).unwrap()).unwrap();
+        let authors = Store::BYTES_MAX / one.size();
+        let len = Store::BYTES_MAX / authors;
+        // Beside key and value a dot counts for 20 bytes.
+        let entry = |author: u32| {
+            let key = Bytes::copy_from_slice(&author.to_be_bytes());
+            (key, vec![(author, number, Bytes::from(vec![7; len - 24]))])
+        };
+        let entries: Vec<_> = (0..authors as u32).map(entry).collect();
+        let flat = (context(authors as u64), entries);
+        Store::decode(&postcard::to_allocvec(&flat).unwrap()).unwrap()
+    }
+
+    /// What another is told of the worst state, be it that it lacks all, or that it has seen all
+    /// and has other dots of it.
+    #[test]
+    fn the_longest_difference_is_read() {
+        let store = worst_state();
+        let sizes = (store.context().size(), store.size());
+        let near = |bytes: usize, max: usize| (max - max / 50..=max).contains(&bytes);
+        assert!(near(sizes.0, Store::BYTES_MAX) && near(sizes.1, Store::MERGED_BYTES_MAX));
+        let sums = vec![u64::MAX; Summary::BUCKETS_MAX];
+        for context in [Store::default().context(), store.context()] {
+            let asks = postcard::to_allocvec(&(context, &sums)).unwrap();
+            let asks: Summary = postcard::from_bytes(&asks).unwrap();
+            let (object, ty) = (ObjectId::from_bytes([0xff; 16]), u64::MAX);
+            let (difference, own) = (asks.answer(&store), Some(Summary::of(&store)));
+            let message = Control::Differ { object, ty, difference, own };
+            let bytes = message.encode();
+            assert!(bytes.len() > 2 * Store::BYTES_MAX, "{} bytes", bytes.len());
+            assert_eq!(Control::decode(&bytes), Ok(message), "{} bytes", bytes.len());
+        }
     }
 
     proptest! {

@@ -154,15 +154,19 @@
 //! names until these hear of it, and messages of topics without being found out, since these are
 //! not signed; have anybody suspected, who objects each time, or told to have left, who comes back;
 //! make up members, which are buried one by one, about as many in a round as there are nodes, and
-//! while there are 65,536 keep newcomers out; and cost traffic, answers, and rest. Three things
+//! while there are 65,536 keep newcomers out; and cost traffic, answers, and rest. Four things
 //! outlast it: a weak object whose name it claimed for a strong type is closed (it, or members that
 //! it made up: who can be asked whether he claims that is asked first), and has to be opened again;
-//! a node that it made raise its number above half of all has to say itself, to each of the
-//! others, that it is alive, if it is suspected once more; and so has one, of a key under which it
-//! was made to raise that of what it publishes, what that is: its claims and its metadata to
-//! whomever it meets, entries to each that keeps them, of whom it knows but some in a partial view.
-//! Whose credential is no good the driver
-//! does not talk to; gossip itself does not look at it.
+//! a node that it made raise its number above half of all has to say itself, to each of the others,
+//! that it is alive, if it is suspected once more; so has one, of a key under which it was made to
+//! raise that of what it publishes, what that is: its claims and its metadata to whomever it meets,
+//! entries to each that keeps them, of whom it knows but some in a partial view. And what it wrote
+//! into a soft state stays, as what anybody wrote does. Its values, 2 MiB at most with those of all
+//! others, can be taken out. That it wrote, or others whom it made up, must be known as long as the
+//! state is, up to 768 KiB of it: who never wrote there before is heard by nobody then, and whoever
+//! did writes on, and is heard by those who knew it, unless the liar spoke in its name
+//! (`agent::soft`). Whose credential is no good the driver does not talk to; gossip itself does not
+//! look at it.
 //!
 //! ```
 //! use std::net::SocketAddr;

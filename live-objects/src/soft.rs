@@ -45,10 +45,11 @@
 //! **Bounds.** A state counts for [`Store::BYTES_MAX`] at most, and says so to whoever would make
 //! it larger; what takes something out always finds room. States that were updated apart, and come
 //! to more than [`Store::MERGED_BYTES_MAX`], are not merged until something is taken out. To what a
-//! state counts for belongs what must be known for ever of all who wrote into it, some 24 bytes for
+//! state counts for belongs what must be known for ever of all who wrote into it, some 30 bytes for
 //! each author, which is each opening that writes, and another where somebody spoke in its name: a
 //! state into which tens of thousands have written is full, and cannot be made smaller, since
-//! somebody may come back who knows no better than before.
+//! somebody may come back who knows no better than before. Whoever holds a state can fill it so,
+//! but only up to [`Store::KNOWN_BYTES_MAX`]: others still write then, and hear of whom they know.
 //!
 //! **Reading order.** `context`: what is known of what was written. `store`: what stands of it, and
 //! how two merge. `difference`: how two holders find what one lacks. `place`, `access`: where a

@@ -105,7 +105,9 @@ impl Agent {
         io: &mut Io<'_>,
     ) {
         match Said::decode(bytes) {
-            Some(Said::Delta(delta)) => self.soft.take_in(object, &delta, io),
+            Some(Said::Delta(delta)) => {
+                self.soft.take_in(object, &delta, io);
+            }
             Some(Said::Beyond(dots)) => self.soft.expect(object, &dots),
             None => {
                 trace!(origin = ?id.origin, "a delta was dropped");
@@ -176,17 +178,19 @@ impl Agent {
     /// Asks another what is lacking here of a state.
     fn compare_soft(&mut self, from: NodeId, object: ObjectId, io: &mut Io<'_>) {
         let round = self.rounds;
+        if round < self.soft.open[&object].rests_until {
+            return;
+        }
         self.soft.hurry(object);
         let state = self.soft.open.get_mut(&object).expect("it was just seen");
-        let is_asked = state.asked.is_some_and(|(_, since)| round < since + PATIENCE_ROUNDS);
-        if is_asked || state.unsent == Some(round) {
+        if state.asked.is_some_and(|(_, since)| round < since + PATIENCE_ROUNDS) {
             return;
         }
         let (ty, summary) = (state.ty, Summary::of(&state.store));
         if over_link(from, &Control::Compare { object, ty, summary }, io).is_some() {
             state.asked = Some((from, round));
         } else {
-            state.unsent = Some(round);
+            state.rests_until = round + 1;
         }
     }
 
@@ -226,8 +230,13 @@ impl Agent {
         let cost = if is_asked { 0 } else { state.store.size() / COMPARED_PART };
         let delta = difference.delta(&state.store);
         self.soft.taken += cost;
-        self.soft.take_in(object, &delta, io);
-        let store = &self.soft.open[&object].store;
+        let is_whole = self.soft.take_in(object, &delta, io);
+        let state = self.soft.open.get_mut(&object).expect("it was just seen");
+        if is_asked && !is_whole {
+            // Whoever has more than there is room for here would be asked for it again at once.
+            state.rests_until = self.rounds + REFUSED_ROUNDS;
+        }
+        let store = &state.store;
         if let Some(theirs) = theirs.filter(|theirs| **theirs != Summary::of(store)) {
             let difference = theirs.answer(store);
             let answer = Control::Differ { object, ty, difference, own: None };
@@ -253,6 +262,9 @@ const TRIES_MAX: usize = 8;
 
 /// For how many rounds an answer over a link is waited for.
 const PATIENCE_ROUNDS: u64 = 5;
+
+/// For how many rounds nobody is asked after an answer for which there was no room.
+const REFUSED_ROUNDS: u64 = 10;
 
 /// How much is answered over links in a round, in bytes, before others have to ask again: one
 /// answer may be as long as it must.

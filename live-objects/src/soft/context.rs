@@ -9,6 +9,7 @@
 //! Invariant: the spans of an author are in order, and between two there is a gap.
 
 use core::fmt;
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,12 @@ impl Context {
         self.spans.get(&author).and_then(|spans| spans.last()).map_or(0, |(_, last)| *last)
     }
 
+    /// Those of its dots whose authors another knows too.
+    pub(super) fn of_authors(&self, other: &Self) -> Self {
+        let both = self.spans.iter().filter(|(author, _)| other.spans.contains_key(author));
+        Self { spans: both.map(|(author, spans)| (*author, spans.clone())).collect() }
+    }
+
     /// The authors of its dots, in order.
     pub(super) fn authors(&self) -> impl Iterator<Item = Author> {
         self.spans.keys().copied()
@@ -120,13 +127,11 @@ impl Context {
     /// Adds these. To add many so, other than in their order, takes long.
     pub(super) fn add_span(&mut self, author: Author, first: u64, last: u64) {
         let spans = self.spans.entry(author).or_default();
-        // Those that it meets or touches become one with it.
-        let begin = spans.partition_point(|(_, its_last)| its_last + 1 < first);
-        let end = spans.partition_point(|(its_first, _)| *its_first <= last + 1);
-        let met = spans.get(begin..end).unwrap_or_default();
+        let at = met(spans, first, last);
+        let met = &spans[at.clone()];
         let first = met.first().map_or(first, |(its_first, _)| first.min(*its_first));
         let last = met.last().map_or(last, |(_, its_last)| last.max(*its_last));
-        spans.splice(begin..end.max(begin), [(first, last)]);
+        spans.splice(at, [(first, last)]);
     }
 
     /// The dots that another does not hold.
@@ -148,10 +153,24 @@ impl Context {
         rest
     }
 
-    /// About how many bytes it takes.
-    pub(super) fn size(&self) -> usize {
-        let spans: usize = self.spans.values().map(Vec::len).sum();
-        self.spans.len() * size_of::<Author>() + spans * SPAN_BYTES
+    /// What it counts for: the most bytes that it takes when written, but for how many authors
+    /// there are.
+    pub fn size(&self) -> usize {
+        self.spans.values().map(|spans| size_of_spans(spans.len())).sum()
+    }
+
+    /// What it would count for with all dots of another.
+    pub fn size_with(&self, other: &Self) -> usize {
+        other.spans.iter().fold(self.size(), |size, (author, theirs)| {
+            let Some(ours) = self.spans.get(author) else {
+                return size + size_of_spans(theirs.len());
+            };
+            let both = match theirs[..] {
+                [(first, last)] => 1 + ours.len() - met(ours, first, last).len(),
+                _ => union(ours, theirs).len(),
+            };
+            size - size_of_spans(ours.len()) + size_of_spans(both)
+        })
     }
 
     /// A number that is the same for equal contexts.
@@ -172,6 +191,18 @@ impl FromIterator<Dot> for Context {
         dots.into_iter().for_each(|dot| context.add(dot));
         context
     }
+}
+
+/// Where those are that a span meets or touches, which become one with it.
+fn met(spans: &[Span], first: u64, last: u64) -> Range<usize> {
+    let begin = spans.partition_point(|(_, its_last)| its_last + 1 < first);
+    let end = spans.partition_point(|(its_first, _)| *its_first <= last + 1);
+    begin..end
+}
+
+/// What so many spans of one author count for, with the author.
+const fn size_of_spans(spans: usize) -> usize {
+    AUTHOR_BYTES + spans * SPAN_BYTES
 }
 
 /// The spans of both, in order, where those that meet or touch are one.
@@ -233,8 +264,11 @@ pub(super) const fn mix(word: u64) -> u64 {
     word ^ word >> 31
 }
 
-/// About what a span takes.
-const SPAN_BYTES: usize = 16;
+/// The most that an author takes when written, and how many spans it has.
+const AUTHOR_BYTES: usize = 8 + 3;
+
+/// The most that a span takes when written: two numbers below [`NUMBER_MAX`].
+const SPAN_BYTES: usize = 9 + 9;
 
 /// No write has so high a number.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -283,6 +317,7 @@ pub(super) mod tests {
             let rest = some.difference(&others).copied().collect();
             prop_assert_eq!(&one.without(&other), &context(&rest));
             prop_assert_eq!(one.covers(&other), others.is_subset(&some));
+            prop_assert_eq!(one.size_with(&other), both.size());
             prop_assert_eq!(one.hash() == other.hash(), one == other);
         }
 
@@ -303,6 +338,18 @@ pub(super) mod tests {
         let (mut some, others) = (gapped(1, 500_000), gapped(1_000_001, 500_000));
         some.merge(&others);
         assert_eq!(some, gapped(1, 1_000_000));
+    }
+
+    #[test]
+    fn it_takes_no_more_than_it_counts_for() {
+        let far = |author: u64| {
+            let count = if author == 0 { 20_000 } else { 1 };
+            let numbers = (0..count).map(|at| NUMBER_MAX - 2 * (count - at));
+            (Author::new(author), numbers.map(|number| (number, number)).collect())
+        };
+        let context = Context { spans: (0..20_000).map(far).collect() };
+        let len = postcard::to_allocvec(&context).unwrap().len();
+        assert!((context.size() / 10 * 9..=context.size() + 3).contains(&len), "{len}");
     }
 
     #[test]

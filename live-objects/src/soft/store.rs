@@ -38,6 +38,10 @@ pub struct Store {
 impl Store {
     /// What an update may make a state count for, in bytes.
     pub const BYTES_MAX: usize = 1 << 20;
+    /// What a state that is heard of may count for in what must be known for ever of who wrote into
+    /// it: less than [`Self::BYTES_MAX`], so that whoever is told of many still writes. Values can
+    /// be taken out, this cannot.
+    pub const KNOWN_BYTES_MAX: usize = Self::BYTES_MAX / 4 * 3;
     /// What states that were updated apart may come to when they are merged.
     pub const MERGED_BYTES_MAX: usize = 2 * Self::BYTES_MAX;
     /// What an update may count for.
@@ -89,7 +93,8 @@ impl Store {
         self.sum ^ self.context.hash().rotate_left(1)
     }
 
-    /// What it counts for, in bytes: about what it takes when written.
+    /// What it counts for, in bytes: the most that it takes when written, but for how many authors
+    /// and keys there are.
     pub fn size(&self) -> usize {
         self.bytes + self.context.size()
     }
@@ -99,7 +104,18 @@ impl Store {
         let gone = self.dots_in(&delta.context).filter(|dot| !delta.places.contains_key(dot));
         let freed: usize = gone.map(|dot| self.cost_of(dot)).sum();
         // What is known already takes no more room: who takes something out never needs any.
-        self.size() - freed + delta.bytes + delta.context.without(&self.context).size()
+        self.bytes - freed + delta.bytes + self.context.size_with(&delta.context)
+    }
+
+    /// What of it was written by those of whom a context knows already: a delta too.
+    pub fn of_authors(&self, known: &Context) -> Self {
+        let mut some = Self { context: self.context.of_authors(known), ..Self::default() };
+        for (dot, key, value) in self.dots() {
+            if some.context.has(dot) {
+                some.put(key.clone(), dot, value.clone());
+            }
+        }
+        some
     }
 
     /// Writes it.
@@ -307,12 +323,13 @@ fn cost(key: &Bytes, value: &Bytes) -> usize {
     key.len() + value.len() + DOT_COST
 }
 
-/// What a store that is read may count for: a delta has what it brings, and which dots are gone,
-/// and either is no more than the largest state.
-pub(super) const READ_BYTES_MAX: usize = 2 * Store::MERGED_BYTES_MAX;
+/// What a store that is read may count for: a delta has what it brings, which dots are gone, and
+/// which gaps are closed, each of which is no more than the largest state.
+pub(super) const READ_BYTES_MAX: usize = 3 * Store::MERGED_BYTES_MAX;
 
-/// What a value counts for beside key and value.
-const DOT_COST: usize = 16;
+/// What a value counts for beside key and value: the most that their lengths take when written, how
+/// many dots the key has, the author's place and the number.
+const DOT_COST: usize = 2 + 3 + 3 + 3 + 9;
 
 /// The most bytes that a dot, or a span, takes when written beside key and value: their lengths and
 /// how many dots the key has; the author's place and the number; in the context the author, how

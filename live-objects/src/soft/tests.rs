@@ -93,7 +93,9 @@ fn merged<'a>(stores: impl IntoIterator<Item = &'a Store>) -> Store {
 
 /// What its dots sum up to and what they count for is what a store made anew has.
 fn assert_sound(store: &Store) {
-    assert_eq!(&Store::decode(&store.encode()).unwrap(), store);
+    let bytes = store.encode();
+    assert_eq!(&Store::decode(&bytes).unwrap(), store);
+    assert!(bytes.len() <= store.size() + 2 * 5, "and how many authors and keys there are");
 }
 
 proptest! {
@@ -112,6 +114,25 @@ proptest! {
         prop_assert_eq!(&merged(shuffled.into_iter().rev()), &all);
         assert_sound(&all);
         prop_assert!(all.size() <= merged([one, other]).size_with(third));
+    }
+
+    /// Whoever has no room for more authors takes in what those wrote whom it knows.
+    #[test]
+    fn what_some_authors_wrote_is_a_delta(acts in acts(), more in acts()) {
+        let (holders, _) = lived(&acts);
+        let (others, _) = lived_as(1, &more);
+        let (mut one, both) = (holders[0].store().clone(), merged([holders[1].store()]));
+        let both = merged([&both, others[2].store()]);
+        let some = both.of_authors(one.context());
+        assert_sound(&some);
+        let known = |dot: &Dot| one.context().last(dot.author) > 0;
+        let dots = |store: &Store| store.dots().map(|(dot, ..)| dot).collect::<Vec<_>>();
+        let expected: Vec<Dot> = dots(&both).into_iter().filter(known).collect();
+        prop_assert_eq!(dots(&some), expected);
+        let whole = merged([&one, &both]);
+        one.merge(&some);
+        one.merge(&both);
+        prop_assert_eq!(one, whole);
     }
 
     #[test]

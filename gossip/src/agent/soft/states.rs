@@ -1,7 +1,8 @@
 //! The soft states that a node holds: which are unsettled, whose turn it is, what is told of them.
 //!
-//! Invariants: what is unsettled is open. No state is larger than [`Store::MERGED_BYTES_MAX`]: a
-//! delta that would make it so is refused, and so does not come back from here.
+//! Invariants: what is unsettled is open. No state is larger than [`Store::MERGED_BYTES_MAX`], nor
+//! its context than [`Store::BYTES_MAX`]: a delta that would make it so is refused, and so does not
+//! come back from here.
 
 use core::ops::Bound::{Excluded, Unbounded};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,9 +58,9 @@ pub(super) struct State {
     pub(super) is_behind: bool,
     /// Who was asked what is lacking, and in which round.
     pub(super) asked: Option<(NodeId, u64)>,
-    /// In which round a link had no room for that: no other is tried in it, since what is asked
-    /// takes long to sum up.
-    pub(super) unsent: Option<u64>,
+    /// Nobody is asked before this round: a link had no room, and what is asked takes long to sum
+    /// up; or there was no room here for what was answered.
+    pub(super) rests_until: u64,
 }
 
 /// How many have to agree before a state is settled, and how often others are still asked.
@@ -110,7 +111,7 @@ impl SoftStates {
             expected: BTreeSet::new(),
             is_behind: false,
             asked: None,
-            unsent: None,
+            rests_until: 0,
         };
         self.open.insert(object, state);
         self.objects.insert(topic, object);
@@ -266,16 +267,25 @@ impl SoftStates {
     /// Takes in what is new of a state, and tells the application.
     ///
     /// If it says that this holder wrote more than it did, others who hear that would take what it
-    /// writes next for known, and so it writes as another author from then on.
-    pub(super) fn take_in(&mut self, object: ObjectId, delta: &Store, io: &mut Io<'_>) {
-        let Some(state) = self.open.get_mut(&object) else { return };
+    /// writes next for known, and so it writes as another author from then on. If there is no room
+    /// for so many authors, what those wrote is heard whom this holder knows. Tells whether there
+    /// was room for all.
+    pub(super) fn take_in(&mut self, object: ObjectId, delta: &Store, io: &mut Io<'_>) -> bool {
+        let Some(state) = self.open.get_mut(&object) else { return true };
         let own = |store: &Store| store.context().last(state.author);
         if own(delta) > own(&state.store) {
             io.count("gossip.author_forged");
             state.author = Author::new(self.rng.random());
             self.unjoined.insert(object);
         }
-        match state.merge(delta) {
+        let mut of_known = None;
+        if state.knows_too_many(delta, Store::KNOWN_BYTES_MAX) {
+            io.count("gossip.soft_crowded");
+            of_known = Some(delta.of_authors(state.store.context()));
+        }
+        let delta = of_known.as_ref().unwrap_or(delta);
+        let merged = state.hear(delta);
+        match merged {
             Merged::Known => {}
             Merged::Changed => {
                 state.tell(object, delta.encode(), io);
@@ -283,6 +293,7 @@ impl SoftStates {
             }
             Merged::Full => io.count("gossip.soft_full"),
         }
+        of_known.is_none() && merged != Merged::Full
     }
 }
 
@@ -296,9 +307,20 @@ pub(super) enum Merged {
 }
 
 impl State {
+    /// Takes in what its application wrote.
     pub(super) fn merge(&mut self, delta: &Store) -> Merged {
+        self.merge_within(delta, Store::BYTES_MAX)
+    }
+
+    /// Takes in what others tell: of whom it has to know then, that leaves room for its own writes.
+    pub(super) fn hear(&mut self, delta: &Store) -> Merged {
+        self.merge_within(delta, Store::KNOWN_BYTES_MAX)
+    }
+
+    fn merge_within(&mut self, delta: &Store, known_bytes_max: usize) -> Merged {
         let size = self.store.size_with(delta);
-        if size > Store::MERGED_BYTES_MAX && size > self.store.size() {
+        let is_large = size > Store::MERGED_BYTES_MAX && size > self.store.size();
+        if is_large || self.knows_too_many(delta, known_bytes_max) {
             return Merged::Full;
         }
         if !self.store.merge(delta) {
@@ -307,6 +329,13 @@ impl State {
         self.digest = self.store.digest();
         self.expected.retain(|dot| !self.store.context().has(*dot));
         Merged::Changed
+    }
+
+    /// Whether its context would be too large with a delta merged in.
+    fn knows_too_many(&self, delta: &Store, bytes_max: usize) -> bool {
+        let context = self.store.context();
+        let bytes = context.size_with(delta.context());
+        bytes > bytes_max && bytes > context.size()
     }
 
     fn tell(&mut self, object: ObjectId, delta: Bytes, io: &mut Io<'_>) {

@@ -178,6 +178,52 @@ fn who_answers_too_much_in_a_round_is_not_heard() {
     assert_eq!(world.count(0, "gossip.soft_busy"), busy);
 }
 
+/// Of so many authors, whose numbers begin with this one, that each wrote something that is gone.
+fn invented(first: u64, count: u64) -> Store {
+    let far = |author: u64| (Author::new(author), vec![(1_u64 << 61, 1_u64 << 61)]);
+    let context: Vec<_> = (first..first + count).map(far).collect();
+    let entries: Vec<Bytes> = Vec::new();
+    Store::decode(&postcard::to_allocvec(&(context, entries)).unwrap()).unwrap()
+}
+
+/// What it says cannot be forgotten; but who knew each other before still hear each other, whatever
+/// else either was told.
+#[test]
+fn who_makes_up_authors_keeps_nobody_from_writing() {
+    let mut world = World::settled(3);
+    let mut both = [0, 1].map(|node| Held::open(&mut world, node, "/notes"));
+    let (object, ty) = (both[0].port.object(), Holder::<Notes>::object_type());
+    (0..2).for_each(|node| both[node].write(&mut world, node, node as u32, &long(1)));
+    world.run(seconds(3));
+    for (node, held) in both.iter_mut().enumerate() {
+        held.hear();
+        let first = (1 + node as u64) << 32;
+        world.inject_message(id(2), node, &told(object, &ty, &invented(first, 87_000)));
+        assert_eq!(held.hear(), 0, "so many are refused");
+        let of_one = invented(0, 1).size();
+        let room = Store::KNOWN_BYTES_MAX - held.holder.store().context().size();
+        let count = (room / of_one) as u64;
+        world.inject_message(id(2), node, &told(object, &ty, &invented(first, count)));
+        assert_eq!(held.hear(), 1);
+        world.inject_message(id(2), node, &told(object, &ty, &invented(first + count, 1)));
+        assert_eq!(held.hear(), 0, "one more is refused too");
+        assert_eq!(world.count(node, "gossip.soft_crowded"), 2);
+        // It is too long for the tree, so that the other has to ask.
+        held.write(&mut world, node, 7 + node as u32, &long(7));
+    }
+    let before = world.wire.bulk_bytes;
+    world.run(seconds(10));
+    let sent = (world.wire.bulk_bytes - before) as usize;
+    assert!(sent < 40 * Store::KNOWN_BYTES_MAX, "{sent} bytes for what nobody can take in");
+    for held in &mut both {
+        held.hear();
+        let keys = held.holder.read(|notes, reader| notes.keys(reader).len());
+        assert_eq!(keys, 4);
+        let size = held.holder.store().context().size();
+        assert!(size <= Store::KNOWN_BYTES_MAX, "{size}");
+    }
+}
+
 /// To sum a state up takes long, whether or not there is room for what is asked then.
 #[test]
 fn who_lists_a_state_often_is_asked_of_it_once_and_in_an_answer_alone() {
