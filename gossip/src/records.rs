@@ -15,8 +15,8 @@
 //! compares with others nor passes on.
 //!
 //! Invariants: `publishers` and `hashes` hold the keys of all rows, each once; but of records with
-//! one hash, which somebody would have to look for, `hashes` holds the one that came first, and the
-//! others are not told. What travels is in `hashes`. The sums are the exclusive or of the hashes of
+//! one hash, of which somebody can make two of his own with much effort, `hashes` holds the one that
+//! came first, and the others are not told. What travels is in `hashes`. The sums are the exclusive or of the hashes of
 //! all values that are kept and shown, by the first byte of the hash; the total is that of these.
 
 pub(crate) mod affinity;
@@ -170,11 +170,9 @@ impl Records {
         hashes.fold((0, 0), |(count, sum), hash| (count + 1, sum ^ hash))
     }
 
-    /// Takes in what was heard; what changed is news, but see [`Source::Newcomer`].
-    pub(crate) fn merge(&mut self, record: Record, hearing: Hearing) -> Merged {
-        if self.hear_again(&record) {
-            return Merged::Known;
-        }
+    /// Takes in what was heard, of this hash, unless it was heard before ([`Records::hear_again`]);
+    /// what changed is news, but see [`Source::Newcomer`].
+    pub(crate) fn merge(&mut self, record: Record, hash: u64, hearing: Hearing) -> Merged {
         let held = self.rows.get(&record.key);
         if let Some(held) = held.filter(|held| held.precedence() > record.precedence()) {
             // Who tells of what was withdrawn is told so.
@@ -201,7 +199,6 @@ impl Records {
         }) {
             return Merged::Refused;
         }
-        let hash = record.hash();
         let shown = (hearing.is_up, hearing.is_watched);
         // What all believe of its publisher alone is not passed on.
         let is_hearsay = record.version <= Version::HEARSAY_MAX;
@@ -213,8 +210,7 @@ impl Records {
     }
 
     /// Whether just this is held, as of most that is told. Then it is news to fewer.
-    pub(crate) fn hear_again(&mut self, record: &Record) -> bool {
-        let hash = record.hash();
+    pub(crate) fn hear_again(&mut self, record: &Record, hash: u64) -> bool {
         // By the hash, which is found sooner than the key.
         let is_held = self.hashes.get(&hash) == Some(&record.key);
         if is_held {

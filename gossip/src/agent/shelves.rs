@@ -286,7 +286,8 @@ impl Agent {
         for record in records {
             let collection = self.collection(record.key.object);
             let kept = &mut self.shelves.of(collection).records;
-            if kept.hear_again(record) {
+            let hash = record.hash();
+            if kept.hear_again(record, hash) {
                 continue;
             }
             let members = self.knowledge.members();
@@ -299,7 +300,7 @@ impl Agent {
                 io.count("gossip.record_forged");
                 continue;
             }
-            match kept.merge(record.clone(), hearing) {
+            match kept.merge(record.clone(), hash, hearing) {
                 Merged::Known => {}
                 Merged::Changed if Self::is_metadata(record.key.object) => {
                     self.on_metadata(record.key.publisher, from);

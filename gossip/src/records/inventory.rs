@@ -160,7 +160,7 @@ mod tests {
         for version in 0..=HASHES_MAX as u64 {
             let mut record = record(1 + (version / 4_000) as u8, b"", 1);
             record.key.key = version.to_be_bytes().to_vec().into();
-            records.merge(record, news());
+            records.hear(record, news());
         }
         let pieces = records.inventory();
         assert_eq!(pieces.iter().map(|it| it.hashes.0.len()).collect::<Vec<_>>(), [HASHES_MAX, 1]);
@@ -174,10 +174,10 @@ mod tests {
     fn each_gets_what_it_lacks() {
         let (mut a, mut b) = (table(8), table(9));
         for key in [b"1", b"2"] {
-            a.merge(record(1, key, 5), news());
+            a.hear(record(1, key, 5), news());
         }
-        b.merge(record(1, b"2", 6), news());
-        b.merge(record(1, b"3", 5), news());
+        b.hear(record(1, b"2", 6), news());
+        b.hear(record(1, b"3", 5), news());
         let piece = &a.inventory()[0];
         let by_key = |mut records: Vec<Record>| {
             records.sort_by_key(|record| record.key.clone());
@@ -187,10 +187,10 @@ mod tests {
         let wanted = a.of_hashes(&b.lacking(piece));
         assert_eq!(by_key(wanted.clone()), [record(1, b"1", 5), record(1, b"2", 5)]);
         for record in b.beyond(piece) {
-            a.merge(record, news());
+            a.hear(record, news());
         }
         for record in wanted {
-            b.merge(record, news());
+            b.hear(record, news());
         }
         assert_eq!(a.digest(9), b.digest(9));
         assert!(a.digest(9).is_some());
@@ -203,9 +203,9 @@ mod tests {
             assert_eq!(a.sums().is_some(), number > 2 * SUMS as u64);
             let mut record = record(1, b"", 1);
             record.key.key = number.to_be_bytes().to_vec().into();
-            a.merge(record.clone(), news());
+            a.hear(record.clone(), news());
             if number != 7 {
-                b.merge(record, news());
+                b.hear(record, news());
             }
         }
         let pieces = b.inventory_beside(&a.sums().unwrap());
@@ -215,12 +215,12 @@ mod tests {
         assert_eq!(a.inventory_beside(&a.sums().unwrap()), []);
         let all_differ = table(0).inventory_beside(&a.sums().unwrap());
         assert_eq!(all_differ, table(0).inventory(), "one run of all");
-        b.merge(record(1, b"another", 1), news());
+        b.hear(record(1, b"another", 1), news());
         assert_eq!(b.inventory_beside(&a.sums().unwrap()).len(), 2);
         for number in 0..40_u64 {
             let mut record = record(2, b"", 1);
             record.key.key = number.to_be_bytes().to_vec().into();
-            b.merge(record, news());
+            b.hear(record, news());
         }
         assert_eq!(b.inventory_beside(&a.sums().unwrap()), b.inventory());
         assert_eq!(b.inventory_beside(&Hashes(vec![1])), b.inventory(), "sums that make no sense");
@@ -233,7 +233,7 @@ mod tests {
             let mut record = record(1, b"", 1);
             record.key.key = number.to_be_bytes().to_vec().into();
             record.value = Some(vec![0; 950].into());
-            records.merge(record, news());
+            records.hear(record, news());
         }
         let sent = records.beyond(&table(9).inventory()[0]);
         let bytes: usize = sent.iter().map(Record::encoded_len).sum();

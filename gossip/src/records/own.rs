@@ -54,7 +54,7 @@ impl Records {
         let is_kept = self.part.has(key.place());
         let record = Record { key, incarnation, version, value };
         let (key, hash) = (record.key.clone(), record.hash());
-        // What others made to have the same hash is not told in its place.
+        // What has the same hash by chance is not told in its place.
         if self.hashes.insert(hash, key.clone()).is_some_and(|other| other != key) {
             self.queue.remove(&hash);
         }
