@@ -15,9 +15,10 @@
 //! compares with others nor passes on.
 //!
 //! Invariants: `publishers` and `hashes` hold the keys of all rows, each once; but of records with
-//! one hash, of which somebody can make two of his own with much effort, `hashes` holds the one that
-//! came first, and the others are not told. What travels is in `hashes`. The sums are the exclusive or of the hashes of
-//! all values that are kept and shown, by the first byte of the hash; the total is that of these.
+//! one hash, of which somebody can make two of his own with much effort, `hashes` holds the one
+//! that came first, and the others are not told. What travels is in `hashes`. The sums are the
+//! exclusive or of the hashes of all values that are kept and shown, by the first byte of the hash;
+//! the total is that of these.
 
 pub(crate) mod affinity;
 mod inventory;
@@ -37,6 +38,7 @@ use self::affinity::Part;
 use self::inventory::SUMS;
 pub(crate) use self::inventory::{Hashes, Inventory};
 pub(crate) use self::record::{AbsurdRecord, RECORD_BYTES_MAX, Record, RecordKey, Version, place};
+use self::room::Spare;
 use self::row::Row;
 use crate::knowledge::Source;
 use crate::queue::Queue;
@@ -59,8 +61,8 @@ pub(crate) struct Records {
     /// By their hashes.
     queue: Queue<u64>,
     feedback: u32,
-    /// In which round nothing could give way: to what is watched, and to the rest.
-    crammed_in: [Option<u64>; 2],
+    /// What may give way to others.
+    spare: Spare,
     /// What this node published where others said something in its name, and when it says so again.
     contested: BTreeMap<RecordKey, (u64, Bytes)>,
     /// What was shown, and gave way.
@@ -115,6 +117,9 @@ impl Records {
     pub(crate) const MAX: usize = 32_768;
     /// The most of one publisher.
     pub(crate) const PUBLISHER_MAX: usize = 4_096;
+    /// The most that is shown of those whom this node does not know, and of one of them.
+    const STRANGERS_MAX: usize = Self::MAX / 4 * 3;
+    const STRANGER_MAX: usize = 512;
 
     /// An empty table of a node whose life began at this time.
     pub(crate) fn new(me: Member, unix_ms: u64, feedback: u32, rng: Rng) -> Self {
@@ -129,7 +134,7 @@ impl Records {
             part: Part::ALL,
             queue: Queue::new(rng),
             feedback,
-            crammed_in: [None; 2],
+            spare: Spare::default(),
             contested: BTreeMap::new(),
             given_way: Vec::new(),
         }
@@ -192,11 +197,8 @@ impl Records {
             return Merged::Known;
         }
         let is_shown = hearing.is_up && record.value.is_some();
-        if !(if is_shown {
-            self.make_room(&key, hearing.is_watched, hearing.round)
-        } else {
-            self.has_room(&key)
-        }) {
+        if !(if is_shown { self.make_room(&key, hearing.is_watched) } else { self.has_room(&key) })
+        {
             return Merged::Refused;
         }
         let shown = (hearing.is_up, hearing.is_watched);
@@ -232,19 +234,20 @@ impl Records {
         let mut changed = Vec::new();
         let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
         for key in keys.into_iter().rev() {
-            let row = self.rows.get_mut(&key).expect("its publisher has the keys of rows");
-            row.is_watched = true;
+            let row = &self.rows[&key];
+            let is_other = row.is_shown != (up == Some(row.incarnation));
             if replaced.contains(&row.incarnation) {
                 self.remove(&key);
                 changed.push(key);
-            } else if row.is_shown != (up == Some(row.incarnation)) {
+            } else if is_other || !row.is_watched {
                 self.toggle(&key);
                 let row = self.rows.get_mut(&key).expect("just seen");
-                row.is_shown = !row.is_shown;
-                row.since = round;
-                self.crammed_in = [None; 2];
+                row.is_watched = true;
+                if is_other {
+                    (row.is_shown, row.since) = (!row.is_shown, round);
+                }
                 self.toggle(&key);
-                changed.push(key);
+                changed.extend(is_other.then_some(key));
             }
         }
         changed
@@ -252,8 +255,12 @@ impl Records {
 
     /// This node would not hear of it any more if a node were gone.
     pub(crate) fn unwatch(&mut self, node: NodeId) {
-        for key in self.publishers.get(&node).into_iter().flatten() {
-            self.rows.get_mut(key).expect("its publisher has the keys of rows").is_watched = false;
+        let keys: Vec<RecordKey> = self.keys_of(node).cloned().collect();
+        for key in keys {
+            self.toggle(&key);
+            let row = self.rows.get_mut(&key).expect("its publisher has the keys of rows");
+            row.is_watched = false;
+            self.toggle(&key);
         }
     }
 
@@ -376,9 +383,6 @@ impl Records {
         let Record { key, incarnation, version, value } = record;
         let is_kept = self.part.has(key.place());
         self.toggle(&key);
-        if value.is_none() {
-            self.crammed_in = [None; 2];
-        }
         let since = round;
         let row = Row { incarnation, version, value, hash, is_kept, is_shown, is_watched, since };
         match self.rows.insert(key.clone(), row) {
@@ -406,7 +410,6 @@ impl Records {
 
     fn remove(&mut self, key: &RecordKey) {
         self.toggle(key);
-        self.crammed_in = [None; 2];
         if let Some(row) = self.rows.remove(key) {
             self.forget_hash(row.hash, key);
         }
@@ -417,12 +420,14 @@ impl Records {
         }
     }
 
-    /// Counts a row in if it was not counted, and out if it was.
+    /// Counts a row in if it was not counted, and out if it was; and among what may give way.
     fn toggle(&mut self, key: &RecordKey) {
-        if let Some(row) = self.rows.get(key).filter(|row| row.counts()) {
+        let Some(row) = self.rows.get(key) else { return };
+        if row.counts() {
             self.sums[(row.hash >> 56) as usize] ^= row.hash;
             self.total ^= row.hash;
         }
+        self.spare.toggle(key, row);
     }
 }
 

@@ -40,7 +40,7 @@ impl Records {
         round: u64,
         said: Option<Version>,
     ) -> bool {
-        if !self.make_room(&key, true, round) {
+        if !self.make_room(&key, true) {
             return false;
         }
         self.version = self.version.raised();

@@ -18,7 +18,7 @@ pub(super) struct Row {
     pub(super) is_shown: bool,
     /// Whether this node would hear of it if it were not.
     pub(super) is_watched: bool,
-    /// The round in which it was withdrawn or hidden.
+    /// The round in which it was heard, withdrawn or hidden.
     pub(super) since: u64,
 }
 

@@ -163,6 +163,7 @@ impl Records {
         let row = self.rows.get_mut(key).expect("it was just there");
         row.is_kept = false;
         self.queue.remove(&row.hash);
+        self.toggle(key);
     }
 }
 
