@@ -16,6 +16,7 @@ use live_objects::{Evidence, Io, NodeId, ObjectId, Rng, Target, Time, Via};
 use tracing::trace;
 
 pub(super) use self::answering::Beside;
+use self::answering::Work;
 pub(super) use self::deliveries::DUE_MAX;
 use self::deliveries::Due;
 use self::lookups::Lookup;
@@ -37,6 +38,8 @@ pub(super) struct Errands {
     due: Due,
     /// And those that it brings to each of them itself, and to whom last.
     by_hand: BTreeMap<RecordKey, Option<NodeId>>,
+    /// What others' questions took.
+    work: Work,
 }
 
 /// For what a question is asked.
@@ -66,8 +69,13 @@ pub(super) struct Piece {
 
 impl Errands {
     pub(super) fn new(rng: Rng) -> Self {
-        let questions = Questions::new(rng);
-        Self { questions, lookups: BTreeMap::new(), due: Due::default(), by_hand: BTreeMap::new() }
+        Self {
+            questions: Questions::new(rng),
+            lookups: BTreeMap::new(),
+            due: Due::default(),
+            by_hand: BTreeMap::new(),
+            work: Work::default(),
+        }
     }
 
     /// Whether no more commands can be answered.

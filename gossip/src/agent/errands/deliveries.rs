@@ -128,6 +128,7 @@ impl Agent {
     }
 
     pub(in crate::agent) fn on_round_of_errands(&mut self, now: Time, io: &mut Io<'_>) {
+        self.errands.work.on_round();
         let mut bytes = 0;
         while bytes < DELIVERED_BYTES_MAX && !self.errands.questions.is_full() {
             let Some((due, first)) = self.errands.due.order.first().cloned() else { break };

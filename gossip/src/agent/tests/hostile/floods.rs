@@ -8,6 +8,8 @@ use crate::Gossip;
 use crate::agent::aggregates::{RELAYED_MAX, STRAYS_MAX};
 use crate::agent::nearest::OBJECTS_MAX;
 use crate::agent::tests::nearest::section;
+use crate::question::Question;
+use crate::records::Sought;
 
 /// The liar claims to have an object of this type open.
 fn claim(world: &World, by: usize, name: &str, ty: &ObjectType) -> Record {
@@ -192,6 +194,37 @@ fn departures_that_it_makes_up_are_no_news() {
     world.run(seconds(10));
     let a_round = (world.wire.datagram_bytes - before) / (3 * 10 * 5);
     assert!(a_round <= 120, "{a_round} bytes a node and round");
+}
+
+/// Who asks for all that there is, again and again, is not answered always, and others are.
+#[test]
+fn questions_without_end_are_not_answered() {
+    let (mut world, liar) = (World::settled(3), 2);
+    let port = world.open(0, "/d", ObjectType::directory());
+    for number in 0..100 {
+        let key = format!("key {number}").into();
+        world.say(0, &port, Command::Publish { key, value: vec![7; 40].into() });
+    }
+    world.run(seconds(10));
+    let object = "/d".parse::<Name>().unwrap().id();
+    let ask = |key: &'static str| {
+        let sought = Sought::Prefix(Bytes::from_static(key.as_bytes()));
+        let question = Some(Question::Find { object, sought });
+        Packet { question, ..Packet::new(Leg::Ask { number: 1 }) }
+    };
+    let answered = |world: &mut World, from: usize, packet: &Packet| {
+        let before = world.wire.datagram_bytes;
+        world.inject(id(from), 0, &packet.encode());
+        world.wire.datagram_bytes > before
+    };
+    assert!(answered(&mut world, liar, &ask("key")));
+    for _ in 0..5_000 {
+        world.inject(id(liar), 0, &ask("").encode());
+    }
+    assert!(world.count(0, "gossip.questions_full") > 0);
+    assert!(!answered(&mut world, liar, &ask("key")) && answered(&mut world, 1, &ask("key")));
+    world.run(seconds(1));
+    assert!(answered(&mut world, liar, &ask("key")), "another round");
 }
 
 /// Origins that there are not give way to members.
