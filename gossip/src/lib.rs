@@ -144,7 +144,7 @@
 //!   are, and in a partial view what is of members that nobody here knows to what is newer
 //!   (`records::room`), and strangers to members (`news::windows`, `members`); what one asks for is
 //!   bounded beside what all do (`probe`, `news::wants`, `agent::topics`, `agent::shelves`,
-//!   `question`);
+//!   `agent::errands`, `transfer`, `question`);
 //! - make others believe that their news is known, by answers that nobody asked for
 //!   (`agent::exchange`).
 //!

@@ -12,6 +12,10 @@
 //! table pulls too when a link comes up to somebody it does not know: that may be another cluster,
 //! and the two are to become one.
 //!
+//! A giver has so much time, and gives so many bytes, in a round. While several ask one of them has
+//! a quarter of that: of bytes at least one table, and if that was more it waits for as many rounds
+//! as that comes to. Who is sent away is told of others whom it may ask, once a round.
+//!
 //! A giver walks its table by id, so rows may come and go meanwhile. Those that come behind its
 //! back travel as news anyway.
 
@@ -200,6 +204,24 @@ pub(crate) struct Gives {
     /// know.
     given: usize,
     compared: usize,
+    /// What those took of that who asked in this round, or owe since the last.
+    spent: BTreeMap<NodeId, Spent>,
+    /// How many asked in this round, and for how many rounds more they are taken for several.
+    askers: usize,
+    several_for: u32,
+}
+
+/// What one peer took of a round.
+#[derive(Default)]
+struct Spent {
+    given: usize,
+    compared: usize,
+    /// What it was given before beyond its part.
+    owed: usize,
+    /// What it began to get.
+    started: Vec<Which>,
+    has_asked: bool,
+    is_sent_away: bool,
 }
 
 /// Of which entries, told by their hashes.
@@ -247,8 +269,18 @@ impl Gives {
     pub(crate) fn start(&mut self, peer: NodeId, give: Give) -> bool {
         let key = (peer, give.which);
         let has_room = self.gives.len() < GIVES_MAX || self.gives.contains_key(&key);
-        let can = has_room && self.given < ROUND_BYTES_MAX;
+        let is_greedy = self.are_several()
+            && self.spent.get(&peer).is_some_and(|spent| {
+                let has_begun = spent.started.contains(&give.which);
+                spent.owed > 0 || has_begun && spent.given >= ROUND_BYTES_MAX / ONE_OF
+            });
+        let can = has_room && self.given < ROUND_BYTES_MAX && !is_greedy;
         if can {
+            if let Some(spent) = self.spent(peer)
+                && !spent.started.contains(&give.which)
+            {
+                spent.started.push(give.which);
+            }
             self.gives.insert(key, give);
         }
         can
@@ -260,17 +292,43 @@ impl Gives {
         self.gives.range_mut(range).next().map(|(_, give)| give)
     }
 
-    /// Whether there is time to compare so many entries with what somebody knows, as a pull asks.
+    /// Whether there is time to compare so many entries with what this peer knows, as it asks.
     #[must_use]
-    pub(crate) fn compare(&mut self, entries: usize) -> bool {
-        let can = self.compared < ROUND_COMPARED_MAX;
-        self.compared += if can { entries } else { 0 };
+    pub(crate) fn compare(&mut self, peer: NodeId, entries: usize) -> bool {
+        let is_new = self.spent(peer).is_some_and(|spent| !spent.has_asked);
+        self.askers += usize::from(is_new);
+        let his_max = ROUND_COMPARED_MAX / if self.are_several() { ONE_OF } else { 1 };
+        let has_time = self.compared < ROUND_COMPARED_MAX;
+        let can = has_time && self.spent.get(&peer).is_none_or(|spent| spent.compared < his_max);
+        let entries = if can { entries } else { 0 };
+        self.compared += entries;
+        if let Some(spent) = self.spent(peer) {
+            spent.has_asked = true;
+            spent.compared += entries;
+        }
         can
     }
 
-    /// So many bytes were given.
-    pub(crate) fn gave(&mut self, bytes: usize) {
+    /// So many bytes were given to this peer.
+    pub(crate) fn gave(&mut self, peer: NodeId, bytes: usize) {
         self.given += bytes;
+        self.spent(peer).into_iter().for_each(|spent| spent.given += bytes);
+    }
+
+    /// This peer is sent away. Says whether it is for the first time in this round.
+    #[must_use]
+    pub(crate) fn send_away(&mut self, peer: NodeId) -> bool {
+        self.spent(peer).is_none_or(|spent| !std::mem::replace(&mut spent.is_sent_away, true))
+    }
+
+    fn are_several(&self) -> bool {
+        self.askers > 1 || self.several_for > 0
+    }
+
+    /// What this peer took, if there is room to remember it.
+    fn spent(&mut self, peer: NodeId) -> Option<&mut Spent> {
+        let has_room = self.spent.len() < SPENT_MAX || self.spent.contains_key(&peer);
+        has_room.then(|| self.spent.entry(peer).or_default())
     }
 
     /// The peer has got the first of what it was to get.
@@ -288,6 +346,14 @@ impl Gives {
 
     pub(crate) fn on_round(&mut self) {
         (self.given, self.compared) = (0, 0);
+        let rest = self.several_for.saturating_sub(1);
+        self.several_for = if self.askers > 1 { PATIENCE_ROUNDS } else { rest };
+        self.askers = 0;
+        self.spent.retain(|_, spent| {
+            let owed = (spent.owed + spent.given).saturating_sub(ROUND_BYTES_MAX / ONE_OF);
+            *spent = Spent { owed, ..Spent::default() };
+            owed > 0
+        });
     }
 }
 
@@ -307,6 +373,12 @@ pub(crate) const ROUND_BYTES_MAX: usize = 1 << 20;
 /// Who compared so many entries in a round compares no more: a tenth of a second's work, some
 /// sixteen pulls where a table is full.
 const ROUND_COMPARED_MAX: usize = 1 << 20;
+
+/// While several ask one has the fourth part of these.
+const ONE_OF: usize = 4;
+
+/// Of how many peers it is known what they took.
+const SPENT_MAX: usize = 1_024;
 
 /// How often a node that has a table pulls again, and in which rounds of its life.
 const AGAIN_MAX: u32 = 8;
@@ -478,7 +550,7 @@ mod tests {
     #[test]
     fn so_much_is_given_in_a_round() {
         let mut gives = Gives::default();
-        gives.gave(ROUND_BYTES_MAX);
+        gives.gave(node(2), ROUND_BYTES_MAX);
         assert!(!gives.start(node(1), give(Which::Others)));
         gives.on_round();
         assert!(gives.start(node(1), give(Which::Others)));
@@ -487,10 +559,71 @@ mod tests {
     #[test]
     fn so_much_is_compared_in_a_round() {
         let mut gives = Gives::default();
-        assert!(gives.compare(ROUND_COMPARED_MAX - 1) && gives.compare(65_536));
-        assert!(!gives.compare(1));
+        assert!(gives.compare(node(1), ROUND_COMPARED_MAX - 1) && gives.compare(node(1), 65_536));
+        assert!(!gives.compare(node(1), 1));
         gives.on_round();
-        assert!(gives.compare(1));
+        assert!(gives.compare(node(1), 1));
+    }
+
+    /// Nobody takes all the time, or all that is given, who is not the only one to ask.
+    #[test]
+    fn while_several_ask_one_has_a_quarter() {
+        let mut gives = Gives::default();
+        let compared = |gives: &mut Gives, peer: u16| {
+            (0..200).take_while(|_| gives.compare(node(peer), 10_000)).count()
+        };
+        assert_eq!(compared(&mut gives, 1), 105, "nobody else asks");
+        assert!(!gives.compare(node(2), 10_000));
+        gives.on_round();
+        assert_eq!([1, 2].map(|peer| compared(&mut gives, peer)), [27, 27]);
+        for _ in 0..PATIENCE_ROUNDS {
+            gives.on_round();
+            assert_eq!(compared(&mut gives, 1), 27, "the other may come back");
+        }
+        gives.on_round();
+        assert_eq!(compared(&mut gives, 1), 105);
+    }
+
+    #[test]
+    fn who_got_a_long_table_waits_while_several_ask() {
+        let mut gives = Gives::default();
+        let asks = |gives: &mut Gives, peer: u16, which: Which| {
+            gives.compare(node(peer), 1) && gives.start(node(peer), give(which))
+        };
+        assert!(asks(&mut gives, 1, Which::Others) && asks(&mut gives, 2, Which::Others));
+        let part = ROUND_BYTES_MAX / ONE_OF;
+        gives.gave(node(1), part);
+        assert!(!asks(&mut gives, 1, Which::Others) && asks(&mut gives, 1, Which::These));
+        gives.on_round();
+        assert!(asks(&mut gives, 1, Which::Others) && asks(&mut gives, 2, Which::Others));
+        gives.gave(node(1), 3 * part);
+        for _ in 1..3 {
+            gives.on_round();
+            assert!(!asks(&mut gives, 1, Which::Others) && asks(&mut gives, 2, Which::Others));
+        }
+        gives.on_round();
+        assert!(asks(&mut gives, 1, Which::Others));
+        // A node that nobody else asks gives without end.
+        let mut gives = Gives::default();
+        gives.gave(node(1), 3 * part);
+        assert!((0..9).all(|_| asks(&mut gives, 1, Which::Others)));
+    }
+
+    #[test]
+    fn once_a_round_one_is_told_whom_else_to_ask() {
+        let mut gives = Gives::default();
+        assert_eq!([1, 1, 2].map(|peer| gives.send_away(node(peer))), [true, false, true]);
+        gives.on_round();
+        assert!(gives.send_away(node(1)));
+    }
+
+    #[test]
+    fn of_so_many_it_is_known_what_they_took() {
+        let mut gives = Gives::default();
+        assert!((0..2 * SPENT_MAX as u16).all(|peer| gives.compare(node(peer), 1)));
+        assert_eq!(gives.spent.len(), SPENT_MAX);
+        gives.on_round();
+        assert!(gives.spent.is_empty());
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Agent {
             Control::Fetch(hashes) => {
                 let known = self.knowledge.members().len();
                 let give = Give::new(Which::These, hashes, None, LAST);
-                if self.gives.compare(known) && self.gives.start(from, give) {
+                if self.gives.compare(from, known) && self.gives.start(from, give) {
                     self.give(from, io);
                 } else {
                     io.count("gossip.gives_full");
@@ -197,7 +197,7 @@ impl Agent {
             return;
         }
         let members = self.knowledge.members();
-        if !self.gives.compare(members.len()) {
+        if !self.gives.compare(from, members.len()) {
             return self.send_away(from, io);
         }
         let (known, knows_few) = (hashes.len(), hashes.len() <= FEW_KNOWN);
@@ -238,17 +238,19 @@ impl Agent {
             return;
         }
         let bytes = Control::Buried { hashes }.encode();
-        self.gives.gave(bytes.len());
+        self.gives.gave(to, bytes.len());
         if io.send(Target::Node(to), Via::Bulk, bytes).is_err() {
             // It will be told of each that it takes for a member.
             io.count("gossip.buried_unsent");
         }
     }
 
-    /// Tells a peer of others whom it may ask.
+    /// Tells a peer of others whom it may ask. Who asks again at once knows them.
     fn send_away(&mut self, from: NodeId, io: &mut Io<'_>) {
         io.count("gossip.gives_full");
-        let busy = Control::Busy { entries: self.some_of_each(from, io) };
+        let is_first = self.gives.send_away(from);
+        let entries = if is_first { self.some_of_each(from, io) } else { Vec::new() };
+        let busy = Control::Busy { entries };
         if io.send(Target::Node(from), Via::Bulk, busy.encode()).is_err() {
             // Its patience will end.
             io.count("gossip.busy_unsent");
@@ -296,7 +298,7 @@ impl Agent {
                 }
                 _ => self.gives.end_first(to),
             }
-            self.gives.gave(len);
+            self.gives.gave(to, len);
         }
     }
 
