@@ -153,22 +153,24 @@
 //! should pass on, and answer for what it keeps as it likes, so that searches and directories miss
 //! something; pretend to know all news, which spreads by digests alone then; say things in others'
 //! names until these hear of it, and messages of topics without being found out, since these are
-//! not signed; have anybody suspected, who objects each time, or told to have left, who comes back;
-//! make up members, which are buried one by one, about as many in a round as there are nodes, and
-//! while there are 65,536 keep newcomers out, and whose records, in a partial view, take the places
-//! of those of members far away, which come back when it is gone, though its own may be there until
-//! others need the room; and cost traffic, answers, and rest. Four things outlast it: a weak object
-//! whose name it claimed for a strong type is closed (it, or members that it made up: who can be
-//! asked whether he claims that is asked first), and has to be opened again; a node that it made
-//! raise its number above half of all has to say itself, to each of the others, that it is alive,
-//! if it is suspected once more; so has one, of a key under which it was made to raise that of what
-//! it publishes, what that is: its claims and its metadata to whomever it meets, entries to each
-//! that keeps them, of whom it knows but some in a partial view. And what it wrote into a soft
-//! state stays, as what anybody wrote does. Its values, 2 MiB at most with those of all others, can
-//! be taken out. That it wrote, or others whom it made up, must be known as long as the state is,
-//! up to 768 KiB of it: who never wrote there before is heard by nobody then, and whoever did
-//! writes on, and is heard by those who knew it, unless the liar spoke in its name (`agent::soft`).
-//! Whose credential is no good the driver does not talk to; gossip itself does not look at it.
+//! not signed; have a message of one whom a node does not know come twice, some seconds later, by
+//! speaking in the names of thousands; have anybody suspected, who objects each time, or told to
+//! have left, who comes back; make up members, which are buried one by one, about as many in a
+//! round as there are nodes, and while there are 65,536 keep newcomers out, and whose records, in a
+//! partial view, take the places of those of members far away, which come back when it is gone,
+//! though its own may be there until others need the room; and cost traffic, answers, and rest.
+//! Four things outlast it: a weak object whose name it claimed for a strong type is closed (it, or
+//! members that it made up: who can be asked whether he claims that is asked first), and has to be
+//! opened again; a node that it made raise its number above half of all has to say itself, to each
+//! of the others, that it is alive, if it is suspected once more; so has one, of a key under which
+//! it was made to raise that of what it publishes, what that is: its claims and its metadata to
+//! whomever it meets, entries to each that keeps them, of whom it knows but some in a partial view.
+//! And what it wrote into a soft state stays, as what anybody wrote does. Its values, 2 MiB at most
+//! with those of all others, can be taken out. That it wrote, or others whom it made up, must be
+//! known as long as the state is, up to 768 KiB of it: who never wrote there before is heard by
+//! nobody then, and whoever did writes on, and is heard by those who knew it, unless the liar spoke
+//! in its name (`agent::soft`). Whose credential is no good the driver does not talk to; gossip
+//! itself does not look at it.
 //!
 //! ```
 //! use std::net::SocketAddr;

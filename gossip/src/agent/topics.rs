@@ -12,7 +12,8 @@
 //!
 //! A holder that reads too slowly misses messages, and is told how many before it hears the next.
 //!
-//! Invariant: a holder hears a message at most once, and nothing of another type than its own.
+//! Invariant: a holder hears a message at most once, as long as its origin is remembered
+//! (`news::windows`), and nothing of another type than its own.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
