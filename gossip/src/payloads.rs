@@ -231,8 +231,8 @@ impl Payloads {
         }
     }
 
-    /// Pulls what is wanted, as far as there is room: of one teller, and of one origin, no more than
-    /// its part.
+    /// Pulls what is wanted, as far as there is room: of one teller, and of one origin, no more
+    /// than its part.
     fn start_pulls(&mut self) {
         if self.wanted.is_empty() {
             return;

@@ -10,9 +10,10 @@
 //! under way any more: so if somebody spoke in an origin's name, of numbers far above its own, it
 //! is heard again soon after that ends.
 //!
-//! Where there are too many origins the one of those that are no members that was silent for longest
-//! gives way: somebody may have made it up, and where a node knows but a part of all members nearly
-//! all origins are strangers to it. A message that comes twice is better than one that never comes.
+//! Where there are too many origins the one of those that are no members that was silent for
+//! longest gives way: somebody may have made it up, and where a node knows but a part of all
+//! members nearly all origins are strangers to it. A message that comes twice is better than one
+//! that never comes.
 //!
 //! Invariant: a message is new once, as long as copies of it are under way and its window is there.
 

@@ -577,7 +577,9 @@ fn who_is_at_his_limit_costs_no_more_than_others() {
         record.key.key = number.to_be_bytes().to_vec().into();
         record
     };
-    (0..Records::PUBLISHER_MAX).for_each(|it| drop(records.hear(numbered(it), news())));
+    for number in 0..Records::PUBLISHER_MAX {
+        assert_eq!(records.hear(numbered(number), news()), Merged::Changed);
+    }
     for number in 0..50_000 {
         let more = numbered(Records::PUBLISHER_MAX + number);
         assert_eq!(records.hear(more, news()), Merged::Refused);
