@@ -10,17 +10,19 @@
 //! groups (`records/affinity`): then they travel, and are compared, within the group alone, and
 //! some exchanges are with members of it.
 
-use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, BTreeSet};
+mod fates;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
-use live_objects::{Incarnation, Io, NodeId, ObjectId, Rng, Start, Target, Via};
+use live_objects::{Io, NodeId, ObjectId, Rng, Start, Target, Via};
 
+use self::fates::Fates;
 use super::claims::Claimed;
 use super::errands::DUE_MAX;
 use super::{Agent, len_max, send};
 use crate::control::Control;
-use crate::entry::Entry;
 use crate::knowledge::{Draft, Source};
 use crate::members::Change;
 use crate::records::affinity::Depth;
@@ -38,8 +40,8 @@ pub(super) struct Shelves {
     pub(super) depth: Depth,
     /// Entries that were heard first in this step, and are pushed on at its end.
     unpushed: Vec<RecordKey>,
-    /// Members that changed since it was last seen to what they publish.
-    turns: Turns,
+    /// What became of members since it was last seen to what they publish.
+    fates: Fates,
     /// How often a round began.
     rounds: u64,
     /// Whether an exchange with a member of this node's group waits for a round that is free.
@@ -63,7 +65,7 @@ impl Shelves {
             entries,
             depth: Depth::default(),
             unpushed: Vec::new(),
-            turns: Turns::default(),
+            fates: Fates::default(),
             rounds: 0,
             is_group_waiting: false,
         }
@@ -84,47 +86,6 @@ impl Shelves {
 
     pub(super) fn all(&mut self) -> [&mut Shelf; 2] {
         [&mut self.claims, &mut self.entries]
-    }
-}
-
-/// In which life a member was up before it changed, and is after all changes, if in any.
-#[derive(Default)]
-struct Turn {
-    /// Whether nothing was known of it.
-    is_first: bool,
-    before: Option<Incarnation>,
-    after: Option<Incarnation>,
-    /// The lives that are over.
-    replaced: BTreeSet<Incarnation>,
-}
-
-impl Turn {
-    /// Whether nothing that it publishes is shown or hidden by that.
-    fn is_as_before(&self) -> bool {
-        !self.is_first && self.before == self.after && self.replaced.is_empty()
-    }
-}
-
-/// The turns of all members that changed.
-#[derive(Default)]
-struct Turns(BTreeMap<NodeId, Turn>);
-
-impl Turns {
-    fn add(&mut self, Change { before, after }: &Change) {
-        let life = |entry: &Entry| entry.standing.is_up().then_some(entry.member.incarnation);
-        let turn = self.0.entry(after.member.node).or_insert_with(|| Turn {
-            is_first: before.is_none(),
-            before: before.as_ref().and_then(life),
-            ..Turn::default()
-        });
-        turn.after = life(after);
-        let former = before.as_ref().map(|before| before.member.incarnation);
-        turn.replaced.extend(former.filter(|former| *former != after.member.incarnation));
-    }
-
-    /// Those by which something is shown or hidden.
-    fn take(&mut self) -> impl Iterator<Item = (NodeId, Turn)> + use<> {
-        std::mem::take(&mut self.0).into_iter().filter(|(_, turn)| !turn.is_as_before())
     }
 }
 
@@ -226,15 +187,15 @@ impl Agent {
     /// What a member publishes is shown while it is up: it will be seen to when all changes of a
     /// packet are known, since who publishes much may change as often as a packet has entries.
     pub(super) fn show(&mut self, change: &Change) {
-        self.shelves.turns.add(change);
+        self.shelves.fates.add(change);
     }
 
     /// Shows what members publish who came up, and hides what those do who went.
     pub(super) fn show_changed(&mut self) {
-        for (node, turn) in self.shelves.turns.take() {
+        for (node, fate) in self.shelves.fates.take() {
             let (round, Shelves { claims, entries, .. }) = (self.rounds, &mut self.shelves);
-            let claimed = claims.records.on_member(node, turn.after, &turn.replaced, round);
-            drop(entries.records.on_member(node, turn.after, &turn.replaced, round));
+            let claimed = claims.records.on_member(node, fate.after, &fate.replaced, round);
+            drop(entries.records.on_member(node, fate.after, &fate.replaced, round));
             // It was a contact for a moment.
             if self.knowledge.members().standing(node).is_none() {
                 self.shelves.all().into_iter().for_each(|shelf| shelf.records.unwatch(node));
@@ -309,11 +270,11 @@ impl Agent {
                     let RecordKey { object, key, publisher } = record.key.clone();
                     let newcomer = held.is_none().then_some(publisher);
                     match more.entry((object, key.clone())) {
-                        Place::Vacant(entry) => {
+                        Entry::Vacant(entry) => {
                             entry.insert(None);
                             self.doubt_said(object, &key, Claimed::of(newcomer));
                         }
-                        Place::Occupied(mut entry) => {
+                        Entry::Occupied(mut entry) => {
                             entry.get_mut().get_or_insert_default().add(newcomer);
                         }
                     }
@@ -593,37 +554,6 @@ const EXPIRE_ROUNDS: u64 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Standing;
-    use crate::entry::tests::entry;
-
-    /// However often a member changes in a packet, it is seen to once, if at all, what it
-    /// publishes: who publishes much could have others do little else.
-    #[test]
-    fn who_is_up_as_before_shows_and_hides_nothing() {
-        let mut turns = Turns::default();
-        let mut last = entry(1, 1);
-        turns.add(&Change { before: None, after: last.clone() });
-        assert_eq!(turns.take().count(), 1);
-        let mut change = |turns: &mut Turns, generation: u64, standing: Standing| {
-            let after = entry(1, generation).as_standing(standing);
-            turns.add(&Change { before: Some(last.clone()), after: after.clone() });
-            last = after;
-        };
-        for generation in 1..=12 {
-            change(&mut turns, generation, Standing::Suspect);
-            change(&mut turns, generation + 1, Standing::Alive);
-        }
-        assert_eq!(turns.take().count(), 0);
-        for generation in 13..=24 {
-            change(&mut turns, generation, Standing::Left);
-            change(&mut turns, generation + 1, Standing::Alive);
-        }
-        assert_eq!(turns.take().count(), 0);
-        change(&mut turns, 25, Standing::Left);
-        let gone: Vec<Turn> = turns.take().map(|(_, turn)| turn).collect();
-        assert!(gone.len() == 1 && gone[0].after.is_none());
-    }
-
     #[test]
     fn news_is_waited_for_but_not_for_ever_nor_by_newcomers() {
         let mut mending = Mending::default();
