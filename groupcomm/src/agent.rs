@@ -330,10 +330,8 @@ impl Agent {
                     self.outbox.on_regrouping(object, io, &mut self.objects);
                 }
                 Output::Joined { object, group, session, number } => {
-                    if let Some(open) = self.objects.get(object)
-                        && open.session == session
-                        && !open.on_joined(group, number)
-                    {
+                    let joined = self.objects.on_joined(object, session, group, number);
+                    if joined == Some(false) {
                         // It was given up before.
                         self.outbox.say(Change::Leave { object, session });
                     }
@@ -429,8 +427,7 @@ impl Agent {
         self.map_pull = None;
         if let Some(map) = self.groups.map() {
             if view.members.iter().any(|member| !old.contains(member)) {
-                let bytes = postcard::to_allocvec(map).expect("memory takes a map");
-                self.map_at_cut = Some((view.epoch.number, bytes.into()));
+                self.map_at_cut = Some((view.epoch.number, map.to_bytes()));
             }
             self.on_map(io, cut.is_reset);
         } else {

@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use live_objects::{Kind, Member, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,9 @@ pub(crate) struct Map {
     number: u64,
     next_group: u32,
     groups: BTreeMap<u32, Group>,
+    /// The groups by their objects.
+    #[serde(skip)]
+    numbers: BTreeMap<ObjectId, u32>,
 }
 
 /// A group.
@@ -126,8 +130,20 @@ impl Map {
 
     /// The group of an object.
     pub(crate) fn find(&self, object: ObjectId) -> Option<(u32, &Group)> {
-        let mut groups = self.groups.iter();
-        groups.find(|(_, group)| group.object == object).map(|(number, group)| (*number, group))
+        let number = *self.numbers.get(&object)?;
+        Some((number, &self.groups[&number]))
+    }
+
+    /// Writes it, for whoever joins.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        postcard::to_allocvec(self).expect("memory takes a map").into()
+    }
+
+    /// Reads one. None if it is none, or has an object in two groups.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut map: Self = postcard::from_bytes(bytes).ok()?;
+        map.numbers = map.groups.iter().map(|(number, group)| (group.object, *number)).collect();
+        (map.numbers.len() == map.groups.len()).then_some(map)
     }
 
     /// All openings of a member.
@@ -235,6 +251,7 @@ impl Map {
                 let number = self.next_group;
                 self.next_group += 1;
                 self.groups.insert(number, Group::new(object, ty.clone()));
+                self.numbers.insert(object, number);
                 number
             }
         };
@@ -278,6 +295,7 @@ impl Map {
         let is_orphaned = !after.is_empty() && held.holders().next().is_none();
         held.orphaned = is_orphaned.then(|| held.orphaned.unwrap_or(number));
         if after.is_empty() {
+            self.numbers.remove(&held.object);
             self.groups.remove(&group);
         }
         if is_changed || founded {
@@ -499,6 +517,21 @@ mod tests {
         view.members.push(Member { incarnation, ..member(2) });
         map.install(&view);
         assert_eq!(map.group(group).unwrap().said(speaker), 0, "it started anew");
+    }
+
+    #[test]
+    fn a_map_that_is_read_finds_what_was_written() {
+        let mut map = Map::default();
+        map.apply(member(1), &[join("/a", ObjectType::topic(Order::Fifo))]);
+        map.apply(member(1), &[join("/b", ObjectType::replicated())]);
+        map.apply(member(1), &[Change::Leave { object: object("/a"), session: 0 }]);
+        assert_eq!(map.find(object("/a")), None);
+        let read = Map::from_bytes(&map.to_bytes()).unwrap();
+        assert_eq!(read.find(object("/b")).unwrap().0, 1);
+        assert_eq!(read, map);
+        map.groups.insert(7, map.groups[&1].clone());
+        assert_eq!(Map::from_bytes(&map.to_bytes()), None, "one object in two groups");
+        assert_eq!(Map::from_bytes(b"no map"), None);
     }
 
     #[test]

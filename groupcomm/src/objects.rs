@@ -25,6 +25,8 @@ pub(crate) struct Object {
     /// Which opening this is in the node's life.
     pub(crate) session: u32,
     phase: Phase,
+    /// The group that it joined last.
+    joined: Option<u32>,
     /// Whether the application was told that it is open.
     is_opened: bool,
     /// The group map with which it joined: changes before that are an earlier opening's.
@@ -60,7 +62,11 @@ enum Phase {
 #[derive(Default)]
 pub(crate) struct Objects {
     objects: BTreeMap<ObjectId, Object>,
+    /// The objects by the groups that they joined last.
+    by_group: BTreeMap<u32, ObjectId>,
     sessions: u32,
+    /// Whether most members of the view were believed gone when it was last said.
+    is_cut_off: bool,
     /// Those that may have something to tell, and those that fetch their state.
     touched: BTreeSet<ObjectId>,
     pulling: BTreeSet<ObjectId>,
@@ -78,9 +84,35 @@ impl Objects {
 
     /// The object of a group that this node has joined.
     pub(crate) fn of_group(&self, group: u32) -> Option<ObjectId> {
-        let mut objects = self.objects.iter();
-        let found = objects.find(|(_, object)| object.phase == Phase::Joined(group));
-        found.map(|(id, _)| *id)
+        let object = *self.by_group.get(&group)?;
+        let is_in = |open: &&Object| open.phase == Phase::Joined(group);
+        self.objects.get(&object).filter(is_in).map(|_| object)
+    }
+
+    /// An opening is in its group, under this group map. Tells whether that is still wanted, of an
+    /// object that is open.
+    pub(crate) fn on_joined(
+        &mut self,
+        object: ObjectId,
+        session: u32,
+        group: u32,
+        number: u64,
+    ) -> Option<bool> {
+        let open = self.objects.get_mut(&object).filter(|open| open.session == session)?;
+        self.touched.insert(object);
+        let before = open.joined.replace(group);
+        let is_wanted = open.on_joined(group, number);
+        self.forget_group(before, object);
+        self.by_group.insert(group, object);
+        Some(is_wanted)
+    }
+
+    /// An object is no more in the group that it joined. Groups are numbered anew when their map is
+    /// lost: it may be another's by now.
+    fn forget_group(&mut self, group: Option<u32>, object: ObjectId) {
+        if let Some(group) = group.filter(|group| self.by_group.get(group) == Some(&object)) {
+            self.by_group.remove(&group);
+        }
     }
 
     /// All that are open.
@@ -100,6 +132,7 @@ impl Objects {
                 spec,
                 session,
                 phase: Phase::Waiting(now),
+                joined: None,
                 is_opened: false,
                 joined_at: 0,
                 has_view: false,
@@ -120,6 +153,7 @@ impl Objects {
     /// The application closed one: this is to be said to the others, if they know of it.
     pub(crate) fn close(&mut self, object: ObjectId) -> Option<Change> {
         let closed = self.objects.remove(&object)?;
+        self.forget_group(closed.joined, object);
         self.touched.remove(&object);
         self.pulling.remove(&object);
         let is_known = closed.phase != Phase::Over;
@@ -180,6 +214,9 @@ impl Objects {
 
     /// Most members of the view are believed gone, or are not. Whom that is news to is told.
     pub(crate) fn on_reach(&mut self, is_cut_off: bool) {
+        if !std::mem::replace(&mut self.is_cut_off, is_cut_off) && !is_cut_off {
+            return;
+        }
         for (id, object) in &mut self.objects {
             if object.has_view && object.is_cut_off != is_cut_off {
                 object.is_cut_off = is_cut_off;
@@ -292,7 +329,7 @@ impl Object {
     }
 
     /// It is in its group, under this group map. Tells whether that is still wanted.
-    pub(crate) fn on_joined(&mut self, group: u32, number: u64) -> bool {
+    fn on_joined(&mut self, group: u32, number: u64) -> bool {
         if self.phase == Phase::Joined(group) || self.phase == Phase::Over {
             return self.phase != Phase::Over;
         }

@@ -72,7 +72,7 @@ impl Agent {
         if !chunk.last {
             return;
         }
-        if let Ok(map) = postcard::from_bytes::<Map>(map) {
+        if let Some(map) = Map::from_bytes(map) {
             self.map_pull = None;
             self.groups.adopt(map);
             self.on_map(io, true);
