@@ -98,8 +98,6 @@ struct Agent {
     rng: Rng,
     configuration: Configuration,
     streams: Streams,
-    /// Those of the view before, for whoever misses frames that it ended with.
-    previous: Option<Streams>,
     groups: Groups,
     objects: Objects,
     observers: Observers,
@@ -127,7 +125,6 @@ impl Agent {
             rng: rng.fork("agent"),
             configuration: Configuration::new(me, config, rng.fork("configuration")),
             streams: Streams::of_no_view(rng.fork("no view")),
-            previous: None,
             groups: Groups::new(me),
             objects: Objects::default(),
             observers: Observers::default(),
@@ -203,10 +200,6 @@ impl Agent {
                 self.groups.deliver_again(frame);
             }
             self.streams.on_packet(now, from, packet, bytes)
-        } else if let Some(previous) = self.previous.as_mut().filter(|it| it.tag() == tag)
-            && let Packet::Nak { .. } = packet
-        {
-            previous.on_packet(now, from, packet, bytes)
         } else {
             io.count("groupcomm.other_view");
             true
@@ -293,9 +286,7 @@ impl Agent {
         let backlog = if is_mapless { unread + self.groups.bytes() } else { unread };
         self.is_choked = backlog > BACKLOG_BYTES_MAX;
         self.streams.set_choked(self.is_choked);
-        let packets = self.streams.finish(now);
-        let repairs = self.previous.as_mut().map(Streams::repairs).unwrap_or_default();
-        for (to, packet) in packets.into_iter().chain(repairs) {
+        for (to, packet) in self.streams.finish(now) {
             if io.send(Target::Node(to), Via::Datagram, packet).is_err() {
                 io.count("groupcomm.no_room");
             }
@@ -395,7 +386,6 @@ impl Agent {
                     self.groups.step_out();
                     self.outbox.step_out();
                     self.streams = Streams::of_no_view(self.rng.fork("no view"));
-                    self.previous = None;
                     self.map_at_cut = None;
                     self.map_pull = None;
                     self.observers.on_outside();
@@ -419,8 +409,7 @@ impl Agent {
             self.outbox.end_view(trim, io, &mut self.objects);
         }
         let rng = self.rng.fork(&format!("streams {}", view.epoch.number));
-        let streams = std::mem::replace(&mut self.streams, Streams::new(view, self.me, rng));
-        self.previous = (!old.is_empty()).then_some(streams);
+        self.streams = Streams::new(view, self.me, rng);
         self.groups.begin_view(view, cut.is_reset.then(Map::default));
         self.on_outputs(now, io);
         self.map_at_cut = None;

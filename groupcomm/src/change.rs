@@ -8,15 +8,16 @@
 //! limit, so that nobody is left out for being a little slow.
 //!
 //! The trim is the most that those who promised hold between them, so that whatever was delivered
-//! by a member of the next view, or was stable, lies within it. A member accepts once it holds all
-//! of that itself: when a view is decided, a quorum of the old one holds what it ended with.
+//! by a member of the next view, or was stable, lies within it. Those who stay *gather* what they
+//! miss of that before anything is proposed: a view that may have been decided is one that all its
+//! members can install, whoever dies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use live_objects::{Member, NodeId, Time, View};
 
 use crate::control::{Ballot, Cut, Proposal};
-use crate::holdings::{Holdings, trim};
+use crate::holdings::{End, Holdings, ends};
 
 /// What a member has promised about the present view.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -67,6 +68,10 @@ pub(crate) struct Attempt {
     promises: BTreeMap<NodeId, Promise>,
     /// What is to be proposed, once enough have promised.
     value: Option<Proposal>,
+    /// Where the view ends with that, unless it was proposed before.
+    ends: Vec<End>,
+    /// Who stays and has not gathered all of it yet.
+    lacking: BTreeSet<NodeId>,
     /// Who accepted it, once it was proposed.
     accepted: Option<BTreeSet<NodeId>>,
 }
@@ -80,7 +85,15 @@ struct Promise {
 
 impl Attempt {
     pub(crate) fn new(ballot: Ballot, began: Time) -> Self {
-        Self { ballot, began, promises: BTreeMap::new(), value: None, accepted: None }
+        Self {
+            ballot,
+            began,
+            promises: BTreeMap::new(),
+            value: None,
+            ends: Vec::new(),
+            lacking: BTreeSet::new(),
+            accepted: None,
+        }
     }
 
     /// Somebody promised. What it holds counts as long as nothing is chosen.
@@ -93,6 +106,16 @@ impl Attempt {
         if self.value.is_none() {
             self.promises.insert(from, Promise { accepted, holdings });
         }
+    }
+
+    /// Somebody has all that the view ends with.
+    pub(crate) fn on_gathered(&mut self, from: NodeId) {
+        self.lacking.remove(&from);
+    }
+
+    /// Where the view ends, and who is to gather what it misses of that.
+    pub(crate) fn gathering(&self) -> (&[End], &BTreeSet<NodeId>) {
+        (&self.ends, &self.lacking)
     }
 
     /// Somebody accepted the proposal.
@@ -120,31 +143,34 @@ impl Attempt {
         self.accepted.as_ref().is_some_and(|accepted| accepted.contains(&node))
     }
 
-    /// Those who promised.
-    pub(crate) fn promised(&self) -> Vec<NodeId> {
-        self.promises.keys().copied().collect()
-    }
-
     /// Enough have promised: chooses what was accepted in the highest ballot before, which may have
     /// been decided already, or else what `wished` makes of the members that promised.
     pub(crate) fn choose(&mut self, view: &View, wished: impl FnOnce(Vec<Member>) -> Vec<Member>) {
         assert!(self.value.is_none(), "one proposal a ballot");
         let accepted = self.promises.values().filter_map(|promise| promise.accepted.as_ref());
-        let accepted = accepted.max_by_key(|(ballot, _)| *ballot).map(|(_, value)| value.clone());
-        self.value = Some(accepted.unwrap_or_else(|| {
-            let members = view.members.iter().copied();
-            let promised = members.filter(|member| self.has_promised(member.node));
-            let promised: Vec<Member> = promised.collect();
-            let mut members = wished(promised.clone());
-            if !members.iter().any(|member| self.has_map(*member, view)) {
-                // Whoever alone knows the group map may not leave before somebody else does.
-                let knowing = promised.into_iter().filter(|member| self.has_map(*member, view));
-                members.extend(knowing);
-            }
-            let is_reset = !members.iter().any(|member| self.has_map(*member, view));
-            let trim = trim(self.promises.values().map(|promise| &promise.holdings));
-            Proposal { members, cut: Cut { trim, is_reset } }
-        }));
+        if let Some((_, value)) = accepted.max_by_key(|(ballot, _)| *ballot) {
+            self.value = Some(value.clone());
+            return;
+        }
+        let members = view.members.iter().copied();
+        let promised = members.filter(|member| self.has_promised(member.node));
+        let promised: Vec<Member> = promised.collect();
+        let mut members = wished(promised.clone());
+        if !members.iter().any(|member| self.has_map(*member, view)) {
+            // Whoever alone knows the group map may not leave before somebody else does.
+            let knowing = promised.into_iter().filter(|member| self.has_map(*member, view));
+            members.extend(knowing);
+        }
+        let is_reset = !members.iter().any(|member| self.has_map(*member, view));
+        let holdings = (0..).zip(&view.members).filter_map(|(place, member)| {
+            Some((place, &self.promises.get(&member.node)?.holdings))
+        });
+        self.ends = ends(holdings);
+        let stays = |member: &&Member| view.has(**member);
+        let lacks = |node: &NodeId| !self.promises[node].holdings.reach(&self.ends);
+        self.lacking = members.iter().filter(stays).map(|it| it.node).filter(lacks).collect();
+        let trim = self.ends.iter().map(|end| end.last).collect();
+        self.value = Some(Proposal { members, cut: Cut { trim, is_reset } });
     }
 
     fn has_map(&self, member: Member, view: &View) -> bool {
@@ -152,8 +178,9 @@ impl Attempt {
         promise.is_some_and(|promise| promise.holdings.has_map)
     }
 
-    /// The leader holds all that is needed: what was chosen is proposed.
+    /// All who stay hold all that is needed: what was chosen is proposed.
     pub(crate) fn propose(&mut self) -> Proposal {
+        assert!(self.lacking.is_empty(), "nobody goes on without what the view ends with");
         self.accepted = Some(BTreeSet::new());
         self.value.clone().expect("it was chosen before")
     }
@@ -252,6 +279,10 @@ mod tests {
         attempt.on_promise(member(1).node, None, first);
         attempt.on_promise(member(2).node, None, second);
         attempt.choose(&view(), |members| members);
+        let ends = [End { last: 7, holder: 1 }, End { last: 0, holder: 1 }];
+        let lacking = [member(1).node, member(2).node].into();
+        assert_eq!(attempt.gathering(), (&ends[..], &lacking));
+        lacking.iter().for_each(|node| attempt.on_gathered(*node));
         assert_eq!(attempt.propose().cut, Cut { trim: vec![7, 0], is_reset: false });
     }
 }

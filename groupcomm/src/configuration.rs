@@ -1,7 +1,7 @@
 //! The configuration: which view this member is in, and how it gets to the next.
 //!
-//! A view ends with a *flush*: its streams are wedged as members promise, the trim is agreed on
-//! with the next view, and whoever installs that has all frames up to the trim first.
+//! A view ends with a *flush*: its streams are wedged as members promise, those who stay gather
+//! what they miss of all that is held, and where the streams end is agreed on with the next view.
 //!
 //! The members of a view change it together, by Paxos among themselves (`change`). The *leader* is
 //! the most senior member that is believed up; if two believe they are, Paxos keeps them from harm
@@ -30,6 +30,7 @@ use crate::change::{Acceptor, Attempt};
 use crate::config::{self, Config, Mutation};
 use crate::control::{Ballot, Control, Cut, MEMBERS_MAX, Proposal};
 use crate::founding::{Answer, Founding};
+use crate::holdings::End;
 use crate::peers::Peers;
 use crate::streams::Streams;
 
@@ -58,14 +59,12 @@ pub(crate) struct Configuration {
     wish: Wish,
     /// The view this node is in.
     view: Option<Decision>,
-    /// The next one, which is installed when all frames of the present one are here.
-    next: Option<Decision>,
     /// The last view that this node heard of while it is in none. Those who are in it may not have
     /// heard of it themselves, if whoever decided it left or died.
     past: Option<Decision>,
     acceptor: Acceptor,
-    /// What this member is to accept once it holds all frames up to the trim.
-    accepting: Option<(NodeId, Ballot, Proposal)>,
+    /// Who is to hear that this member has all that the view ends with, once it has.
+    gathering: Option<(NodeId, Ballot, Vec<End>)>,
     attempt: Option<Attempt>,
     /// Before then no new attempt is made.
     rests_until: Time,
@@ -100,10 +99,9 @@ impl Configuration {
             rng,
             wish: Wish::Nothing,
             view: None,
-            next: None,
             past: None,
             acceptor: Acceptor::default(),
-            accepting: None,
+            gathering: None,
             attempt: None,
             rests_until: Time::ZERO,
             rounds: 0,
@@ -206,11 +204,24 @@ impl Configuration {
                 self.wakes_at = self.wakes_at.min(now + WEDGED);
                 self.out.push((from, answer));
             }
-            Control::Accept(epoch, ballot, value) => {
+            Control::Gather(epoch, ballot, ends) => {
                 if self.present(from, epoch).is_some() {
-                    self.accepting = Some((from, ballot, value));
+                    self.gathering = Some((from, ballot, ends));
                     self.on_progress(now, streams);
                 }
+            }
+            Control::Gathered(epoch, ballot) => {
+                if self.present(from, epoch).is_some() {
+                    self.on_vote(now, ballot, |attempt| attempt.on_gathered(from), streams);
+                }
+            }
+            Control::Accept(epoch, ballot, value) => {
+                let Some(epoch) = self.present(from, epoch) else { return };
+                let answer = match self.acceptor.accept(ballot, value) {
+                    Ok(()) => Control::Accepted(epoch, ballot),
+                    Err(promised) => Control::Outbid(epoch, promised),
+                };
+                self.out.push((from, answer));
             }
             Control::Promise(epoch, ballot, accepted, holdings) => {
                 if self.present(from, epoch).is_some() {
@@ -235,35 +246,25 @@ impl Configuration {
 
     /// Frames have come in: goes on with whatever waited for them.
     pub(crate) fn on_progress(&mut self, now: Time, streams: &mut Streams) {
-        if let Some(decision) = self.next.clone() {
-            if self.may_end(&decision.cut, streams) {
-                self.install(decision);
-                self.wakes_at = now;
-            }
-            return;
-        }
         let Some(view) = self.view().cloned() else { return };
-        if let Some((from, ballot, value)) = self.accepting.clone() {
-            let answer = match self.acceptor.follow(ballot) {
-                Err(promised) => Some(Control::Outbid(view.epoch, promised)),
-                // It may cut off what this member delivered, if it leaves this member out.
-                Ok(()) if value.cut.trim.len() != view.members.len() => None,
-                Ok(()) if !streams.gather(&value.cut.trim, &[from]) => return,
-                Ok(()) => {
-                    self.acceptor.accept(ballot, value).expect("it was followed just now");
-                    Some(Control::Accepted(view.epoch, ballot))
+        if let Some((from, ballot, ends)) = self.gathering.take() {
+            match self.acceptor.follow(ballot) {
+                Err(promised) => self.out.push((from, Control::Outbid(view.epoch, promised))),
+                // No view of these members ends so.
+                Ok(()) if ends.len() != view.members.len() => {}
+                Ok(()) if self.gathers(&ends, streams) => {
+                    self.out.push((from, Control::Gathered(view.epoch, ballot)));
                 }
-            };
-            self.accepting = None;
-            self.out.extend(answer.map(|answer| (from, answer)));
+                Ok(()) => self.gathering = Some((from, ballot, ends)),
+            }
         }
         self.advance(now, &view, streams);
     }
 
-    /// Whether this member holds all that the present view ends with.
-    fn may_end(&self, cut: &Cut, streams: &mut Streams) -> bool {
-        let others = self.view().map(|view| self.others(view)).unwrap_or_default();
-        streams.gather(&cut.trim, &others) || self.config.mutation == Some(Mutation::SkipRepair)
+    /// Sees to it that this member holds all that the present view ends with. Tells whether it
+    /// does.
+    fn gathers(&self, ends: &[End], streams: &mut Streams) -> bool {
+        streams.gather(ends) || self.config.mutation == Some(Mutation::SkipRepair)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Time> {
@@ -279,11 +280,6 @@ impl Configuration {
             self.wakes_at = now + ASK;
             return;
         };
-        if self.next.is_some() {
-            // It has all the time that it takes: whoever goes on without it will say so.
-            self.wakes_at = now + TELL;
-            return;
-        }
         if self.is_leader(&view) {
             self.lead(now, &view, streams);
         } else {
@@ -298,8 +294,10 @@ impl Configuration {
     /// The leader's turn: begins a change if one is needed, drives the one under way, tells
     /// outsiders.
     fn lead(&mut self, now: Time, view: &View, streams: &mut Streams) {
-        // Whoever held what an attempt needs may be gone: another finds others.
-        self.attempt.take_if(|attempt| !attempt.is_proposed() && now >= attempt.began + GATHERING);
+        if self.is_in_vain(now, view) {
+            // Another finds other members, and other holders of what they need.
+            self.attempt = None;
+        }
         let needs = self.needs_change(view, streams) || self.acceptor.is_wedged();
         let may_begin = now >= self.rests_until && self.believes_in_quorum(view);
         if self.attempt.is_none() && needs && may_begin {
@@ -432,7 +430,7 @@ impl Configuration {
     /// behind is told.
     fn present(&mut self, from: NodeId, epoch: Epoch) -> Option<Epoch> {
         let latest = &self.latest()?.view;
-        if self.view.is_some() && self.next.is_none() && latest.epoch == epoch {
+        if self.view.is_some() && latest.epoch == epoch {
             return is_in(latest, from).then_some(epoch);
         }
         if latest.epoch.cluster == epoch.cluster && latest.epoch.number > epoch.number {
@@ -443,7 +441,7 @@ impl Configuration {
 
     /// The last view that this node knows of, in it or not.
     fn latest(&self) -> Option<&Decision> {
-        self.next.as_ref().or(self.view.as_ref()).or(self.past.as_ref())
+        self.view.as_ref().or(self.past.as_ref())
     }
 
     fn on_vote(
@@ -484,10 +482,18 @@ impl Configuration {
         let Some(mut attempt) = self.attempt.take() else { return };
         if attempt.value().is_none() && self.may_choose(now, view, &attempt) {
             attempt.choose(view, |promised| self.wished(promised));
+            let (ends, lacking) = attempt.gathering();
+            for other in lacking.iter().filter(|node| **node != self.me.node) {
+                let gather = Control::Gather(view.epoch, attempt.ballot, ends.to_vec());
+                self.out.push((*other, gather));
+            }
         }
-        if let Some(value) = attempt.value().filter(|_| !attempt.is_proposed())
-            && streams.gather(&value.cut.trim, &attempt.promised())
-        {
+        let (ends, lacking) = attempt.gathering();
+        if lacking.contains(&self.me.node) && self.gathers(ends, streams) {
+            attempt.on_gathered(self.me.node);
+        }
+        let has_gathered = attempt.gathering().1.is_empty();
+        if attempt.value().is_some() && !attempt.is_proposed() && has_gathered {
             let value = attempt.propose();
             if self.acceptor.accept(attempt.ballot, value.clone()).is_ok() {
                 attempt.on_accepted(self.me.node);
@@ -515,8 +521,17 @@ impl Configuration {
                     }
                     Control::Accept(view.epoch, attempt.ballot, value.clone())
                 }
-                _ if !attempt.has_promised(other) => Control::Prepare(view.epoch, attempt.ballot),
-                _ => continue,
+                Some(_) => {
+                    let (ends, lacking) = attempt.gathering();
+                    if !lacking.contains(&other) {
+                        continue;
+                    }
+                    Control::Gather(view.epoch, attempt.ballot, ends.to_vec())
+                }
+                None if !attempt.has_promised(other) => {
+                    Control::Prepare(view.epoch, attempt.ballot)
+                }
+                None => continue,
             };
             // It cannot answer before it has the view that is to be changed.
             self.tell(other);
@@ -552,11 +567,8 @@ impl Configuration {
         let is_in = told.view.has(self.me);
         if let Some(present) = self.view() {
             let follows = present.epoch.number + 1 == epoch.number;
-            if follows && is_in && streams.admits(&told.cut.trim) {
-                self.attempt = None;
-                self.accepting = None;
-                self.next = Some(told);
-                self.on_progress(now, streams);
+            if follows && is_in && self.may_end(&told.cut, streams) {
+                self.install(told);
                 return;
             }
             self.step_out();
@@ -568,6 +580,13 @@ impl Configuration {
         }
     }
 
+    /// Whether the present view can end so for this member: with all that it delivered, and nothing
+    /// that it has not gathered.
+    fn may_end(&self, cut: &Cut, streams: &Streams) -> bool {
+        let skips_repair = self.config.mutation == Some(Mutation::SkipRepair);
+        streams.admits(&cut.trim) && (skips_repair || streams.holds(cut.trim.iter().copied()))
+    }
+
     /// Another cluster was founded apart from this one.
     fn on_foreign(&mut self, cluster: ClusterId, from: NodeId) {
         if self.foreign.len() < FOREIGN_MAX && self.foreign.insert(cluster) {
@@ -577,9 +596,8 @@ impl Configuration {
 
     fn step_out(&mut self) {
         self.view = None;
-        self.next = None;
         self.attempt = None;
-        self.accepting = None;
+        self.gathering = None;
         self.joining.clear();
         self.news.push(News::Outside);
     }
@@ -588,10 +606,9 @@ impl Configuration {
         let view = &decision.view;
         assert!(view.has(self.me), "a member is in its own views");
         self.acceptor = Acceptor::default();
-        self.next = None;
         self.past = None;
         self.attempt = None;
-        self.accepting = None;
+        self.gathering = None;
         self.rounds = 0;
         self.joining.retain(|_, member| !view.has(*member));
         self.leaving.retain(|member| view.has(*member));
@@ -627,6 +644,18 @@ impl Configuration {
     fn is_amiss(&self, view: &View) -> bool {
         let is_gone = |member: &Member| !self.peers.is_up(*member);
         view.members.iter().any(is_gone) || self.joiners().any(|member| !view.has(member))
+    }
+
+    /// Whether nothing will come of the attempt under way: whoever is to gather may be gone, or may
+    /// never get what it lacks.
+    fn is_in_vain(&self, now: Time, view: &View) -> bool {
+        let Some(attempt) = self.attempt.as_ref().filter(|attempt| !attempt.is_proposed()) else {
+            return false;
+        };
+        let (_, lacking) = attempt.gathering();
+        let is_gone =
+            |member: &Member| lacking.contains(&member.node) && !self.peers.is_up(*member);
+        now >= attempt.began + GATHERING || view.members.iter().any(is_gone)
     }
 
     /// A quorum has promised, and so has everybody else who is believed up, or it took too long.
@@ -692,7 +721,7 @@ const TELL: Duration = Duration::from_secs(1);
 const WEDGED: Duration = Duration::from_millis(500);
 /// How long a leader waits for members beyond a quorum.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it may take a leader to gather what a view ends with.
+/// How long it may take those who stay to gather what a view ends with.
 const GATHERING: Duration = Duration::from_secs(5);
 /// How many other clusters a node tells of.
 const FOREIGN_MAX: usize = 16;

@@ -10,7 +10,7 @@ use live_objects::{Epoch, Member, NodeId, View};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::holdings::Holdings;
+use crate::holdings::{End, Holdings};
 
 /// The longest message, which bounds what reading one can allocate.
 pub(crate) const MESSAGE_LEN_MAX: usize = 128 << 10;
@@ -91,6 +91,10 @@ pub(crate) enum Control {
     Vote(Member, Member),
     /// This member does not stand any more: who voted for it is free.
     GiveUp(Member),
+    /// This view is to end so: get what is missing.
+    Gather(Epoch, Ballot, Vec<End>),
+    /// Nothing is missing.
+    Gathered(Epoch, Ballot),
 }
 
 impl Control {
@@ -114,8 +118,13 @@ impl Control {
         let ballot = |ballot: &Ballot| ballot.round <= ROUND_MAX;
         match self {
             Self::Join(_) | Self::Leave(_) => true,
-            Self::Prepare(of, by) | Self::Accepted(of, by) | Self::Outbid(of, by) => {
-                epoch(of) && ballot(by)
+            Self::Prepare(of, by)
+            | Self::Accepted(of, by)
+            | Self::Outbid(of, by)
+            | Self::Gathered(of, by) => epoch(of) && ballot(by),
+            Self::Gather(of, by, ends) => {
+                let is_sane = |end: &End| end.last <= FRAMES_MAX;
+                epoch(of) && ballot(by) && ends.len() <= MEMBERS_MAX && ends.iter().all(is_sane)
             }
             Self::Promise(of, by, accepted, holdings) => {
                 let accepted_is_sane =
@@ -231,6 +240,9 @@ mod tests {
         let streams = vec![Held { prefix: 0, beyond: vec![(1, u64::MAX)] }];
         let holdings = Holdings { has_map: true, streams };
         absurd(Control::Promise(epoch(1), ballot(1), None, holdings));
+        absurd(Control::Gather(epoch(1), ballot(1), vec![End { last: u64::MAX, holder: 0 }]));
+        let ends = vec![End { last: 0, holder: 0 }; MEMBERS_MAX + 1];
+        absurd(Control::Gather(epoch(1), ballot(1), ends));
         let node = |n: usize| {
             let mut id = [0; NodeId::LEN];
             id[..8].copy_from_slice(&n.to_be_bytes());

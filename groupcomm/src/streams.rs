@@ -20,9 +20,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use live_objects::{Member, NodeId, Rng, Time, View};
 use rand::RngExt;
-use rand::seq::IndexedRandom;
+use rand::seq::IteratorRandom;
 
-use crate::holdings::{Held, Holdings};
+use crate::holdings::{End, Held, Holdings};
 use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
 
 /// A member's part in the streams of a view.
@@ -36,8 +36,8 @@ pub(crate) struct Streams {
     is_wedged: bool,
     /// Whether this member knows the group map, and so can make sense of what is sent.
     has_map: bool,
-    /// Gathers frames up to here, for a change of view.
-    goal: Option<Goal>,
+    /// Where the streams end, as long as frames up to there are missing.
+    goal: Option<Vec<End>>,
     /// Nothing more is acknowledged until what was received is consumed.
     is_choked: bool,
     /// Frames in order, to be delivered.
@@ -83,11 +83,6 @@ struct Own {
     unstable_bytes: usize,
     tail_at: Option<Time>,
     tails: u32,
-}
-
-struct Goal {
-    trim: Vec<u64>,
-    holders: Vec<NodeId>,
 }
 
 impl Streams {
@@ -333,19 +328,23 @@ impl Streams {
         Holdings { has_map: self.has_map, streams: streams.collect() }
     }
 
-    /// Sees to it that this member holds every frame up to the trim, which some of the holders do.
-    /// Tells whether it does already.
-    pub(crate) fn gather(&mut self, trim: &[u64], holders: &[NodeId]) -> bool {
-        let has = |(stream, trim): (&Stream, &u64)| {
-            let missing = stream.missing(*trim);
-            missing.is_empty()
-        };
-        if self.streams.iter().zip(trim).all(has) {
-            self.goal = None;
-            return true;
+    /// Sees to it that this member holds every frame of a view that ends so. Tells whether it does
+    /// already.
+    pub(crate) fn gather(&mut self, ends: &[End]) -> bool {
+        let is_held = self.holds(ends.iter().map(|end| end.last));
+        let goal = (!is_held).then(|| ends.to_vec());
+        if goal.is_some() && goal != self.goal {
+            for stream in &mut self.streams {
+                (stream.ask_at, stream.asked) = (None, 0);
+            }
         }
-        self.goal = Some(Goal { trim: trim.to_vec(), holders: holders.to_vec() });
-        false
+        self.goal = goal;
+        is_held
+    }
+
+    /// Whether this member holds each stream up to such a number.
+    pub(crate) fn holds(&self, lasts: impl Iterator<Item = u64>) -> bool {
+        self.streams.iter().zip(lasts).all(|(stream, last)| stream.missing(last).is_empty())
     }
 
     /// Whether a trim can be this view's: it cuts off nothing that this member delivered.
@@ -362,11 +361,6 @@ impl Streams {
             drop(rest);
             self.fresh.extend(std::mem::take(&mut stream.early).into_values());
         }
-    }
-
-    /// Repairs that were asked for, of a view that is over.
-    pub(crate) fn repairs(&mut self) -> Vec<(NodeId, Bytes)> {
-        std::mem::take(&mut self.out)
     }
 
     /// What is to be sent now: repairs, acknowledgements, questions, tails.
@@ -400,38 +394,34 @@ impl Streams {
         self.out.push((self.members[place].node, packet.encode(self.tag)));
     }
 
-    /// Asks for what is missing of a stream: somebody at random first, then its sender.
+    /// Asks for what is missing of a stream: whoever is known to hold it, or somebody at random and
+    /// its sender in turn.
     fn ask(&mut self, now: Time, place: usize) {
         let stream = &mut self.streams[place];
-        let trim = self.goal.as_ref().and_then(|goal| goal.trim.get(place)).copied();
-        let until = trim.unwrap_or(stream.last);
-        let missing = if self.is_wedged && trim.is_none() { vec![] } else { stream.missing(until) };
+        let end = self.goal.as_ref().and_then(|goal| goal.get(place)).copied();
+        let until = end.map_or(stream.last, |end| end.last);
+        let missing = if self.is_wedged && end.is_none() { vec![] } else { stream.missing(until) };
         if missing.is_empty() {
             stream.ask_at = None;
             stream.asked = 0;
             return;
         }
         // A gap may close by itself, since datagrams overtake each other; a trim is known to be.
-        let first_at = if trim.is_some() { now } else { now + ASK };
+        let first_at = if end.is_some() { now } else { now + ASK };
         let ask_at = *stream.ask_at.get_or_insert(first_at);
         if now < ask_at {
             return;
         }
-        let origin = self.members[place].node;
-        let me = self.members[self.me].node;
-        let holders: Vec<NodeId> = match &self.goal {
-            Some(goal) => goal.holders.iter().copied().filter(|node| *node != me).collect(),
-            None => {
-                let others = self.members.iter().map(|member| member.node);
-                others.filter(|node| *node != origin && *node != me).collect()
-            }
-        };
-        let is_senders_turn = self.goal.is_none() && stream.asked % 2 == 1;
-        let holder = holders.choose(&mut self.rng).copied().filter(|_| !is_senders_turn);
+        let likely = end.map_or(place, |end| usize::from(end.holder));
+        let is_likely_ones_turn = stream.asked.is_multiple_of(2) == end.is_some();
+        let others = (0..self.members.len()).filter(|other| ![place, self.me].contains(other));
+        let other = others.choose(&mut self.rng).filter(|_| !is_likely_ones_turn);
+        let to = other.unwrap_or(likely);
         let origin = u16::try_from(place).expect("a view has at most 1,024 members");
         let packet = Packet::Nak { origin, ranges: missing };
-        let to = holder.unwrap_or(self.members[place].node);
-        self.out.push((to, packet.encode(self.tag)));
+        if let Some(member) = self.members.get(to).filter(|_| to != self.me) {
+            self.out.push((member.node, packet.encode(self.tag)));
+        }
         let pause = ASK_AGAIN * 2_u32.pow(stream.asked.min(3));
         stream.asked += 1;
         stream.ask_at = Some(now + pause.mul_f64(self.rng.random_range(0.8..1.2)));

@@ -126,10 +126,11 @@ fn a_wedged_member_delivers_and_acknowledges_nothing_that_it_did_not_promise() {
     // The others hold all three between them: that much belongs to the view.
     frames.iter().for_each(|frame| assert!(give(&mut c, 0, frame)));
     assert!(!b.admits(&[0, 0, 0]) && b.admits(&[3, 0, 0]));
-    assert!(!b.gather(&[3, 0, 0], &[member(2).node]));
+    let ends = [3, 0, 0].map(|last| End { last, holder: 2 });
+    assert!(!b.gather(&ends));
     assert_eq!(sent(&mut b, LATER), [(2, Packet::Nak { origin: 0, ranges: vec![(3, 3)] })]);
     give(&mut b, 2, &frames[2]);
-    assert!(b.gather(&[3, 0, 0], &[member(2).node]));
+    assert!(b.gather(&ends) && b.holds([3, 0, 0].into_iter()));
     b.finish_at(&[3, 0, 0]);
     assert_eq!(numbers(&mut b), [2, 3]);
 }
@@ -143,7 +144,7 @@ fn what_lies_beyond_the_trim_is_dropped() {
     let held = Held { prefix: 1, beyond: vec![(3, 3)] };
     assert_eq!(b.wedge().streams[0], held);
     numbers(&mut b);
-    assert!(b.gather(&[1, 0, 0], &[]));
+    assert!(b.gather(&[1, 0, 0].map(|last| End { last, holder: 0 })));
     b.finish_at(&[1, 0, 0]);
     assert_eq!(numbers(&mut b), [0; 0]);
 }
