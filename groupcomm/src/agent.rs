@@ -24,7 +24,7 @@ use crate::configuration::{Configuration, Decision, News};
 use crate::control::{Control, What};
 use crate::groups::{Groups, Output};
 use crate::live::Told;
-use crate::map::{Change, Map};
+use crate::map::{Change, Ended, Map};
 use crate::objects::Objects;
 use crate::outbox::{Outbox, With};
 use crate::streams::Streams;
@@ -363,8 +363,8 @@ impl Agent {
             }
             Told::Cut { cut, by } => open.on_cut(now, cut, by == self.me),
             Told::Message(message) => {
-                let own = message.own.filter(|(session, _)| *session == open.session);
-                let own = own.map(|(_, number)| number);
+                let session = message.session.filter(|session| *session == open.session);
+                let own = session.map(|_| message.number);
                 open.on_message(message.from, own, message.bytes);
                 if let Some(number) = own {
                     self.outbox.on_delivered(object, number, message.ordered_by);
@@ -384,7 +384,7 @@ impl Agent {
                 News::Outside => {
                     self.objects.step_out(now);
                     self.groups.step_out();
-                    self.outbox.step_out();
+                    self.outbox.step_out(&self.streams);
                     self.streams = Streams::of_no_view(self.rng.fork("no view"));
                     self.map_at_cut = None;
                     self.map_pull = None;
@@ -408,9 +408,11 @@ impl Agent {
             let trim = cut.trim[self.streams.me()];
             self.outbox.end_view(trim, io, &mut self.objects);
         }
+        let tag = self.streams.tag();
+        let ended = (!old.is_empty()).then_some(Ended { tag, members: &old, trim: &cut.trim });
         let rng = self.rng.fork(&format!("streams {}", view.epoch.number));
         self.streams = Streams::new(view, self.me, rng);
-        self.groups.begin_view(view, cut.is_reset.then(Map::default));
+        self.groups.begin_view(view, ended, cut.is_reset.then(Map::default));
         self.on_outputs(now, io);
         self.map_at_cut = None;
         self.map_pull = None;

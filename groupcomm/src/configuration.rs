@@ -540,7 +540,7 @@ impl Configuration {
         self.attempt = Some(attempt);
     }
 
-    fn decide(&mut self, now: Time, view: &View, value: Proposal, streams: &mut Streams) {
+    fn decide(&mut self, now: Time, view: &View, value: Proposal, streams: &Streams) {
         let number = view.epoch.number + 1;
         let Proposal { members, cut } = value;
         let next = View { epoch: Epoch { number, ..view.epoch }, members };
@@ -553,7 +553,7 @@ impl Configuration {
     }
 
     /// Takes in a view that was decided.
-    fn learn(&mut self, now: Time, from: NodeId, told: Decision, streams: &mut Streams) {
+    fn learn(&mut self, now: Time, from: NodeId, told: Decision, streams: &Streams) {
         let before = self.latest().map(|latest| latest.view.epoch);
         let epoch = told.view.epoch;
         if before.is_some_and(|before| before.cluster != epoch.cluster) {

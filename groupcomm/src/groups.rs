@@ -12,7 +12,7 @@ use live_objects::{Member, ObjectId, ObjectType, Order, Port, View};
 
 use crate::delivery::{Delivery, Next, Place, SEQUENCER};
 use crate::live::{Live, Message, Told};
-use crate::map::{Effect, Map, Regrouped, Speaker};
+use crate::map::{Effect, Ended, Map, Regrouped};
 use crate::wire::{Class, Frame, Item, Part};
 
 /// What a member's groups bring about.
@@ -162,15 +162,16 @@ impl Groups {
         self.must_mark = false;
     }
 
-    /// A view begins. With `map`, what is known of the groups; without, that is to come.
-    pub(crate) fn begin_view(&mut self, view: &View, map: Option<Map>) {
+    /// A view begins, and the one before ended there. With `map`, what is known of the groups;
+    /// without, that is to come.
+    pub(crate) fn begin_view(&mut self, view: &View, ended: Option<Ended<'_>>, map: Option<Map>) {
         self.members.clone_from(&view.members);
         self.delivery = Delivery::new(view.members.len());
         self.stable = vec![0; view.members.len()];
         let marks = || view.members.iter().map(|_| Marks::default()).collect();
         self.marks = [marks(), marks()];
         if let Some(mut map) = map.or_else(|| self.map.take()) {
-            let effects = map.install(view);
+            let effects = map.install(view, ended);
             self.map = Some(map);
             self.on_effects(effects, None);
         }
@@ -198,15 +199,12 @@ impl Groups {
         let Place { origin, ordered_by, .. } = place;
         let from = self.members[origin];
         let Some((number, bytes)) = self.assemble(origin, &part) else { return };
-        let known = self.map.as_mut().expect("frames are gone through with a map");
-        let Some(session) = known.say(part.group, from, number) else { return };
-        let Some(object) = known.group(part.group).map(|group| group.object) else { return };
         let Some(live) = self.lives.get_mut(&part.group) else { return };
-        let own = (from == self.me).then_some((session, number));
-        let message = Message { from, own, ordered_by, bytes };
-        if let Some(told) = live.on_told(map, Told::Message(message)) {
-            self.outputs.push(Output::Told { object, told });
-        }
+        let message = Message { from, number, session: None, ordered_by, bytes };
+        let told = live.on_told(map, Told::Message(message));
+        self.absurd += std::mem::take(&mut live.absurd);
+        let object = live.object;
+        self.outputs.extend(told.map(|told| Output::Told { object, told }));
     }
 
     /// The message that a part is the last of.
@@ -285,18 +283,18 @@ impl Groups {
         }
         self.must_mark = place.is_some();
         let map = self.map.as_ref().expect("it was changed just now");
-        if is_in {
+        let session = map.group(group).and_then(|held| held.session_of(self.me));
+        if let Some(session) = session {
             let held = map.group(group).expect("somebody is in it");
             let class = class_of(&held.ty);
             let object = held.object;
-            let session = held.session_of(self.me).expect("this member is in it");
             self.lives.entry(group).or_insert_with(|| Live::new(class, object, self.me));
             self.outputs.push(Output::Regrouping { object });
             let number = regrouped.number;
             self.outputs.push(Output::Joined { object, group, session, number });
         }
         let Some(live) = self.lives.get_mut(&group) else { return };
-        live.on_change(regrouped, place.unwrap_or(NOWHERE));
+        live.on_change(regrouped, place.unwrap_or(NOWHERE), session);
         if place.is_some() {
             self.changing.insert(group);
         } else {
@@ -345,17 +343,11 @@ impl Groups {
             let bytes = part.bytes.clone();
             let live = self.lives.get(&part.group).filter(|live| live.is_in());
             if let Some(live) = live.filter(|_| part.offset == 0 && part.last) {
-                let message = Message { from, own: None, ordered_by: 0, bytes };
+                let message = Message { from, number: 0, session: None, ordered_by: 0, bytes };
                 let (object, told) = (live.object, Told::Message(message));
                 self.outputs.push(Output::Told { object, told });
             }
         }
-    }
-
-    /// How many messages of an opening of this member were delivered.
-    pub(crate) fn said(&self, object: ObjectId, session: u32) -> Option<u64> {
-        let (_, group) = self.map.as_ref()?.find(object)?;
-        Some(group.said(Speaker { member: self.me, session }))
     }
 }
 

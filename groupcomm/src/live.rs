@@ -26,8 +26,10 @@ use crate::wire::Class;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     pub(crate) from: Member,
-    /// If this member sent it: in which opening, and which of its commands it is.
-    pub(crate) own: Option<(u32, u64)>,
+    /// Which of its sender's commands it is.
+    pub(crate) number: u64,
+    /// In which opening of this member, if it sent it and that is told.
+    pub(crate) session: Option<u32>,
     pub(crate) ordered_by: u64,
     pub(crate) bytes: Bytes,
 }
@@ -50,28 +52,32 @@ pub(crate) struct Live {
     pub(crate) class: Class,
     pub(crate) object: ObjectId,
     me: Member,
-    /// Whether a view that holds this member was installed.
-    is_in: bool,
-    /// Changes that are known and not installed, and where each stands.
-    changes: VecDeque<(Regrouped, Place)>,
+    /// The view that was installed, if it holds this member, and in which opening that is in it.
+    stay: Option<(Vec<Member>, u32)>,
+    /// Changes that are known and not installed, where each stands, and in which opening this
+    /// member is in it then.
+    changes: VecDeque<(Regrouped, Place, Option<u32>)>,
     /// What belongs to views not yet installed, and the map that it was said under.
     held: VecDeque<(u64, Told)>,
+    /// Messages of members that were not in the view.
+    pub(crate) absurd: u64,
 }
 
 impl Live {
     /// A group that this member is about to be in.
     pub(crate) fn new(class: Class, object: ObjectId, me: Member) -> Self {
-        Self { class, object, me, is_in: false, changes: VecDeque::new(), held: VecDeque::new() }
+        let (changes, held) = (VecDeque::new(), VecDeque::new());
+        Self { class, object, me, stay: None, changes, held, absurd: 0 }
     }
 
-    /// The group's members change.
-    pub(crate) fn on_change(&mut self, change: Regrouped, place: Place) {
-        self.changes.push_back((change, place));
+    /// The group's members change. This member is in it then in this opening, or in none.
+    pub(crate) fn on_change(&mut self, change: Regrouped, place: Place, session: Option<u32>) {
+        self.changes.push_back((change, place, session));
     }
 
     /// Whether this member is in the group's present view.
     pub(crate) fn is_in(&self) -> bool {
-        self.is_in
+        self.stay.is_some()
     }
 
     /// Whether a change waits to be installed.
@@ -82,11 +88,23 @@ impl Live {
     /// A message comes, or the wish for a snapshot, said under this map. Tells it, unless it has to
     /// wait or was said before this member was in.
     pub(crate) fn on_told(&mut self, map: u64, told: Told) -> Option<Told> {
-        if self.changes.front().is_some_and(|(change, _)| map >= change.number) {
+        if self.changes.front().is_some_and(|(change, ..)| map >= change.number) {
             self.held.push_back((map, told));
             return None;
         }
-        self.is_in.then_some(told)
+        self.tell(told)
+    }
+
+    /// What is told in the present view.
+    fn tell(&mut self, told: Told) -> Option<Told> {
+        let (members, session) = self.stay.as_ref()?;
+        let Told::Message(message) = told else { return Some(told) };
+        if !members.contains(&message.from) {
+            self.absurd += 1;
+            return None;
+        }
+        let session = (message.from == self.me).then_some(*session);
+        Some(Told::Message(Message { session, ..message }))
     }
 
     /// Installs what can be, given the map under which each member stably sends by now, and what
@@ -97,23 +115,21 @@ impl Live {
         is_stable: impl Fn(Place) -> bool,
     ) -> Vec<Told> {
         let mut told = Vec::new();
-        while let Some((change, place)) = self.changes.front() {
+        while let Some((change, place, _)) = self.changes.front() {
             let has_passed =
                 |member: &Member| map_of(*member).is_none_or(|map| map >= change.number);
             if !is_stable(*place) || !change.before.iter().all(has_passed) {
                 break;
             }
-            let (change, _) = self.changes.pop_front().expect("there is one");
-            self.is_in = change.after.contains(&self.me);
+            let (change, _, session) = self.changes.pop_front().expect("there is one");
+            self.stay = session.map(|session| (change.after.clone(), session));
             told.push(Told::Installed(change));
-            let until = self.changes.front().map_or(u64::MAX, |(next, _)| next.number);
+            let until = self.changes.front().map_or(u64::MAX, |(next, ..)| next.number);
             let held = std::mem::take(&mut self.held);
             let (now, later): (VecDeque<_>, VecDeque<_>) =
                 held.into_iter().partition(|(map, _)| *map < until);
             self.held = later;
-            if self.is_in {
-                told.extend(now.into_iter().map(|(_, told)| told));
-            }
+            told.extend(now.into_iter().filter_map(|(_, told)| self.tell(told)));
         }
         told
     }
@@ -125,6 +141,8 @@ mod tests {
     use live_objects::{Incarnation, NodeId};
 
     const OBJECT: ObjectId = ObjectId::from_bytes([7; ObjectId::LEN]);
+    const ME: u8 = 1;
+    const SESSION: u32 = 4;
 
     fn member(node: u8) -> Member {
         let incarnation = Incarnation::from_bytes([node; Incarnation::LEN]);
@@ -138,8 +156,8 @@ mod tests {
     }
 
     fn message(from: u8) -> Told {
-        let (own, bytes) = (None, Bytes::new());
-        Told::Message(Message { from: member(from), own, ordered_by: 0, bytes })
+        let (session, bytes) = ((from == ME).then_some(SESSION), Bytes::new());
+        Told::Message(Message { from: member(from), number: 0, session, ordered_by: 0, bytes })
     }
 
     /// Where the frame of this number stands.
@@ -149,8 +167,8 @@ mod tests {
 
     /// A group that its first member is in.
     fn live() -> Live {
-        let mut live = Live::new(Class::Fifo, OBJECT, member(1));
-        live.on_change(change(1, &[], &[1, 2]), place(1));
+        let mut live = Live::new(Class::Fifo, OBJECT, member(ME));
+        live.on_change(change(1, &[], &[1, 2]), place(1), Some(SESSION));
         let installed = Told::Installed(change(1, &[], &[1, 2]));
         assert_eq!(live.install(|_| Some(0), |_| true), [installed]);
         live
@@ -160,8 +178,8 @@ mod tests {
     fn what_overtook_a_change_waits_for_it() {
         let mut live = live();
         assert_eq!(live.on_told(1, message(2)), Some(message(2)));
-        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2));
-        live.on_change(change(7, &[1, 2, 3], &[1, 3]), place(3));
+        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2), Some(SESSION));
+        live.on_change(change(7, &[1, 2, 3], &[1, 3]), place(3), Some(SESSION));
         assert_eq!(live.on_told(6, message(2)), None);
         assert_eq!(live.on_told(8, message(3)), None);
         assert_eq!(live.on_told(4, message(1)), Some(message(1)), "it belongs to the old view");
@@ -179,9 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_stranger_says_is_dropped() {
+        let mut live = live();
+        assert_eq!((live.on_told(1, message(9)), live.absurd), (None, 1));
+    }
+
+    #[test]
     fn what_is_not_stable_is_not_installed() {
         let mut live = live();
-        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2));
+        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2), Some(SESSION));
         assert_eq!(live.install(|_| Some(5), |place| place.number < 2), []);
         assert_eq!(live.install(|_| Some(5), |_| true).len(), 1);
     }
@@ -189,7 +213,7 @@ mod tests {
     #[test]
     fn a_joiner_hears_nothing_of_before() {
         let mut live = Live::new(Class::Fifo, OBJECT, member(3));
-        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2));
+        live.on_change(change(5, &[1, 2], &[1, 2, 3]), place(2), Some(SESSION));
         assert_eq!(live.on_told(4, message(1)), None);
         assert_eq!(live.on_told(5, message(2)), None);
         assert_eq!(live.install(|_| Some(5), |_| true)[1..], [message(2)]);
@@ -198,7 +222,7 @@ mod tests {
     #[test]
     fn who_sends_no_more_is_not_waited_for() {
         let mut live = live();
-        live.on_change(change(5, &[1, 2], &[1]), place(2));
+        live.on_change(change(5, &[1, 2], &[1]), place(2), Some(SESSION));
         let told = live.install(|from| (from == member(1)).then_some(5), |_| true);
         assert_eq!(told.len(), 1);
     }

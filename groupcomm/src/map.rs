@@ -13,15 +13,17 @@
 //! still fetching it, the group is *orphaned*: each who is left says whether it has got it after
 //! all, and only when nobody has does the state begin anew (it is *founded*).
 //!
-//! The map also keeps how far each speaker got in each group (`said`). A speaker that was cut off
-//! and returns learns from it which of its messages were delivered without it, and says only the
-//! others again.
+//! The map also keeps, of members that a view left out, where their streams ended (`fates`). Whoever
+//! was cut off and returns learns from it which of its messages were delivered without it, and says
+//! only the others again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use live_objects::{Kind, Member, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
+
+use crate::wire::Tag;
 
 /// One opening of an object by one node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -84,6 +86,8 @@ pub(crate) struct Map {
     number: u64,
     next_group: u32,
     groups: BTreeMap<u32, Group>,
+    /// Of members that were left out, the last of them last.
+    fates: VecDeque<Fate>,
     /// The groups by their objects.
     #[serde(skip)]
     numbers: BTreeMap<ObjectId, u32>,
@@ -97,8 +101,23 @@ pub(crate) struct Group {
     seats: Vec<Seat>,
     /// Since which map nobody is known to hold its state.
     orphaned: Option<u64>,
-    /// How many messages of each speaker were delivered.
-    said: BTreeMap<Speaker, u64>,
+}
+
+/// What became of a member that a view left out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Fate {
+    member: Member,
+    /// Its streams, each with the last of its frames that were delivered.
+    ends: VecDeque<(Tag, u64)>,
+}
+
+/// The streams of a view that is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Ended<'a> {
+    pub(crate) tag: Tag,
+    /// Whose they were, and the last frame of each.
+    pub(crate) members: &'a [Member],
+    pub(crate) trim: &'a [u64],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -162,17 +181,10 @@ impl Map {
         incomplete.any(|group| group.holders().any(|holder| holder == member))
     }
 
-    /// A message of a group was delivered. Tells in which opening it was said, if it is in the
-    /// group and this is the first time.
-    pub(crate) fn say(&mut self, group: u32, by: Member, message: u64) -> Option<u32> {
-        let group = self.groups.get_mut(&group)?;
-        let seat = group.seats.iter().find(|seat| seat.speaker.member == by)?;
-        let said = group.said.entry(seat.speaker).or_default();
-        if message < *said {
-            return None;
-        }
-        *said = message + 1;
-        Some(seat.speaker.session)
+    /// The last frame that was delivered of a member's stream without it, if that is known.
+    pub(crate) fn fate(&self, member: Member, tag: Tag) -> Option<u64> {
+        let fate = self.fates.iter().find(|fate| fate.member == member)?;
+        fate.ends.iter().find(|(of, _)| *of == tag).map(|(_, last)| *last)
     }
 
     /// Applies what one frame of a member asks for, all at once.
@@ -219,14 +231,24 @@ impl Map {
         effects
     }
 
-    /// A view is installed: whoever is not in it is in no group.
-    pub(crate) fn install(&mut self, view: &View) -> Vec<Effect> {
+    /// A view is installed: whoever is not in it is in no group, and its streams of the view before
+    /// ended there.
+    pub(crate) fn install(&mut self, view: &View, ended: Option<Ended<'_>>) -> Vec<Effect> {
         self.number = view.epoch.number << 32;
+        // Nodes that have started again do not come back for what they said before.
+        let is_replaced = |member: Member| {
+            view.members.iter().any(|other| other.node == member.node && *other != member)
+        };
+        self.fates.retain(|fate| !is_replaced(fate.member));
+        let ends = ended.iter().flat_map(|it| it.members.iter().zip(it.trim));
+        for (member, last) in ends.filter(|(it, _)| !view.has(**it) && !is_replaced(**it)) {
+            let tag = ended.expect("a stream of it ends").tag;
+            self.note_fate(*member, tag, *last);
+        }
         let members: BTreeSet<Member> = view.members.iter().copied().collect();
         let mut effects = Vec::new();
         for number in self.groups.keys().copied().collect::<Vec<_>>() {
             let group = self.groups.get_mut(&number).expect("it was just listed");
-            group.forget(view);
             let before = group.speakers();
             group.seats.retain(|seat| members.contains(&seat.speaker.member));
             if group.seats.len() < before.len() {
@@ -234,6 +256,21 @@ impl Map {
             }
         }
         effects
+    }
+
+    /// A stream of a member that is left out ended there.
+    fn note_fate(&mut self, member: Member, tag: Tag, last: u64) {
+        let known = self.fates.iter().position(|fate| fate.member == member);
+        let known = known.and_then(|place| self.fates.remove(place));
+        let mut ends = known.map_or_else(VecDeque::new, |fate| fate.ends);
+        ends.push_back((tag, last));
+        if ends.len() > ENDS_MAX {
+            ends.pop_front();
+        }
+        self.fates.push_back(Fate { member, ends });
+        if self.fates.len() > FATES_MAX {
+            self.fates.pop_front();
+        }
     }
 
     /// Somebody opened an object; the type that it has, if that is another.
@@ -276,7 +313,6 @@ impl Map {
         if group.seats.iter().any(|seat| seat.speaker == speaker) {
             before.entry(number).or_insert_with(|| group.speakers());
             group.seats.retain(|seat| seat.speaker != speaker);
-            group.said.remove(&speaker);
         }
     }
 
@@ -336,13 +372,8 @@ impl Group {
         self.seats.iter().any(|seat| seat.speaker == speaker)
     }
 
-    /// How many messages of this opening were delivered.
-    pub(crate) fn said(&self, speaker: Speaker) -> u64 {
-        self.said.get(&speaker).copied().unwrap_or(0)
-    }
-
     fn new(object: ObjectId, ty: ObjectType) -> Self {
-        Self { object, ty, seats: Vec::new(), orphaned: None, said: BTreeMap::new() }
+        Self { object, ty, seats: Vec::new(), orphaned: None }
     }
 
     /// What a member is to say, if nobody is known to hold the state and not all have said that
@@ -369,24 +400,12 @@ impl Group {
             seat.standing = standing;
         }
     }
-
-    /// Forgets how far speakers got that cannot come back, as their nodes have started again, and
-    /// of those that may come back all but so many.
-    fn forget(&mut self, view: &View) {
-        let is_replaced = |member: Member| {
-            view.members.iter().any(|other| other.node == member.node && *other != member)
-        };
-        self.said.retain(|speaker, _| !is_replaced(speaker.member));
-        let absent = self.said.keys().filter(|speaker| !view.has(speaker.member));
-        let absent: Vec<Speaker> = absent.copied().collect();
-        for speaker in absent.iter().take(absent.len().saturating_sub(ABSENT_MAX)) {
-            self.said.remove(speaker);
-        }
-    }
 }
 
-/// How many speakers that are away a group remembers.
-const ABSENT_MAX: usize = 1_024;
+/// Of how many members that were left out a map remembers what became of them, and of how many
+/// absences of each.
+const FATES_MAX: usize = 1_024;
+const ENDS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -451,7 +470,7 @@ mod tests {
         let by = Speaker { member: member(2), session: 0 };
         let refused = Effect::Refused { object: object("/a"), by, held: fifo };
         assert_eq!(map.apply(member(2), &[join("/a", ObjectType::replicated())]), [refused]);
-        map.install(&view(7, &[2]));
+        map.install(&view(7, &[2]), None);
         let joined = regrouped(map.apply(member(2), &[join("/a", ObjectType::replicated())]));
         assert!(joined.founded, "the name is free when nobody has it open");
         assert_eq!(joined.number, (7 << 32) + 1);
@@ -476,13 +495,13 @@ mod tests {
         assert_eq!(map.apply(member(2), &[Change::Restored { group }]), []);
         let complete = [Effect::Complete { group }];
         assert_eq!(map.apply(member(3), &[Change::Restored { group }]), complete);
-        assert!(!regrouped(map.install(&view(2, &[2]))).founded, "others hold it");
+        assert!(!regrouped(map.install(&view(2, &[2]), None)).founded, "others hold it");
     }
 
     #[test]
     fn an_orphaned_state_is_founded_when_nobody_has_it_after_all() {
         let (mut map, group) = state_of_three();
-        let effects = map.install(&view(2, &[2, 3]));
+        let effects = map.install(&view(2, &[2, 3]), None);
         let [Effect::Regrouped(regroup), orphaned] = &effects[..] else { panic!("{effects:?}") };
         assert!(!regroup.founded);
         assert_eq!(*orphaned, Effect::Orphaned { group });
@@ -502,21 +521,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_said_once_and_remembered_over_an_absence() {
+    fn what_became_of_an_absent_one_is_remembered_until_its_node_starts_again() {
         let mut map = Map::default();
-        let topic = ObjectType::topic(Order::Fifo);
-        map.apply(member(1), &[join("/a", topic.clone())]);
-        let group = regrouped(map.apply(member(2), &[join("/a", topic)])).group;
-        assert_eq!([map.say(group, member(2), 0), map.say(group, member(2), 0)], [Some(0), None]);
-        assert_eq!(map.say(group, member(3), 0), None, "it is not in");
-        map.install(&view(2, &[1]));
-        let speaker = Speaker { member: member(2), session: 0 };
-        assert_eq!(map.group(group).unwrap().said(speaker), 1);
+        let tags = [1, 2, 3].map(|number| Tag::of(&view(number, &[]).epoch));
+        let [one, two, three] = [1, 2, 3].map(member);
+        let members = &[one, two, three];
+        let ended = |tag, trim| Some(Ended { tag, members, trim });
+        map.install(&view(2, &[1, 3]), ended(tags[0], &[7, 8, 9]));
+        assert_eq!([one, two].map(|it| map.fate(it, tags[0])), [None, Some(8)]);
+        map.install(&view(3, &[1, 2, 3]), None);
+        map.install(&view(4, &[1, 3]), ended(tags[1], &[0, 5, 0]));
+        assert_eq!([0, 1, 2].map(|at| map.fate(two, tags[at])), [Some(8), Some(5), None]);
+        let mut again = view(5, &[1, 3]);
         let incarnation = Incarnation::from_bytes([99; Incarnation::LEN]);
-        let mut view = view(3, &[1]);
-        view.members.push(Member { incarnation, ..member(2) });
-        map.install(&view);
-        assert_eq!(map.group(group).unwrap().said(speaker), 0, "it started anew");
+        again.members.push(Member { incarnation, ..two });
+        map.install(&again, ended(tags[2], &[0, 0, 0]));
+        assert_eq!([0, 1, 2].map(|at| map.fate(two, tags[at])), [None; 3]);
     }
 
     #[test]
@@ -535,14 +555,21 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_away_are_remembered_up_to_a_number() {
+    fn the_fates_of_those_who_are_away_are_bounded() {
         let mut map = Map::default();
-        map.apply(member(1), &[join("/a", ObjectType::topic(Order::Fifo))]);
-        let group = map.groups.get_mut(&0).unwrap();
-        for session in 0..=u32::try_from(ABSENT_MAX).unwrap() {
-            group.said.insert(Speaker { member: member(9), session }, 1);
+        let tag = Tag::of(&view(1, &[]).epoch);
+        let absent = |number: usize| Member {
+            node: NodeId::from_public_key(&number.to_be_bytes()),
+            incarnation: Incarnation::from_bytes([1; Incarnation::LEN]),
+        };
+        for number in 0..=FATES_MAX {
+            for _ in 0..=ENDS_MAX {
+                let ended = Ended { tag, members: &[absent(number)], trim: &[1] };
+                map.install(&view(2, &[1]), Some(ended));
+            }
         }
-        map.install(&view(2, &[1]));
-        assert_eq!(map.group(0).unwrap().said.len(), ABSENT_MAX);
+        assert_eq!(map.fates.len(), FATES_MAX);
+        assert!(map.fates.iter().all(|fate| fate.ends.len() == ENDS_MAX));
+        assert_eq!([0, 1].map(|number| map.fate(absent(number), tag)), [None, Some(1)]);
     }
 }

@@ -18,7 +18,9 @@ use crate::groups::{Groups, class_of};
 use crate::map::Change;
 use crate::objects::Objects;
 use crate::streams::Streams;
-use crate::wire::{Class, FrameWriter, Header, ORDER_LEN, PACKET_LEN_MAX, PART_LEN, Packet, Part};
+use crate::wire::{
+    Class, FrameWriter, Header, ORDER_LEN, PACKET_LEN_MAX, PART_LEN, Packet, Part, Tag,
+};
 
 /// What a member has to send and what became of it.
 #[derive(Default)]
@@ -35,6 +37,8 @@ pub(crate) struct Outbox {
     halves: BTreeMap<ObjectId, u64>,
     /// Commands that were wholly cut and are not stable, by class.
     awaiting: [VecDeque<Awaiting>; 2],
+    /// Those of views that went on without this member.
+    past: Vec<Past>,
     /// Whose turn it is, and how many bytes it took in it.
     turn: Option<(ObjectId, usize)>,
     /// Some object had more than its turn took.
@@ -49,6 +53,14 @@ struct Awaiting {
     /// The sequencer's frame that gave it its place, once it has one.
     ordered_by: Option<u64>,
     is_told: bool,
+}
+
+/// What was cut in a view that went on without this member.
+struct Past {
+    tag: Tag,
+    /// So far its stream was known to be stable.
+    stable: u64,
+    awaiting: Vec<Awaiting>,
 }
 
 /// A frame that is being filled, and which command of which object it holds some of.
@@ -254,12 +266,34 @@ impl Outbox {
         for (object, message) in again {
             rewind(object, message, io, objects);
         }
-        *self = Self::default();
+        *self = Self { past: std::mem::take(&mut self.past), ..Self::default() };
     }
 
-    /// This member is in no view: what becomes of all it sent is known when it is back.
-    pub(crate) fn step_out(&mut self) {
-        *self = Self::default();
+    /// This member is in no view: what became of all it sent is known when it is back.
+    pub(crate) fn step_out(&mut self, streams: &Streams) {
+        let awaiting: Vec<Awaiting> = self.awaiting.iter_mut().flat_map(std::mem::take).collect();
+        let mut past = std::mem::take(&mut self.past);
+        if !awaiting.is_empty() {
+            past.push(Past { tag: streams.tag(), stable: streams.own_stable(), awaiting });
+        }
+        *self = Self { past, ..Self::default() };
+    }
+
+    /// This member is back. Tells which of its commands were delivered without it, of each object
+    /// the first that was not, given the last frame of each of its streams as far as that is known.
+    pub(crate) fn return_from(
+        &mut self,
+        fate: impl Fn(Tag) -> Option<u64>,
+    ) -> BTreeMap<ObjectId, u64> {
+        let mut delivered = BTreeMap::new();
+        for Past { tag, stable, awaiting } in std::mem::take(&mut self.past) {
+            let last = fate(tag).unwrap_or(0).max(stable);
+            for it in awaiting.iter().filter(|it| it.frame <= last) {
+                let end = delivered.entry(it.object).or_insert(0);
+                *end = (it.message + 1).max(*end);
+            }
+        }
+        delivered
     }
 
     /// An object's group changes: what was said of a message in part is said anew.
@@ -279,6 +313,7 @@ impl Outbox {
         self.halves.remove(&object);
         self.sent.iter_mut().for_each(|(_, parts)| parts.retain(|(of, _)| *of != object));
         self.awaiting.iter_mut().for_each(|queue| queue.retain(|it| it.object != object));
+        self.past.iter_mut().for_each(|past| past.awaiting.retain(|it| it.object != object));
         self.turn.take_if(|(of, _)| *of == object);
     }
 }

@@ -20,6 +20,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{Envelope, Epoch};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -38,7 +39,7 @@ pub(crate) const ORDER_LEN: usize = 1 + 2 + 8;
 pub(crate) const RANGES_MAX: usize = 32;
 
 /// The name of a view on the wire: a hash of its epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Tag(u64);
 
 impl Tag {

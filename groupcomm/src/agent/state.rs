@@ -129,9 +129,11 @@ impl Agent {
     pub(super) fn on_map(&mut self, io: &mut Io<'_>, was_away: bool) {
         self.streams.set_has_map();
         if was_away {
+            let map = self.groups.map().expect("it is known");
+            let delivered = self.outbox.return_from(|tag| map.fate(self.me, tag));
             for object in self.objects.ids() {
                 let Some(open) = self.objects.get(object) else { continue };
-                let said = self.groups.said(object, open.session).unwrap_or(0);
+                let said = delivered.get(&object).copied().unwrap_or(0);
                 if said > open.unstable && said <= open.untaken {
                     open.unstable = said;
                     open.on_stable(said - 1);
