@@ -47,6 +47,10 @@ pub(crate) struct Groups {
     changing: BTreeSet<u32>,
     /// Messages of which parts have come, by group and place of the sender.
     partials: BTreeMap<(u32, usize), Partial>,
+    /// Up to this map all changes are held by everybody.
+    settled: u64,
+    /// Those that are not known to be, in order.
+    unsettled: VecDeque<Unsettled>,
     must_mark: bool,
     outputs: Vec<Output>,
     /// What made no sense.
@@ -60,6 +64,17 @@ struct Marks {
     map: u64,
     /// Beyond that.
     unstable: VecDeque<(u64, Place)>,
+}
+
+/// What one frame changed in the group map, if not everybody is known to hold that.
+struct Unsettled {
+    /// The map's number since then.
+    number: u64,
+    place: Place,
+    /// Whether others wait for this member to pass it.
+    must_mark: bool,
+    /// What comes about when all hold it.
+    outputs: Vec<Output>,
 }
 
 struct Partial {
@@ -79,6 +94,8 @@ impl Groups {
             lives: BTreeMap::new(),
             changing: BTreeSet::new(),
             partials: BTreeMap::new(),
+            settled: 0,
+            unsettled: VecDeque::new(),
             must_mark: false,
             outputs: Vec::new(),
             absurd: 0,
@@ -89,12 +106,17 @@ impl Groups {
         self.map.as_ref()
     }
 
-    /// Whether others wait for this member to send something under the present map.
+    /// The number of the map that this member sends under, if it knows any.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        self.map.as_ref().map(|_| self.settled)
+    }
+
+    /// Whether others wait for this member to send something under that map.
     pub(crate) fn must_mark(&self) -> bool {
         self.must_mark
     }
 
-    /// This member sends something under the present map.
+    /// This member sends something under that map.
     pub(crate) fn marked(&mut self) {
         self.must_mark = false;
     }
@@ -130,8 +152,21 @@ impl Groups {
                 }
             }
         }
+        self.settle(is_stable);
         for group in self.changing.clone() {
-            self.install_stable(group);
+            self.install_passed(group);
+        }
+    }
+
+    /// What everybody holds comes about.
+    fn settle(&mut self, is_settled: impl Fn(&[u64], Place) -> bool) {
+        while let Some(change) = self.unsettled.front()
+            && is_settled(&self.stable, change.place)
+        {
+            let change = self.unsettled.pop_front().expect("there is one");
+            self.settled = change.number;
+            self.must_mark |= change.must_mark;
+            self.outputs.extend(change.outputs);
         }
     }
 
@@ -155,8 +190,9 @@ impl Groups {
     pub(crate) fn end_view(&mut self) {
         self.delivery.close();
         self.deliver();
+        self.settle(|_, _| true);
         for group in std::mem::take(&mut self.changing) {
-            self.install(group, |_| None, |_| true);
+            self.install(group, u64::MAX, |_| None);
         }
         self.partials.clear();
         self.must_mark = false;
@@ -172,6 +208,7 @@ impl Groups {
         self.marks = [marks(), marks()];
         if let Some(mut map) = map.or_else(|| self.map.take()) {
             let effects = map.install(view, ended);
+            self.settled = map.number();
             self.map = Some(map);
             self.on_effects(effects, None);
         }
@@ -179,6 +216,7 @@ impl Groups {
 
     /// The groups as they were at the beginning of the present view.
     pub(crate) fn adopt(&mut self, map: Map) {
+        self.settled = map.number();
         self.map = Some(map);
     }
 
@@ -201,7 +239,7 @@ impl Groups {
         let Some((number, bytes)) = self.assemble(origin, &part) else { return };
         let Some(live) = self.lives.get_mut(&part.group) else { return };
         let message = Message { from, number, session: None, ordered_by, bytes };
-        let told = live.on_told(map, Told::Message(message));
+        let told = live.on_message(map, message);
         self.absurd += std::mem::take(&mut live.absurd);
         let object = live.object;
         self.outputs.extend(told.map(|told| Output::Told { object, told }));
@@ -240,19 +278,24 @@ impl Groups {
     /// What changed in the map, by what stands there; or, at a view's beginning, by nobody, so that
     /// nobody's stream is waited for.
     fn on_effects(&mut self, effects: Vec<Effect>, place: Option<Place>) {
+        let number = self.map.as_ref().map_or(0, Map::number);
+        let (at, outputs) = (place.unwrap_or(NOWHERE), Vec::new());
+        let mut change = Unsettled { number, place: at, must_mark: false, outputs };
         for effect in effects {
             match effect {
-                Effect::Regrouped(regrouped) => self.on_regrouped(regrouped, place),
+                Effect::Regrouped(regrouped) => self.on_regrouped(regrouped, place, &mut change),
                 Effect::Refused { object, by, held } if by.member == self.me => {
                     self.outputs.push(Output::Refused { object, session: by.session, held });
                 }
                 Effect::Refused { .. } => {}
                 Effect::Cut { group, by } => {
-                    let cut = self.map.as_ref().map_or(0, Map::number);
-                    let Some(live) = self.lives.get_mut(&group) else { continue };
-                    let object = live.object;
-                    let told = live.on_told(cut, Told::Cut { cut, by });
-                    self.outputs.extend(told.map(|told| Output::Told { object, told }));
+                    let held = self.map.as_ref().and_then(|map| map.group(group));
+                    let Some(held) = held else { continue };
+                    let Some(session) = held.session_of(self.me) else { continue };
+                    let live = self.lives.get_mut(&group).expect("this member is in it");
+                    live.on_cut(number, by, held.members(), session);
+                    self.changing.insert(group);
+                    change.must_mark = true;
                 }
                 Effect::Orphaned { group } => {
                     let object = self.lives.get(&group).map(|live| live.object);
@@ -260,16 +303,17 @@ impl Groups {
                     self.outputs.extend(object.map(output));
                 }
                 Effect::Complete { group } => {
-                    let cut = self.map.as_ref().map_or(0, Map::number);
                     let object = self.lives.get(&group).map(|live| live.object);
-                    let output = |object| Output::Complete { object, cut };
+                    let output = |object| Output::Complete { object, cut: number };
                     self.outputs.extend(object.map(output));
                 }
             }
         }
+        // A view's beginning is held by all who are in it.
+        self.unsettled.extend(place.map(|_| change));
     }
 
-    fn on_regrouped(&mut self, regrouped: Regrouped, place: Option<Place>) {
+    fn on_regrouped(&mut self, regrouped: Regrouped, place: Option<Place>, change: &mut Unsettled) {
         let group = regrouped.group;
         let is_mine = |members: &[Member]| members.contains(&self.me);
         let (was_in, is_in) = (is_mine(&regrouped.before), is_mine(&regrouped.after));
@@ -281,7 +325,8 @@ impl Groups {
         if !was_in && !is_in {
             return;
         }
-        self.must_mark = place.is_some();
+        change.must_mark |= was_in;
+        let outputs = if place.is_some() { &mut change.outputs } else { &mut self.outputs };
         let map = self.map.as_ref().expect("it was changed just now");
         let session = map.group(group).and_then(|held| held.session_of(self.me));
         if let Some(session) = session {
@@ -289,38 +334,32 @@ impl Groups {
             let class = class_of(&held.ty);
             let object = held.object;
             self.lives.entry(group).or_insert_with(|| Live::new(class, object, self.me));
-            self.outputs.push(Output::Regrouping { object });
+            outputs.push(Output::Regrouping { object });
             let number = regrouped.number;
-            self.outputs.push(Output::Joined { object, group, session, number });
+            outputs.push(Output::Joined { object, group, session, number });
         }
         let Some(live) = self.lives.get_mut(&group) else { return };
-        live.on_change(regrouped, place.unwrap_or(NOWHERE), session);
+        live.on_change(regrouped, session);
         if place.is_some() {
             self.changing.insert(group);
         } else {
-            self.install(group, |_| None, |_| true);
+            self.install(group, u64::MAX, |_| None);
         }
     }
 
     /// Installs what every member's stream has stably passed.
-    fn install_stable(&mut self, group: u32) {
+    fn install_passed(&mut self, group: u32) {
         let class = self.lives[&group].class as usize;
         let marks: Vec<u64> = self.marks[class].iter().map(|marks| marks.map).collect();
-        let (members, stable) = (self.members.clone(), self.stable.clone());
+        let members = self.members.clone();
         let place = |member| members.iter().position(|other| *other == member);
-        let map_of = |member| place(member).map(|place| marks[place]);
-        self.install(group, map_of, |place| is_stable(&stable, place));
+        self.install(group, self.settled, |member| place(member).map(|place| marks[place]));
     }
 
-    fn install(
-        &mut self,
-        group: u32,
-        map_of: impl Fn(Member) -> Option<u64>,
-        is_stable: impl Fn(Place) -> bool,
-    ) {
+    fn install(&mut self, group: u32, settled: u64, map_of: impl Fn(Member) -> Option<u64>) {
         let live = self.lives.get_mut(&group).expect("a group with a change is lived");
         let object = live.object;
-        let told = live.install(map_of, is_stable);
+        let told = live.install(settled, map_of);
         self.outputs.extend(told.into_iter().map(|told| Output::Told { object, told }));
         if !live.is_changing() {
             self.changing.remove(&group);

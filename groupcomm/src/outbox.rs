@@ -126,10 +126,11 @@ impl Outbox {
             self.orders.pop_first();
             streams.await_stable();
         }
-        let map = groups.map().map(|map| map.number());
+        let map = groups.settled();
         if map.is_some() {
             while self.changes.front().is_some_and(|change| draft.writer.change(change)) {
                 self.changes.pop_front();
+                streams.await_stable();
             }
             self.fill(&mut draft, io, objects);
         }
