@@ -21,13 +21,13 @@ use tracing::trace;
 use self::observers::Observers;
 use crate::config::{Config, Mutation};
 use crate::configuration::{Configuration, Decision, News};
-use crate::control::{Control, What};
+use crate::control::{Control, Cut, What};
 use crate::groups::{Groups, Output};
 use crate::live::Told;
 use crate::map::{Change, Ended, Map};
 use crate::objects::Objects;
 use crate::outbox::{Outbox, With};
-use crate::streams::Streams;
+use crate::regions::{ROOT, Regions, Taken};
 use crate::transfer::Pull;
 use crate::wire::Packet;
 
@@ -97,7 +97,7 @@ struct Agent {
     config: Config,
     rng: Rng,
     configuration: Configuration,
-    streams: Streams,
+    regions: Regions,
     groups: Groups,
     objects: Objects,
     observers: Observers,
@@ -124,7 +124,7 @@ impl Agent {
             config,
             rng: rng.fork("agent"),
             configuration: Configuration::new(me, config, rng.fork("configuration")),
-            streams: Streams::of_no_view(rng.fork("no view")),
+            regions: Regions::new(me, rng.fork("regions")),
             groups: Groups::new(me),
             objects: Objects::default(),
             observers: Observers::default(),
@@ -145,7 +145,7 @@ impl Agent {
             Input::Close { object } => {
                 io.signal(Signal::Closed(object));
                 self.observers.close(object);
-                self.outbox.forget(object);
+                self.outbox.forget(object, &mut self.regions);
                 if let Some(change) = self.objects.close(object) {
                     self.outbox.say(change);
                 }
@@ -192,20 +192,15 @@ impl Agent {
                 return;
             }
         };
-        let is_sane = if tag == self.streams.tag() {
-            if let (Packet::Data(frame), Some(Mutation::DeliverTwice)) =
-                (&packet, self.config.mutation)
-                && self.streams.has(frame)
-            {
-                self.groups.deliver_again(frame);
-            }
-            self.streams.on_packet(now, from, packet, bytes)
-        } else {
-            io.count("groupcomm.other_view");
-            true
-        };
-        if !is_sane {
-            io.count("groupcomm.absurd");
+        if let (Packet::Data(frame), Some(Mutation::DeliverTwice)) = (&packet, self.config.mutation)
+            && let Some(origin) = self.regions.sender_again(tag, frame)
+        {
+            self.groups.deliver_again(origin, frame);
+        }
+        match self.regions.on_packet(now, from, (tag, packet), bytes) {
+            Taken::In => {}
+            Taken::Elsewhere => io.count("groupcomm.other_region"),
+            Taken::Absurd => io.count("groupcomm.absurd"),
         }
     }
 
@@ -215,7 +210,7 @@ impl Agent {
             Ok(Control::Chunk(chunk)) => self.on_chunk(now, from, chunk, io),
             Ok(Control::Lacking(what)) => self.on_lacking(now, what),
             Ok(message) => {
-                self.configuration.on_message(now, from, message, &mut self.streams);
+                self.configuration.on_message(now, from, message, &mut self.regions);
                 self.on_news(now, io);
             }
             Err(error) => {
@@ -242,16 +237,16 @@ impl Agent {
             self.leaves_by = None;
             self.configuration.leave(now);
         }
-        self.configuration.on_wake(now, &mut self.streams);
+        self.configuration.on_wake(now, &mut self.regions);
         self.on_news(now, io);
-        self.configuration.on_progress(now, &mut self.streams);
+        self.configuration.on_progress(now, &mut self.regions);
         self.on_news(now, io);
         self.exchange(now, io);
         self.fetch(now, io);
         self.objects.on_no_primary(now);
         for (object, change) in self.objects.flush(now, self.is_choked, io) {
             io.count("groupcomm.too_slow");
-            self.outbox.forget(object);
+            self.outbox.forget(object, &mut self.regions);
             self.outbox.say(change);
             self.wakes_at = Some(now);
         }
@@ -274,40 +269,29 @@ impl Agent {
         self.outbox.begin();
         loop {
             self.deliver(now, io);
-            let Self { outbox, streams, groups, objects, .. } = self;
-            if !outbox.cut(now, io, With { streams, groups, objects }) {
+            let Self { outbox, regions, groups, objects, .. } = self;
+            if !outbox.cut(now, io, With { regions, groups, objects }) {
                 break;
             }
         }
-        self.outbox.confirm(&self.streams, self.config.mutation, io, &mut self.objects);
-        // Only what can be relieved without others' help counts: they are not acknowledged.
-        let is_mapless = self.groups.map().is_none();
-        let unread = self.objects.bytes();
-        let backlog = if is_mapless { unread + self.groups.bytes() } else { unread };
-        self.is_choked = backlog > BACKLOG_BYTES_MAX;
-        self.streams.set_choked(self.is_choked);
-        for (to, packet) in self.streams.finish(now) {
+        let Self { outbox, regions, groups, objects, .. } = self;
+        outbox.confirm(self.config.mutation, io, regions, objects);
+        self.is_choked = objects.bytes() > BACKLOG_BYTES_MAX;
+        regions.set_choked(self.is_choked);
+        for (to, packet) in regions.finish(now, |region| groups.awaits(region)) {
             if io.send(Target::Node(to), Via::Datagram, packet).is_err() {
                 io.count("groupcomm.no_room");
             }
         }
-        if self.outbox.is_hungry() && self.streams.has_credit() {
+        if self.outbox.is_hungry() {
             self.wakes_at = Some(now);
         }
     }
 
     /// Goes through the frames that came in order.
     fn deliver(&mut self, now: Time, io: &mut Io<'_>) {
-        let is_sequencer = self.streams.me() == 0 && !self.streams.is_wedged();
-        while let Some(frame) = self.streams.next_fresh() {
-            if is_sequencer && frame.origin != 0 {
-                let has_total = frame.has_total();
-                self.outbox.order(frame.origin, frame.number, frame.map, has_total);
-            }
-            self.groups.push(frame);
-        }
-        self.groups.on_stable(self.streams.all_stable());
-        self.groups.deliver();
+        self.regions.take_in();
+        self.groups.deliver(&mut self.regions);
         self.on_outputs(now, io);
     }
 
@@ -366,8 +350,12 @@ impl Agent {
                 let session = message.session.filter(|session| *session == open.session);
                 let own = session.map(|_| message.number);
                 open.on_message(message.from, own, message.bytes);
-                if let Some(number) = own {
-                    self.outbox.on_delivered(object, number, message.ordered_by);
+                let Some(number) = own else { return };
+                match self.regions.get_mut(message.region) {
+                    Some(region) => {
+                        region.sending.on_delivered(object, number, message.ordered_by);
+                    }
+                    None => self.outbox.on_delivered(object, number, message.ordered_by),
                 }
             }
         }
@@ -384,8 +372,8 @@ impl Agent {
                 News::Outside => {
                     self.objects.step_out(now);
                     self.groups.step_out();
-                    self.outbox.step_out(&self.streams);
-                    self.streams = Streams::of_no_view(self.rng.fork("no view"));
+                    self.outbox.step_out(&mut self.regions);
+                    self.regions.clear();
                     self.map_at_cut = None;
                     self.map_pull = None;
                     self.observers.on_outside();
@@ -394,25 +382,32 @@ impl Agent {
         }
     }
 
-    /// Ends the view that this member was in, if it was in one, and begins the next.
+    /// Ends the view that this member was in, if it was in one, and begins the next. Only regions
+    /// that lose a member end with it, and the root, which is the first: what it says to the end
+    /// the others may wait for.
     fn install(&mut self, now: Time, decision: &Decision, io: &mut Io<'_>) {
         let Decision { view, cut } = decision;
-        let old = self.streams.members().to_vec();
+        let old: Vec<Member> =
+            self.regions.get(ROOT).map_or(Vec::new(), |root| root.streams.members().to_vec());
+        let mut closed = Vec::new();
         if !old.is_empty() {
-            self.streams.finish_at(&cut.trim);
-            while let Some(frame) = self.streams.next_fresh() {
-                self.groups.push(frame);
+            self.regions.close(ROOT, cut);
+            closed.push(ROOT);
+            self.groups.deliver(&mut self.regions);
+            for id in self.regions.ending(view).into_iter().filter(|id| *id != ROOT) {
+                self.regions.close(id, cut);
+                closed.push(id);
             }
-            self.groups.end_view();
+            self.groups.deliver(&mut self.regions);
             self.on_outputs(now, io);
-            let trim = cut.trim[self.streams.me()];
-            self.outbox.end_view(trim, io, &mut self.objects);
+            self.outbox.close(&closed, io, &mut self.regions, &mut self.objects);
         }
-        let tag = self.streams.tag();
-        let ended = (!old.is_empty()).then_some(Ended { tag, members: &old, trim: &cut.trim });
-        let rng = self.rng.fork(&format!("streams {}", view.epoch.number));
-        self.streams = Streams::new(view, self.me, rng);
-        self.groups.begin_view(view, ended, cut.is_reset.then(Map::default));
+        let ended: Vec<Ended> = ended(&old, view, cut);
+        let map = cut.is_reset.then(Map::default);
+        let effects = self.groups.begin_view(view, &ended, map);
+        self.regions.go_on(&closed);
+        self.regions.begin_view(view);
+        self.groups.on_begun(effects, &mut self.regions);
         self.on_outputs(now, io);
         self.map_at_cut = None;
         self.map_pull = None;
@@ -429,7 +424,7 @@ impl Agent {
     fn next_wake(&self) -> Option<Time> {
         let wakes = [
             self.configuration.next_wake(),
-            self.streams.next_wake(),
+            self.regions.next_wake(),
             self.map_pull.as_ref().map(|(pull, _)| pull.next_wake()),
             self.objects.pulls_at(),
             self.objects.closes_at(),
@@ -440,6 +435,20 @@ impl Agent {
         ];
         wakes.into_iter().flatten().min()
     }
+}
+
+/// Where streams of the members of a view ended with it, of what was said in groups.
+fn ended(members: &[Member], view: &View, cut: &Cut) -> Vec<Ended> {
+    let place = |of: u16| members.get(usize::from(of)).copied();
+    let is_lost = |of: u16| place(of).is_none_or(|member| !view.has(member));
+    let closed = cut
+        .trim
+        .iter()
+        .filter(|(region, trim)| **region != ROOT && trim.iter().any(|(of, _)| is_lost(*of)));
+    let lasts =
+        closed.flat_map(|(region, trim)| trim.iter().map(|(of, last)| (*region, *of, *last)));
+    let said = lasts.filter(|(_, _, last)| *last > 0);
+    said.filter_map(|(region, of, last)| Some(Ended { member: place(of)?, region, last })).collect()
 }
 
 /// How long a node that stops waits for a view without it, and half as long for others to get the

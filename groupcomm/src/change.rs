@@ -4,8 +4,9 @@
 //!
 //! What Paxos leaves open is settled here for views. A leader proposes only members of the old view
 //! that *promised* in its ballot, so whoever is in two views in a row knew the first when the
-//! second was decided: nobody skips a view. It waits for every member that is believed up, up to a
-//! limit, so that nobody is left out for being a little slow.
+//! second was decided: nobody skips a view. It says first who may be left out, those who are gone
+//! or ask for it, and whoever promises wedges the regions that these are in and no others. All
+//! others are to promise; who does not for long is left out in another attempt.
 //!
 //! The trim is the most that those who promised hold between them, so that whatever was delivered
 //! by a member of the next view, or was stable, lies within it. Those who stay *gather* what they
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use live_objects::{Member, NodeId, Time, View};
 
 use crate::control::{Ballot, Cut, Proposal};
-use crate::holdings::{End, Holdings, ends};
+use crate::holdings::{End, Ends, Holdings, ends};
 
 /// What a member has promised about the present view.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -65,11 +66,15 @@ impl Acceptor {
 pub(crate) struct Attempt {
     pub(crate) ballot: Ballot,
     pub(crate) began: Time,
+    /// Who may be left out.
+    going: BTreeSet<Member>,
     promises: BTreeMap<NodeId, Promise>,
     /// What is to be proposed, once enough have promised.
     value: Option<Proposal>,
-    /// Where the view ends with that, unless it was proposed before.
-    ends: Vec<End>,
+    /// When it was chosen.
+    chosen_at: Option<Time>,
+    /// Where regions end with that, unless it was proposed before.
+    ends: Ends,
     /// Who stays and has not gathered all of it yet.
     lacking: BTreeSet<NodeId>,
     /// Who accepted it, once it was proposed.
@@ -84,16 +89,23 @@ struct Promise {
 }
 
 impl Attempt {
-    pub(crate) fn new(ballot: Ballot, began: Time) -> Self {
+    pub(crate) fn new(ballot: Ballot, began: Time, going: BTreeSet<Member>) -> Self {
         Self {
             ballot,
             began,
+            going,
             promises: BTreeMap::new(),
             value: None,
-            ends: Vec::new(),
+            chosen_at: None,
+            ends: Ends::new(),
             lacking: BTreeSet::new(),
             accepted: None,
         }
+    }
+
+    /// Who may be left out.
+    pub(crate) fn going(&self) -> &BTreeSet<Member> {
+        &self.going
     }
 
     /// Somebody promised. What it holds counts as long as nothing is chosen.
@@ -108,13 +120,13 @@ impl Attempt {
         }
     }
 
-    /// Somebody has all that the view ends with.
+    /// Somebody has all that its regions end with.
     pub(crate) fn on_gathered(&mut self, from: NodeId) {
         self.lacking.remove(&from);
     }
 
-    /// Where the view ends, and who is to gather what it misses of that.
-    pub(crate) fn gathering(&self) -> (&[End], &BTreeSet<NodeId>) {
+    /// Where regions end, and who is to gather what it misses of that.
+    pub(crate) fn gathering(&self) -> (&Ends, &BTreeSet<NodeId>) {
         (&self.ends, &self.lacking)
     }
 
@@ -128,6 +140,11 @@ impl Attempt {
     /// What is to be proposed, if it came to that.
     pub(crate) fn value(&self) -> Option<&Proposal> {
         self.value.as_ref()
+    }
+
+    /// When it was chosen, if it was.
+    pub(crate) fn chosen_at(&self) -> Option<Time> {
+        self.chosen_at
     }
 
     /// Whether it was proposed.
@@ -145,8 +162,14 @@ impl Attempt {
 
     /// Enough have promised: chooses what was accepted in the highest ballot before, which may have
     /// been decided already, or else what `wished` makes of the members that promised.
-    pub(crate) fn choose(&mut self, view: &View, wished: impl FnOnce(Vec<Member>) -> Vec<Member>) {
+    pub(crate) fn choose(
+        &mut self,
+        now: Time,
+        view: &View,
+        wished: impl FnOnce(Vec<Member>, &BTreeSet<Member>) -> Vec<Member>,
+    ) {
         assert!(self.value.is_none(), "one proposal a ballot");
+        self.chosen_at = Some(now);
         let accepted = self.promises.values().filter_map(|promise| promise.accepted.as_ref());
         if let Some((_, value)) = accepted.max_by_key(|(ballot, _)| *ballot) {
             self.value = Some(value.clone());
@@ -155,7 +178,7 @@ impl Attempt {
         let members = view.members.iter().copied();
         let promised = members.filter(|member| self.has_promised(member.node));
         let promised: Vec<Member> = promised.collect();
-        let mut members = wished(promised.clone());
+        let mut members = wished(promised.clone(), &self.going);
         if !members.iter().any(|member| self.has_map(*member, view)) {
             // Whoever alone knows the group map may not leave before somebody else does.
             let knowing = promised.into_iter().filter(|member| self.has_map(*member, view));
@@ -169,7 +192,8 @@ impl Attempt {
         let stays = |member: &&Member| view.has(**member);
         let lacks = |node: &NodeId| !self.promises[node].holdings.reach(&self.ends);
         self.lacking = members.iter().filter(stays).map(|it| it.node).filter(lacks).collect();
-        let trim = self.ends.iter().map(|end| end.last).collect();
+        let lasts = |ends: &Vec<End>| ends.iter().map(|end| (end.of, end.last)).collect();
+        let trim = self.ends.iter().map(|(region, ends)| (*region, lasts(ends))).collect();
         self.value = Some(Proposal { members, cut: Cut { trim, is_reset } });
     }
 
@@ -209,8 +233,12 @@ mod tests {
     }
 
     fn holds(prefixes: &[u64]) -> Holdings {
-        let streams = prefixes.iter().map(|&prefix| Held { prefix, beyond: vec![] });
-        Holdings { has_map: true, streams: streams.collect() }
+        let streams = prefixes.iter().map(|&prefix| Held { of: 0, prefix, beyond: vec![] });
+        Holdings { has_map: true, regions: [(0, streams.collect())].into() }
+    }
+
+    fn attempt(round: u32) -> Attempt {
+        Attempt::new(ballot(round, 1), Time::ZERO, BTreeSet::new())
     }
 
     fn view() -> View {
@@ -233,20 +261,20 @@ mod tests {
 
     #[test]
     fn what_may_have_been_decided_is_proposed_again() {
-        let mut attempt = Attempt::new(ballot(5, 1), Time::ZERO);
+        let mut attempt = attempt(5);
         attempt.on_promise(member(1).node, Some((ballot(2, 2), value(&[2]))), holds(&[]));
         attempt.on_promise(member(2).node, Some((ballot(3, 3), value(&[3]))), holds(&[]));
         attempt.on_promise(member(3).node, None, holds(&[9]));
-        attempt.choose(&view(), |_| unreachable!("something was accepted before"));
+        attempt.choose(Time::ZERO, &view(), |_, _| unreachable!("something was accepted before"));
         assert_eq!(attempt.propose(), value(&[3]));
     }
 
     #[test]
     fn only_who_promised_is_proposed() {
-        let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
+        let mut attempt = attempt(1);
         attempt.on_promise(member(3).node, None, holds(&[]));
         attempt.on_promise(member(1).node, None, holds(&[]));
-        attempt.choose(&view(), |mut members| {
+        attempt.choose(Time::ZERO, &view(), |mut members, _| {
             members.push(member(7));
             members
         });
@@ -257,10 +285,10 @@ mod tests {
     fn who_alone_knows_the_map_stays_and_with_the_last_of_them_it_is_lost() {
         let without = Holdings { has_map: false, ..holds(&[]) };
         let chosen = |first: Holdings| {
-            let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
+            let mut attempt = attempt(1);
             attempt.on_promise(member(1).node, None, first);
             attempt.on_promise(member(2).node, None, without.clone());
-            attempt.choose(&view(), |promised| promised[1..].to_vec());
+            attempt.choose(Time::ZERO, &view(), |promised, _| promised[1..].to_vec());
             attempt.propose()
         };
         let value = chosen(holds(&[]));
@@ -271,18 +299,21 @@ mod tests {
 
     #[test]
     fn the_trim_is_what_those_who_promised_hold_between_them() {
-        let held = |prefix, beyond: &[(u64, u64)]| Held { prefix, beyond: beyond.to_vec() };
-        let with = |streams| Holdings { has_map: true, streams };
-        let mut attempt = Attempt::new(ballot(1, 1), Time::ZERO);
-        let first = with(vec![held(3, &[(6, 7)]), held(0, &[(2, 9)])]);
-        let second = with(vec![held(4, &[(5, 5), (9, 9)]), held(0, &[])]);
+        let held = |of, prefix, beyond: &[(u64, u64)]| Held { of, prefix, beyond: beyond.to_vec() };
+        let with = |streams| Holdings { has_map: true, regions: [(0, streams)].into() };
+        let mut attempt = attempt(1);
+        let first = with(vec![held(0, 3, &[(6, 7)]), held(1, 0, &[(2, 9)])]);
+        let second = with(vec![held(0, 4, &[(5, 5), (9, 9)]), held(1, 0, &[])]);
         attempt.on_promise(member(1).node, None, first);
         attempt.on_promise(member(2).node, None, second);
-        attempt.choose(&view(), |members| members);
-        let ends = [End { last: 7, holder: 1 }, End { last: 0, holder: 1 }];
+        attempt.choose(Time::ZERO, &view(), |members, _| members);
+        let ends = vec![End { of: 0, last: 7, holder: 1 }, End { of: 1, last: 0, holder: 1 }];
         let lacking = [member(1).node, member(2).node].into();
-        assert_eq!(attempt.gathering(), (&ends[..], &lacking));
+        assert_eq!(attempt.gathering(), (&[(0, ends)].into(), &lacking));
         lacking.iter().for_each(|node| attempt.on_gathered(*node));
-        assert_eq!(attempt.propose().cut, Cut { trim: vec![7, 0], is_reset: false });
+        assert_eq!(
+            attempt.propose().cut,
+            Cut { trim: [(0, vec![(0, 7), (1, 0)])].into(), is_reset: false }
+        );
     }
 }

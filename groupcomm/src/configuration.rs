@@ -1,7 +1,9 @@
 //! The configuration: which view this member is in, and how it gets to the next.
 //!
-//! A view ends with a *flush*: its streams are wedged as members promise, those who stay gather
-//! what they miss of all that is held, and where the streams end is agreed on with the next view.
+//! A view ends with a *flush* of the regions that lose a member, and of the one that carries changes
+//! of the group map: their streams are wedged as members promise, those who stay gather what they
+//! miss of all that is held, and where the streams end is agreed on with the next view. All other
+//! regions go on as if nothing were.
 //!
 //! The members of a view change it together, by Paxos among themselves (`change`). The *leader* is
 //! the most senior member that is believed up; if two believe they are, Paxos keeps them from harm
@@ -30,9 +32,9 @@ use crate::change::{Acceptor, Attempt};
 use crate::config::{self, Config, Mutation};
 use crate::control::{Ballot, Control, Cut, MEMBERS_MAX, Proposal};
 use crate::founding::{Answer, Founding};
-use crate::holdings::End;
+use crate::holdings::Ends;
 use crate::peers::Peers;
-use crate::streams::Streams;
+use crate::regions::Regions;
 
 /// What a member hears from its configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,8 +66,14 @@ pub(crate) struct Configuration {
     past: Option<Decision>,
     acceptor: Acceptor,
     /// Who is to hear that this member has all that the view ends with, once it has.
-    gathering: Option<(NodeId, Ballot, Vec<End>)>,
+    gathering: Option<(NodeId, Ballot, Ends)>,
     attempt: Option<Attempt>,
+    /// Who kept attempts waiting: whoever does so again is left out of the next view.
+    slow: BTreeSet<Member>,
+    /// Who does not get what the present view ends with: is left out.
+    stuck: BTreeSet<Member>,
+    /// How many attempts to change the present view were in vain.
+    in_vain: u32,
     /// Before then no new attempt is made.
     rests_until: Time,
     /// The highest round that anybody was heard to have promised.
@@ -103,6 +111,9 @@ impl Configuration {
             acceptor: Acceptor::default(),
             gathering: None,
             attempt: None,
+            slow: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            in_vain: 0,
             rests_until: Time::ZERO,
             rounds: 0,
             peers: Peers::new(me),
@@ -182,12 +193,12 @@ impl Configuration {
         now: Time,
         from: NodeId,
         message: Control,
-        streams: &mut Streams,
+        regions: &mut Regions,
     ) {
         match message {
             Control::Join(member) => self.on_join(now, member),
             Control::Leave(member) => self.on_leave(now, member),
-            Control::Told(view, cut) => self.learn(now, from, Decision { view, cut }, streams),
+            Control::Told(view, cut) => self.learn(now, from, Decision { view, cut }, regions),
             Control::Stand(candidate) => self.on_stand(from, candidate),
             Control::Vote(voter, candidate) => self.on_vote_to_found(voter, candidate),
             Control::GiveUp(candidate) => {
@@ -195,10 +206,13 @@ impl Configuration {
                     founding.on_give_up(candidate);
                 }
             }
-            Control::Prepare(epoch, ballot) => {
+            Control::Prepare(epoch, ballot, going) => {
                 let Some(epoch) = self.present(from, epoch) else { return };
                 let answer = match self.acceptor.prepare(ballot) {
-                    Ok(accepted) => Control::Promise(epoch, ballot, accepted, streams.wedge()),
+                    Ok(accepted) => {
+                        let holdings = regions.wedge(&going.into_iter().collect());
+                        Control::Promise(epoch, ballot, accepted, holdings)
+                    }
                     Err(promised) => Control::Outbid(epoch, promised),
                 };
                 self.wakes_at = self.wakes_at.min(now + WEDGED);
@@ -207,12 +221,12 @@ impl Configuration {
             Control::Gather(epoch, ballot, ends) => {
                 if self.present(from, epoch).is_some() {
                     self.gathering = Some((from, ballot, ends));
-                    self.on_progress(now, streams);
+                    self.on_progress(now, regions);
                 }
             }
             Control::Gathered(epoch, ballot) => {
                 if self.present(from, epoch).is_some() {
-                    self.on_vote(now, ballot, |attempt| attempt.on_gathered(from), streams);
+                    self.on_vote(now, ballot, |attempt| attempt.on_gathered(from), regions);
                 }
             }
             Control::Accept(epoch, ballot, value) => {
@@ -226,12 +240,12 @@ impl Configuration {
             Control::Promise(epoch, ballot, accepted, holdings) => {
                 if self.present(from, epoch).is_some() {
                     let vote = |it: &mut Attempt| it.on_promise(from, accepted, holdings);
-                    self.on_vote(now, ballot, vote, streams);
+                    self.on_vote(now, ballot, vote, regions);
                 }
             }
             Control::Accepted(epoch, ballot) => {
                 if self.present(from, epoch).is_some() {
-                    self.on_vote(now, ballot, |attempt| attempt.on_accepted(from), streams);
+                    self.on_vote(now, ballot, |attempt| attempt.on_accepted(from), regions);
                 }
             }
             Control::Outbid(epoch, promised) => {
@@ -245,33 +259,30 @@ impl Configuration {
     }
 
     /// Frames have come in: goes on with whatever waited for them.
-    pub(crate) fn on_progress(&mut self, now: Time, streams: &mut Streams) {
+    pub(crate) fn on_progress(&mut self, now: Time, regions: &mut Regions) {
         let Some(view) = self.view().cloned() else { return };
         if let Some((from, ballot, ends)) = self.gathering.take() {
             match self.acceptor.follow(ballot) {
                 Err(promised) => self.out.push((from, Control::Outbid(view.epoch, promised))),
-                // No view of these members ends so.
-                Ok(()) if ends.len() != view.members.len() => {}
-                Ok(()) if self.gathers(&ends, streams) => {
+                Ok(()) if self.gathers(&ends, &view, regions) => {
                     self.out.push((from, Control::Gathered(view.epoch, ballot)));
                 }
                 Ok(()) => self.gathering = Some((from, ballot, ends)),
             }
         }
-        self.advance(now, &view, streams);
+        self.advance(now, &view, regions);
     }
 
-    /// Sees to it that this member holds all that the present view ends with. Tells whether it
-    /// does.
-    fn gathers(&self, ends: &[End], streams: &mut Streams) -> bool {
-        streams.gather(ends) || self.config.mutation == Some(Mutation::SkipRepair)
+    /// Sees to it that this member holds all that its regions end with. Tells whether it does.
+    fn gathers(&self, ends: &Ends, view: &View, regions: &mut Regions) -> bool {
+        regions.gather(ends, view) || self.config.mutation == Some(Mutation::SkipRepair)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Time> {
         (self.wish != Wish::Nothing).then_some(self.wakes_at)
     }
 
-    pub(crate) fn on_wake(&mut self, now: Time, streams: &mut Streams) {
+    pub(crate) fn on_wake(&mut self, now: Time, regions: &mut Regions) {
         if self.wish == Wish::Nothing || self.wakes_at > now {
             return;
         }
@@ -281,29 +292,26 @@ impl Configuration {
             return;
         };
         if self.is_leader(&view) {
-            self.lead(now, &view, streams);
+            self.lead(now, &view, regions);
         } else {
             self.attempt = None;
             self.follow(&view);
         }
         let Some(view) = self.view().cloned() else { return };
-        let is_busy = self.needs_change(&view, streams) || self.acceptor.is_wedged();
+        let is_busy = self.needs_change(&view, regions) || self.acceptor.is_wedged();
         self.wakes_at = now + if is_busy { TICK } else { TELL };
     }
 
     /// The leader's turn: begins a change if one is needed, drives the one under way, tells
     /// outsiders.
-    fn lead(&mut self, now: Time, view: &View, streams: &mut Streams) {
-        if self.is_in_vain(now, view) {
-            // Another finds other members, and other holders of what they need.
-            self.attempt = None;
-        }
-        let needs = self.needs_change(view, streams) || self.acceptor.is_wedged();
+    fn lead(&mut self, now: Time, view: &View, regions: &mut Regions) {
+        self.give_up(now, view);
+        let needs = self.needs_change(view, regions) || self.acceptor.is_wedged();
         let may_begin = now >= self.rests_until && self.believes_in_quorum(view);
         if self.attempt.is_none() && needs && may_begin {
-            self.begin(now, view, streams);
+            self.begin(now, view, regions);
         }
-        self.advance(now, view, streams);
+        self.advance(now, view, regions);
         if self.view().is_none_or(|present| present.epoch != view.epoch) {
             return;
         }
@@ -449,12 +457,12 @@ impl Configuration {
         now: Time,
         ballot: Ballot,
         vote: impl FnOnce(&mut Attempt),
-        streams: &mut Streams,
+        regions: &mut Regions,
     ) {
         let Some(view) = self.view().cloned() else { return };
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.ballot == ballot) {
             vote(attempt);
-            self.advance(now, &view, streams);
+            self.advance(now, &view, regions);
         }
     }
 
@@ -466,30 +474,33 @@ impl Configuration {
         }
     }
 
-    fn begin(&mut self, now: Time, view: &View, streams: &mut Streams) {
+    fn begin(&mut self, now: Time, view: &View, regions: &mut Regions) {
         let round = self.acceptor.next_round().max(self.rounds.saturating_add(1));
         let ballot = Ballot { round, leader: self.me.node };
         let accepted = self.acceptor.prepare(ballot).expect("the highest round of all");
-        let mut attempt = Attempt::new(ballot, now);
-        attempt.on_promise(self.me.node, accepted, streams.wedge());
+        let stays = |member: &Member| self.stays(*member) && !self.slow.contains(member);
+        let going = view.members.iter().copied().filter(|member| !stays(member)).collect();
+        let holdings = regions.wedge(&going);
+        let mut attempt = Attempt::new(ballot, now, going);
+        attempt.on_promise(self.me.node, accepted, holdings);
         self.attempt = Some(attempt);
         assert!(view.has(self.me), "a member is in its view");
     }
 
     /// Chooses when enough have promised, proposes when it holds what the view is to end with,
     /// decides when enough have accepted.
-    fn advance(&mut self, now: Time, view: &View, streams: &mut Streams) {
+    fn advance(&mut self, now: Time, view: &View, regions: &mut Regions) {
         let Some(mut attempt) = self.attempt.take() else { return };
-        if attempt.value().is_none() && self.may_choose(now, view, &attempt) {
-            attempt.choose(view, |promised| self.wished(promised));
+        if attempt.value().is_none() && self.may_choose(view, &attempt) {
+            attempt.choose(now, view, |promised, going| self.wished(promised, going));
             let (ends, lacking) = attempt.gathering();
             for other in lacking.iter().filter(|node| **node != self.me.node) {
-                let gather = Control::Gather(view.epoch, attempt.ballot, ends.to_vec());
+                let gather = Control::Gather(view.epoch, attempt.ballot, ends.clone());
                 self.out.push((*other, gather));
             }
         }
         let (ends, lacking) = attempt.gathering();
-        if lacking.contains(&self.me.node) && self.gathers(ends, streams) {
+        if lacking.contains(&self.me.node) && self.gathers(ends, view, regions) {
             attempt.on_gathered(self.me.node);
         }
         let has_gathered = attempt.gathering().1.is_empty();
@@ -505,7 +516,7 @@ impl Configuration {
         }
         let is_decided = self.is_quorum(view, |node| attempt.has_accepted(node));
         match attempt.value().cloned().filter(|_| attempt.is_proposed() && is_decided) {
-            Some(value) => self.decide(now, view, value, streams),
+            Some(value) => self.decide(now, view, value, regions),
             None => self.attempt = Some(attempt),
         }
     }
@@ -526,10 +537,11 @@ impl Configuration {
                     if !lacking.contains(&other) {
                         continue;
                     }
-                    Control::Gather(view.epoch, attempt.ballot, ends.to_vec())
+                    Control::Gather(view.epoch, attempt.ballot, ends.clone())
                 }
                 None if !attempt.has_promised(other) => {
-                    Control::Prepare(view.epoch, attempt.ballot)
+                    let going = attempt.going().iter().copied().collect();
+                    Control::Prepare(view.epoch, attempt.ballot, going)
                 }
                 None => continue,
             };
@@ -540,7 +552,7 @@ impl Configuration {
         self.attempt = Some(attempt);
     }
 
-    fn decide(&mut self, now: Time, view: &View, value: Proposal, streams: &Streams) {
+    fn decide(&mut self, now: Time, view: &View, value: Proposal, regions: &Regions) {
         let number = view.epoch.number + 1;
         let Proposal { members, cut } = value;
         let next = View { epoch: Epoch { number, ..view.epoch }, members };
@@ -549,11 +561,11 @@ impl Configuration {
         for node in both.into_iter().filter(|node| *node != self.me.node) {
             self.out.push((node, Control::Told(next.clone(), cut.clone())));
         }
-        self.learn(now, self.me.node, Decision { view: next, cut }, streams);
+        self.learn(now, self.me.node, Decision { view: next, cut }, regions);
     }
 
     /// Takes in a view that was decided.
-    fn learn(&mut self, now: Time, from: NodeId, told: Decision, streams: &Streams) {
+    fn learn(&mut self, now: Time, from: NodeId, told: Decision, regions: &Regions) {
         let before = self.latest().map(|latest| latest.view.epoch);
         let epoch = told.view.epoch;
         if before.is_some_and(|before| before.cluster != epoch.cluster) {
@@ -567,7 +579,8 @@ impl Configuration {
         let is_in = told.view.has(self.me);
         if let Some(present) = self.view() {
             let follows = present.epoch.number + 1 == epoch.number;
-            if follows && is_in && self.may_end(&told.cut, streams) {
+            let skips_repair = self.config.mutation == Some(Mutation::SkipRepair);
+            if follows && is_in && regions.may_end(&told.view, &told.cut, skips_repair) {
                 self.install(told);
                 return;
             }
@@ -578,13 +591,6 @@ impl Configuration {
         } else if self.wish != Wish::Nothing {
             self.past = Some(told);
         }
-    }
-
-    /// Whether the present view can end so for this member: with all that it delivered, and nothing
-    /// that it has not gathered.
-    fn may_end(&self, cut: &Cut, streams: &Streams) -> bool {
-        let skips_repair = self.config.mutation == Some(Mutation::SkipRepair);
-        streams.admits(&cut.trim) && (skips_repair || streams.holds(cut.trim.iter().copied()))
     }
 
     /// Another cluster was founded apart from this one.
@@ -609,6 +615,9 @@ impl Configuration {
         self.past = None;
         self.attempt = None;
         self.gathering = None;
+        self.slow.clear();
+        self.stuck.clear();
+        self.in_vain = 0;
         self.rounds = 0;
         self.joining.retain(|_, member| !view.has(*member));
         self.leaving.retain(|member| view.has(*member));
@@ -616,9 +625,15 @@ impl Configuration {
         self.view = Some(decision);
     }
 
-    /// Those who promised and are neither leaving nor gone, then the joiners.
-    fn wished(&self, promised: Vec<Member>) -> Vec<Member> {
-        let stays = |member: &Member| self.peers.is_up(*member) && !self.leaving.contains(member);
+    /// Whether a member is neither gone nor leaving, and can go on.
+    fn stays(&self, member: Member) -> bool {
+        let is_stuck = self.stuck.contains(&member);
+        self.peers.is_up(member) && !self.leaving.contains(&member) && !is_stuck
+    }
+
+    /// Those who promised and stay, or may not be left out, then the joiners.
+    fn wished(&self, promised: Vec<Member>, going: &BTreeSet<Member>) -> Vec<Member> {
+        let stays = |member: &Member| self.stays(*member) || !going.contains(member);
         let mut members: Vec<Member> = promised.into_iter().filter(stays).collect();
         for joiner in self.joiners() {
             let is_new = members.iter().all(|member| member.node != joiner.node);
@@ -635,8 +650,8 @@ impl Configuration {
 
     /// Whether another view is wanted. Nobody is let go by a member that does not know the group
     /// map: it may be the one who leaves that it is to be had from.
-    fn needs_change(&self, view: &View, streams: &Streams) -> bool {
-        let leaves = streams.has_map() && view.members.iter().any(|m| self.leaving.contains(m));
+    fn needs_change(&self, view: &View, regions: &Regions) -> bool {
+        let leaves = regions.has_map() && view.members.iter().any(|m| self.leaving.contains(m));
         leaves || self.is_amiss(view)
     }
 
@@ -646,26 +661,41 @@ impl Configuration {
         view.members.iter().any(is_gone) || self.joiners().any(|member| !view.has(member))
     }
 
-    /// Whether nothing will come of the attempt under way: whoever is to gather may be gone, or may
-    /// never get what it lacks.
-    fn is_in_vain(&self, now: Time, view: &View) -> bool {
+    /// Gives up an attempt of which nothing may come, so that another is made, with more patience.
+    /// That may leave out who has not promised, though a quorum has. It finds other holders of what
+    /// is to be gathered, should those be gone; who lacks something even so is left out at last.
+    fn give_up(&mut self, now: Time, view: &View) {
         let Some(attempt) = self.attempt.as_ref().filter(|attempt| !attempt.is_proposed()) else {
-            return false;
+            return;
         };
+        let patience = PATIENCE * 2_u32.pow(self.in_vain.min(2));
+        let has_promised = |node| attempt.has_promised(node);
         let (_, lacking) = attempt.gathering();
-        let is_gone =
-            |member: &Member| lacking.contains(&member.node) && !self.peers.is_up(*member);
-        now >= attempt.began + GATHERING || view.members.iter().any(is_gone)
+        let others = view.members.iter().copied().filter(|member| *member != self.me);
+        if let Some(at) = attempt.chosen_at() {
+            let lacking: Vec<Member> = others.filter(|it| lacking.contains(&it.node)).collect();
+            if now < at + patience && lacking.iter().all(|member| self.peers.is_up(*member)) {
+                return;
+            }
+            if self.in_vain >= IN_VAIN_MAX {
+                self.stuck.extend(lacking);
+            }
+        } else if now >= attempt.began + patience && self.is_quorum(view, has_promised) {
+            self.slow.extend(others.filter(|member| !has_promised(member.node)));
+        } else {
+            return;
+        }
+        self.in_vain += 1;
+        self.attempt = None;
     }
 
-    /// A quorum has promised, and so has everybody else who is believed up, or it took too long.
-    fn may_choose(&self, now: Time, view: &View, attempt: &Attempt) -> bool {
+    /// A quorum has promised, and so has everybody who may not be left out.
+    fn may_choose(&self, view: &View, attempt: &Attempt) -> bool {
         let has_promised = |node| attempt.has_promised(node);
-        let mut awaited = view.members.iter().filter(|member| self.peers.is_up(**member));
-        let waited = now >= attempt.began + PATIENCE;
+        let mut awaited = view.members.iter().filter(|member| !attempt.going().contains(*member));
         self.believes_in_quorum(view)
             && self.is_quorum(view, has_promised)
-            && (waited || awaited.all(|m| has_promised(m.node)))
+            && awaited.all(|member| has_promised(member.node))
     }
 
     /// Whether this node is in a view most of whose members it believes gone.
@@ -719,10 +749,10 @@ const ASK: Duration = Duration::from_millis(300);
 const TELL: Duration = Duration::from_secs(1);
 /// How long a member that promised waits before it asks what became of it.
 const WEDGED: Duration = Duration::from_millis(500);
-/// How long a leader waits for members beyond a quorum.
+/// How long a leader waits for members beyond a quorum to promise, and for all to gather, at first.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it may take those who stay to gather what a view ends with.
-const GATHERING: Duration = Duration::from_secs(5);
+/// After so many attempts in vain whoever does not gather what it lacks is left out.
+const IN_VAIN_MAX: u32 = 2;
 /// How many other clusters a node tells of.
 const FOREIGN_MAX: usize = 16;
 /// The most that wait to be let in, as one member knows of.

@@ -3,14 +3,14 @@
 //! postcard. The variants are numbered by position on the wire: new ones go
 //! last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use live_objects::{Epoch, Member, NodeId, View};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::holdings::{End, Holdings};
+use crate::holdings::{End, Ends, Held, Holdings};
 
 /// The longest message, which bounds what reading one can allocate.
 pub(crate) const MESSAGE_LEN_MAX: usize = 128 << 10;
@@ -32,8 +32,9 @@ pub(crate) struct Proposal {
 /// Where a view ends.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Cut {
-    /// How far each stream of the view goes.
-    pub(crate) trim: Vec<u64>,
+    /// How far the streams go of each region that may lose a member, and whose each is, by place in
+    /// the view.
+    pub(crate) trim: BTreeMap<u32, Vec<(u16, u64)>>,
     /// Nobody who knew the group map is left: the next view begins with an empty one.
     pub(crate) is_reset: bool,
 }
@@ -67,8 +68,9 @@ pub(crate) enum Control {
     Join(Member),
     /// This member wants not to be in the next view. Passed on to the leader.
     Leave(Member),
-    /// Paxos 1a: promise to follow no lower ballot in changing this view.
-    Prepare(Epoch, Ballot),
+    /// Paxos 1a: promise to follow no lower ballot in changing this view, which these may be left
+    /// out of.
+    Prepare(Epoch, Ballot, Vec<Member>),
     /// Paxos 1b, with what was accepted before and what the member holds.
     Promise(Epoch, Ballot, Option<(Ballot, Proposal)>, Holdings),
     /// Paxos 2a: accept that this is the next view.
@@ -91,8 +93,8 @@ pub(crate) enum Control {
     Vote(Member, Member),
     /// This member does not stand any more: who voted for it is free.
     GiveUp(Member),
-    /// This view is to end so: get what is missing.
-    Gather(Epoch, Ballot, Vec<End>),
+    /// Regions are to end so: get what is missing.
+    Gather(Epoch, Ballot, Ends),
     /// Nothing is missing.
     Gathered(Epoch, Ballot),
 }
@@ -118,13 +120,15 @@ impl Control {
         let ballot = |ballot: &Ballot| ballot.round <= ROUND_MAX;
         match self {
             Self::Join(_) | Self::Leave(_) => true,
-            Self::Prepare(of, by)
-            | Self::Accepted(of, by)
-            | Self::Outbid(of, by)
-            | Self::Gathered(of, by) => epoch(of) && ballot(by),
+            Self::Accepted(of, by) | Self::Outbid(of, by) | Self::Gathered(of, by) => {
+                epoch(of) && ballot(by)
+            }
+            Self::Prepare(of, by, going) => epoch(of) && ballot(by) && is_sane(going),
             Self::Gather(of, by, ends) => {
-                let is_sane = |end: &End| end.last <= FRAMES_MAX;
-                epoch(of) && ballot(by) && ends.len() <= MEMBERS_MAX && ends.iter().all(is_sane)
+                let is_sane = |ends: &Vec<End>| {
+                    ends.len() <= MEMBERS_MAX && ends.iter().all(|end| end.last <= FRAMES_MAX)
+                };
+                epoch(of) && ballot(by) && ends.values().all(is_sane)
             }
             Self::Promise(of, by, accepted, holdings) => {
                 let accepted_is_sane =
@@ -147,17 +151,22 @@ impl Proposal {
 
 impl Cut {
     fn is_sane(&self) -> bool {
-        self.trim.len() <= MEMBERS_MAX && self.trim.iter().all(|number| *number <= FRAMES_MAX)
+        let is_sane = |trim: &Vec<(u16, u64)>| {
+            trim.len() <= MEMBERS_MAX && trim.iter().all(|(_, last)| *last <= FRAMES_MAX)
+        };
+        self.trim.values().all(is_sane)
     }
 }
 
 impl Holdings {
     fn is_sane(&self) -> bool {
-        let numbers = self
-            .streams
-            .iter()
-            .flat_map(|held| held.beyond.iter().map(|(_, last)| *last).chain([held.prefix]));
-        self.streams.len() <= MEMBERS_MAX && numbers.max().is_none_or(|max| max <= FRAMES_MAX)
+        let is_sane = |streams: &Vec<Held>| {
+            let numbers = streams
+                .iter()
+                .flat_map(|held| held.beyond.iter().map(|(_, last)| *last).chain([held.prefix]));
+            streams.len() <= MEMBERS_MAX && numbers.max().is_none_or(|max| max <= FRAMES_MAX)
+        };
+        self.regions.values().all(is_sane)
     }
 }
 
@@ -191,7 +200,6 @@ const OFFSET_MAX: u64 = 1 << 62;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::holdings::Held;
     use live_objects::{ClusterId, Incarnation};
     use proptest::prelude::*;
 
@@ -202,15 +210,18 @@ mod tests {
         }
     }
 
+    const END: End = End { of: 0, last: 0, holder: 0 };
+
     #[test]
     fn golden_bytes() {
         let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number: 300 };
         let ballot = Ballot { round: 1, leader: member(2).node };
         let (nine, two, three) = ([9; 16], [2; 16], [3; 32]);
-        let cut = Cut { trim: vec![7], is_reset: false };
+        let cut = Cut { trim: [(0, vec![(0, 7)])].into(), is_reset: false };
         let value = Proposal { members: vec![member(3)], cut };
         let bytes = Control::Accept(epoch, ballot, value).encode();
-        let parts: [&[u8]; 7] = [&[4], &nine, &[172, 2, 1], &two, &[1], &three, &[1, 7, 0]];
+        let parts: [&[u8]; 7] =
+            [&[4], &nine, &[172, 2, 1], &two, &[1], &three, &[1, 0, 1, 0, 7, 0]];
         assert_eq!(bytes, parts.concat());
         assert_eq!(Control::Join(member(3)).encode(), [&[0_u8][..], &three].concat());
     }
@@ -229,20 +240,21 @@ mod tests {
         absurd(told(u64::MAX, vec![member(1)]));
         absurd(told(0, vec![member(1)]));
         absurd(told(1, vec![member(1), member(1)]));
-        let cut = Cut { trim: vec![u64::MAX], is_reset: false };
+        let cut = Cut { trim: [(0, vec![(0, u64::MAX)])].into(), is_reset: false };
         absurd(Control::Accept(epoch(1), ballot(1), Proposal { members: vec![], cut }));
         absurd(Control::Pull(What::Map(1), u64::MAX));
-        absurd(Control::Prepare(epoch(1), ballot(u32::MAX)));
+        absurd(Control::Prepare(epoch(1), ballot(u32::MAX), vec![]));
+        absurd(Control::Prepare(epoch(1), ballot(1), vec![member(1), member(1)]));
         absurd(Control::Outbid(epoch(1), ballot(u32::MAX)));
         let value = |members| Proposal { members, cut: Cut::default() };
         let accepted = Some((ballot(u32::MAX), value(vec![])));
         absurd(Control::Promise(epoch(1), ballot(1), accepted, Holdings::default()));
-        let streams = vec![Held { prefix: 0, beyond: vec![(1, u64::MAX)] }];
-        let holdings = Holdings { has_map: true, streams };
+        let streams = vec![Held { of: 0, prefix: 0, beyond: vec![(1, u64::MAX)] }];
+        let holdings = Holdings { has_map: true, regions: [(0, streams)].into() };
         absurd(Control::Promise(epoch(1), ballot(1), None, holdings));
-        absurd(Control::Gather(epoch(1), ballot(1), vec![End { last: u64::MAX, holder: 0 }]));
-        let ends = vec![End { last: 0, holder: 0 }; MEMBERS_MAX + 1];
-        absurd(Control::Gather(epoch(1), ballot(1), ends));
+        for ends in [vec![End { last: u64::MAX, ..END }], vec![END; MEMBERS_MAX + 1]] {
+            absurd(Control::Gather(epoch(1), ballot(1), [(0, ends)].into()));
+        }
         let node = |n: usize| {
             let mut id = [0; NodeId::LEN];
             id[..8].copy_from_slice(&n.to_be_bytes());
@@ -250,10 +262,11 @@ mod tests {
         };
         let many = |count| value((0..count).map(node).collect());
         absurd(Control::Accept(epoch(1), ballot(1), many(MEMBERS_MAX + 1)));
-        let held = Held { prefix: FRAMES_MAX, beyond: vec![] };
+        let held = Held { of: u16::MAX, prefix: FRAMES_MAX, beyond: vec![] };
         let mut full = many(MEMBERS_MAX);
-        full.cut.trim = vec![FRAMES_MAX; MEMBERS_MAX];
-        let holdings = Holdings { has_map: true, streams: vec![held; MEMBERS_MAX] };
+        full.cut.trim = [(0, vec![(u16::MAX, FRAMES_MAX); MEMBERS_MAX])].into();
+        let regions = [(0, vec![held; MEMBERS_MAX])].into();
+        let holdings = Holdings { has_map: true, regions };
         let promise = Control::Promise(epoch(1), ballot(1), Some((ballot(1), full)), holdings);
         assert!(Control::decode(&promise.encode()).is_ok(), "that of a full view fits");
     }

@@ -1,16 +1,16 @@
 //! In which order the frames of a view are delivered.
 //!
 //! Each frame is gone through twice: once in the order of its own stream (class `Fifo`), and once
-//! in the *total order* (class `Total`). The total order is the stream of the most senior member,
-//! the *sequencer*: there an *order* says "next come the frames of that member up to that number",
+//! in the *total order* (class `Total`). The total order is the stream of one of the members, the
+//! *sequencer*: there an *order* says "next come the frames of that member up to that number",
 //! and the sequencer's own frames come where they stand. Ordering costs per frame and not per
 //! message (as in Amoeba and Spread, and unlike Isis' abcast).
 //!
-//! What no order reached when the view ends is delivered by place and number, the same at everyone
-//! who holds the same frames.
+//! What no order reached when the streams end is delivered by place and number, the same at
+//! everyone who holds the same frames.
 //!
 //! A frame that was cut under a later group map than this member knows waits for the changes that
-//! lead there, which come in the total order.
+//! lead there, which come in other streams.
 
 use std::collections::VecDeque;
 
@@ -37,9 +37,10 @@ pub(crate) enum Next {
     Changes { place: Place, changes: Vec<Change> },
 }
 
-/// The frames of a view that are still to be gone through.
+/// The frames of a region that are still to be gone through.
 pub(crate) struct Delivery {
     inboxes: Vec<Inbox>,
+    sequencer: usize,
     /// Whose frames come next in the total order, up to which number, and by which frame of the
     /// sequencer.
     order: VecDeque<(usize, u64, u64)>,
@@ -47,7 +48,6 @@ pub(crate) struct Delivery {
     ready: VecDeque<Next>,
     /// No more frames come.
     is_closed: bool,
-    bytes: usize,
 }
 
 /// The frames of one member that were not gone through twice.
@@ -62,26 +62,22 @@ struct Inbox {
 }
 
 impl Delivery {
-    pub(crate) fn new(members: usize) -> Self {
+    /// For so many members, of which that one is the sequencer.
+    pub(crate) fn new(members: usize, sequencer: usize) -> Self {
         Self {
             inboxes: (0..members).map(|_| Inbox::default()).collect(),
+            sequencer,
             order: VecDeque::new(),
             ready: VecDeque::new(),
             is_closed: false,
-            bytes: 0,
         }
-    }
-
-    /// How many bytes of messages wait.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Takes in the next frame of a stream. One whose number is not the next stands for all that
     /// are missing before it.
     pub(crate) fn push(&mut self, frame: Frame) {
         let origin = usize::from(frame.origin);
-        if origin == SEQUENCER {
+        if origin == self.sequencer {
             for item in &frame.items {
                 if let Item::Order(of, until) = item
                     && usize::from(*of) < self.inboxes.len()
@@ -89,9 +85,8 @@ impl Delivery {
                     self.order.push_back((usize::from(*of), *until, frame.number));
                 }
             }
-            self.order.push_back((SEQUENCER, frame.number, frame.number));
+            self.order.push_back((origin, frame.number, frame.number));
         }
-        self.bytes += len(&frame);
         let inbox = &mut self.inboxes[origin];
         while inbox.end() + 1 < frame.number {
             let (number, items) = (inbox.end() + 1, Vec::new());
@@ -108,12 +103,17 @@ impl Delivery {
         }
     }
 
+    /// Whether all that came was gone through.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.inboxes.iter().all(|inbox| inbox.frames.is_empty())
+    }
+
     /// The next to be delivered, given the number of the group map as it is now.
     pub(crate) fn next(&mut self, map: u64) -> Option<Next> {
         while self.ready.is_empty() {
             // First what each stream brings: a change that comes in the total order may end what
             // was sent before it.
-            if !self.prepare_fifo(map) && !self.prepare_total() {
+            if !self.prepare_fifo(map) && !self.prepare_total(map) {
                 return None;
             }
         }
@@ -130,13 +130,14 @@ impl Delivery {
             let place = Place { origin, number: frame.number, ordered_by: 0 };
             self.ready.push_back(Next::Mark { class, place, map: frame.map });
             self.ready.extend(parts(frame, class, place));
-            self.bytes -= inbox.pass_fifo() + inbox.trim();
+            inbox.pass_fifo();
+            inbox.trim();
             return true;
         }
         false
     }
 
-    fn prepare_total(&mut self) -> bool {
+    fn prepare_total(&mut self, map: u64) -> bool {
         while let Some(&(origin, until, ordered_by)) = self.order.front() {
             let inbox = &mut self.inboxes[origin];
             if inbox.total >= until {
@@ -151,6 +152,9 @@ impl Delivery {
                 self.order.pop_front();
                 continue;
             };
+            if frame.map > map {
+                return false;
+            }
             let class = Class::Total;
             let place = Place { origin, number: frame.number, ordered_by };
             self.ready.push_back(Next::Mark { class, place, map: frame.map });
@@ -160,7 +164,7 @@ impl Delivery {
                 self.ready.push_back(Next::Changes { place, changes });
             }
             inbox.total += 1;
-            self.bytes -= inbox.trim();
+            inbox.trim();
             return true;
         }
         false
@@ -180,25 +184,20 @@ impl Inbox {
     }
 
     /// The next frame was gone through in the order of its stream: what it held for that is let go
-    /// of, since its place in the total order may be long in coming. Returns the bytes.
-    fn pass_fifo(&mut self) -> usize {
+    /// of, since its place in the total order may be long in coming.
+    fn pass_fifo(&mut self) {
         let index = usize::try_from(self.fifo - self.before).expect("fewer frames than usize");
         let frame = &mut self.frames[index];
-        let before = len(frame);
         frame.items.retain(|item| !matches!(item, Item::Part(part) if part.class == Class::Fifo));
         self.fifo += 1;
-        before - len(frame)
     }
 
-    /// Lets go of what was gone through twice; returns its bytes.
-    fn trim(&mut self) -> usize {
-        let mut freed = 0;
+    /// Lets go of what was gone through twice.
+    fn trim(&mut self) {
         while self.before < self.fifo.min(self.total) {
-            let frame = self.frames.pop_front().expect("it was gone through");
-            freed += len(&frame);
+            self.frames.pop_front().expect("it was gone through");
             self.before += 1;
         }
-        freed
     }
 }
 
@@ -216,17 +215,6 @@ fn change(item: &Item) -> Option<Change> {
     let Item::Change(change) = item else { return None };
     Some(change.clone())
 }
-
-fn len(frame: &Frame) -> usize {
-    let bytes = frame.items.iter().map(|item| match item {
-        Item::Part(part) => part.bytes.len(),
-        Item::Order(..) | Item::Change(_) => 0,
-    });
-    bytes.sum()
-}
-
-/// The place of the member whose stream is the total order: the most senior.
-pub(crate) const SEQUENCER: usize = 0;
 
 #[cfg(test)]
 mod tests {
@@ -259,31 +247,33 @@ mod tests {
 
     #[test]
     fn fifo_waits_for_nobody_and_total_for_its_order() {
-        let mut delivery = Delivery::new(3);
+        let mut delivery = Delivery::new(3, 0);
         let items = vec![part(Class::Total, "t1"), part(Class::Fifo, "fifo")];
         delivery.push(frame(1, 1, 0, items));
         delivery.push(frame(2, 1, 0, vec![part(Class::Total, "t2")]));
         assert_eq!(drain(&mut delivery, 0), ["fifo"]);
-        assert_eq!(delivery.bytes(), "t1t2".len(), "what was delivered is let go of");
+        assert_eq!(delivery.inboxes[1].frames[0].items.len(), 1, "what was delivered is let go of");
         let items = vec![Item::Order(2, 1), part(Class::Total, "t0"), Item::Order(1, 2)];
         delivery.push(frame(0, 1, 0, items));
         assert_eq!(drain(&mut delivery, 0), ["t2", "t1"], "1's second frame has not come");
         delivery.push(frame(1, 2, 0, vec![part(Class::Total, "t1b")]));
         assert_eq!(drain(&mut delivery, 0), ["t1b", "t0"]);
-        assert_eq!(delivery.bytes(), 0);
+        assert!(delivery.is_empty());
     }
 
     #[test]
     fn what_was_sent_under_a_later_map_waits_for_it() {
-        let mut delivery = Delivery::new(2);
-        delivery.push(frame(1, 1, 5, vec![part(Class::Fifo, "later")]));
+        let mut delivery = Delivery::new(2, 1);
+        delivery.push(frame(1, 1, 5, vec![part(Class::Fifo, "later"), part(Class::Total, "too")]));
         assert_eq!(drain(&mut delivery, 4), [""; 0]);
-        assert_eq!(drain(&mut delivery, 5), ["later"]);
+        assert!(!delivery.is_empty());
+        assert_eq!(drain(&mut delivery, 5), ["later", "too"]);
+        assert!(delivery.is_empty());
     }
 
     #[test]
     fn what_was_sent_before_a_change_is_delivered_before_it() {
-        let mut delivery = Delivery::new(2);
+        let mut delivery = Delivery::new(2, 0);
         delivery.push(frame(0, 1, 0, vec![Item::Order(1, 2)]));
         delivery.push(frame(1, 1, 0, vec![part(Class::Fifo, "before")]));
         delivery.push(frame(1, 2, 0, vec![Item::Change(Change::Restored { group: 0 })]));
@@ -292,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_no_order_reached_comes_last_by_place() {
-        let mut delivery = Delivery::new(3);
+        let mut delivery = Delivery::new(3, 0);
         delivery.push(frame(2, 1, 0, vec![part(Class::Total, "c")]));
         delivery.push(frame(1, 1, 0, vec![part(Class::Total, "a")]));
         delivery.push(frame(1, 2, 0, vec![part(Class::Total, "b")]));

@@ -1,5 +1,7 @@
-//! What members hold of a view's streams when the view is to be changed, and what follows from it:
-//! the trim.
+//! What members hold of the streams of regions when the view is to be changed, and what follows from
+//! it: where the streams end.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +10,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Holdings {
     /// Whether it knows the group map.
     pub(crate) has_map: bool,
-    /// For each member of the view.
-    pub(crate) streams: Vec<Held>,
+    /// For each region that may lose a member, and each of its members.
+    pub(crate) regions: BTreeMap<u32, Vec<Held>>,
 }
 
 /// What is held of one stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Held {
+    /// Whose stream, by place in the view.
+    pub(crate) of: u16,
     /// All up to here.
     pub(crate) prefix: u64,
     /// Beyond that, from and with the first to and with the second, upwards.
@@ -24,17 +28,25 @@ pub(crate) struct Held {
 /// Where a stream ends in a view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct End {
+    /// Whose stream, by place in the view.
+    pub(crate) of: u16,
     /// Its last frame: the highest number up to which some member holds every frame.
     pub(crate) last: u64,
     /// The place of a member that holds as much as any other.
     pub(crate) holder: u16,
 }
 
+/// Where the streams of each region end.
+pub(crate) type Ends = BTreeMap<u32, Vec<End>>;
+
 impl Holdings {
-    /// Whether nothing is missing of what a view ends with.
-    pub(crate) fn reach(&self, ends: &[End]) -> bool {
-        let mut held = self.streams.iter().zip(ends);
-        self.streams.len() == ends.len() && held.all(|(held, end)| held.reaches(end.last))
+    /// Whether nothing is missing of what regions end with. A region of which this member holds
+    /// nothing is none of its own.
+    pub(crate) fn reach(&self, ends: &Ends) -> bool {
+        self.regions.iter().all(|(region, streams)| {
+            let ends = ends.get(region).map_or(&[][..], Vec::as_slice);
+            streams.iter().zip(ends).all(|(held, end)| held.reaches(end.last))
+        })
     }
 }
 
@@ -50,14 +62,26 @@ impl Held {
     }
 }
 
-/// Where each stream ends, by what members hold, who are known by their places.
-pub(crate) fn ends<'a>(holdings: impl Iterator<Item = (u16, &'a Holdings)> + Clone) -> Vec<End> {
-    let len = holdings.clone().map(|(_, held)| held.streams.len()).max().unwrap_or(0);
+/// Where the streams of each region end, by what members hold, who are known by their places in the
+/// view.
+pub(crate) fn ends<'a>(holdings: impl Iterator<Item = (u16, &'a Holdings)>) -> Ends {
+    let mut regions: BTreeMap<u32, Vec<(u16, &[Held])>> = BTreeMap::new();
+    for (by, held) in holdings {
+        for (region, streams) in &held.regions {
+            regions.entry(*region).or_default().push((by, streams));
+        }
+    }
+    let ends = regions.into_iter().map(|(region, holders)| (region, ends_of(&holders)));
+    ends.collect()
+}
+
+fn ends_of(holders: &[(u16, &[Held])]) -> Vec<End> {
+    let len = holders.iter().map(|(_, streams)| streams.len()).max().unwrap_or(0);
     let end_of = |stream: usize| {
-        let held = holdings.clone().filter_map(|(by, held)| Some((by, held.streams.get(stream)?)));
+        let held = holders.iter().filter_map(|(by, streams)| Some((*by, streams.get(stream)?)));
         let most = held.clone().max_by_key(|(_, held)| held.prefix);
         let (holder, mut last) = most.map_or((0, 0), |(by, held)| (by, held.prefix));
-        let ranges = held.flat_map(|(_, held)| held.beyond.iter().copied());
+        let ranges = held.clone().flat_map(|(_, held)| held.beyond.iter().copied());
         let mut ranges: Vec<(u64, u64)> = ranges.collect();
         ranges.sort_unstable();
         for (first, until) in ranges {
@@ -65,7 +89,8 @@ pub(crate) fn ends<'a>(holdings: impl Iterator<Item = (u16, &'a Holdings)> + Clo
                 last = last.max(until);
             }
         }
-        End { last, holder }
+        let of = held.clone().next().map_or(0, |(_, held)| held.of);
+        End { of, last, holder }
     };
     (0..len).map(end_of).collect()
 }
@@ -79,12 +104,12 @@ mod tests {
     fn holdings(numbers: &BTreeSet<u64>) -> Holdings {
         let prefix = (1..).take_while(|number| numbers.contains(number)).count() as u64;
         let beyond = numbers.range(prefix + 1..).map(|number| (*number, *number)).collect();
-        Holdings { has_map: true, streams: vec![Held { prefix, beyond }] }
+        Holdings { has_map: true, regions: [(7, vec![Held { of: 0, prefix, beyond }])].into() }
     }
 
     fn end(of: &[Holdings]) -> (u64, u16) {
-        let ends = ends((0..).zip(of));
-        (ends[0].last, ends[0].holder)
+        let End { last, holder, .. } = ends((0..).zip(of))[&7][0];
+        (last, holder)
     }
 
     #[test]
@@ -98,10 +123,10 @@ mod tests {
     #[test]
     fn who_lacks_some_of_it_does_not_reach_the_end() {
         let of = |numbers: &[u64]| holdings(&numbers.iter().copied().collect());
-        let ends = [End { last: 3, holder: 0 }];
+        let ends = Ends::from([(7, vec![End { of: 0, last: 3, holder: 0 }]), (8, vec![])]);
         assert!(of(&[1, 2, 3]).reach(&ends) && of(&[1, 2, 3, 9]).reach(&ends));
         assert!(!of(&[1, 3]).reach(&ends) && !of(&[1, 2]).reach(&ends));
-        assert!(!Holdings::default().reach(&ends));
+        assert!(Holdings::default().reach(&ends), "it is in no region that ends");
     }
 
     proptest! {
@@ -115,8 +140,8 @@ mod tests {
             let holdings: Vec<Holdings> = held.iter().map(holdings).collect();
             let (last, holder) = end(&holdings);
             prop_assert_eq!(last, gapless);
-            let most = holdings.iter().map(|held| held.streams[0].prefix).max();
-            prop_assert_eq!(Some(holdings[usize::from(holder)].streams[0].prefix), most);
+            let most = holdings.iter().map(|held| held.regions[&7][0].prefix).max();
+            prop_assert_eq!(Some(holdings[usize::from(holder)].regions[&7][0].prefix), most);
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! [`Groupcomm`] is a [`Module`](live_objects::Module) without I/O, one agent a node for all its
 //! groups. The nodes that opened one of its objects are the *configuration* of the cluster: they
-//! install the same numbered views in the same order, and each sends all it has to say, of whatever
-//! group, in one stream of numbered frames to the others. A *group* is light: a name, a type and
-//! some of those nodes. Whom to doubt the module hears from another module of the node, by signals
+//! install the same numbered views in the same order. A *group* is light: a name, a type and some
+//! of those nodes. Groups with nearly the same members share a *region*, a set of nodes in which
+//! each has one stream of numbered frames, of whatever group; so thousands of groups cost little
+//! more than one. A group whose members change moves from one region to another, which stops
+//! nobody; a node that dies is noticed in its own regions and in no others. Whom to doubt the module hears from another module of the node, by signals
 //! ([`Signal`](live_objects::Signal)); gossip sends them.
 //!
 //! **Guarantees** (virtual synchrony: Birman and Joseph, SOSP 1987). A member is in its own views
@@ -29,10 +31,11 @@
 //! sends to its node, until it is closed after half a minute.
 //!
 //! **Reading order.** Views: `configuration` (a member's state, and how views follow each other),
-//! `change` (one change, as an instance of Paxos), `founding`, `peers`. Messages: `streams`
-//! (frames, repair, stability, what a view ends with), `delivery` (the two orders), `outbox` (what
-//! is sent). Groups: `map` (who is in which), `live` (how a member lives a change), `groups` (all
-//! of them). States: `transfer`. The machine that these are parts of: `objects`, `agent`. What
+//! `change` (one change, as an instance of Paxos), `holdings`, `founding`, `peers`. Groups: `map`
+//! (who is in which), `cover` (which region each is in), `live` (how a member lives a change),
+//! `groups` (all of them). Messages: `region`, and of each `streams` (frames, repair, stability),
+//! `delivery` (the two orders) and `sending` (what becomes of what is said there); `regions` (all of
+//! them), `outbox` (what is sent). States: `transfer`. The machine that these are parts of: `objects`, `agent`. What
 //! travels: `wire`, `control`.
 
 mod agent;
@@ -40,6 +43,7 @@ mod change;
 mod config;
 mod configuration;
 mod control;
+mod cover;
 mod delivery;
 mod founding;
 mod groups;
@@ -49,6 +53,9 @@ mod map;
 mod objects;
 mod outbox;
 mod peers;
+mod region;
+mod regions;
+mod sending;
 mod streams;
 mod transfer;
 mod wire;

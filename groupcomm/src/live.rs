@@ -17,13 +17,13 @@
 //!
 //! Invariant: every member delivers a message in the view in which it was sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use live_objects::{Member, ObjectId};
+use bytes::{Bytes, BytesMut};
+use live_objects::{Member, ObjectId, Port};
 
 use crate::map::Regrouped;
-use crate::wire::Class;
+use crate::wire::{Class, Part};
 
 /// A message as it is delivered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Message {
     /// In which opening of this member, if it sent it and that is told.
     pub(crate) session: Option<u32>,
     pub(crate) ordered_by: u64,
+    /// In which region it came.
+    pub(crate) region: u32,
     pub(crate) bytes: Bytes,
 }
 
@@ -50,12 +52,20 @@ pub(crate) enum Told {
     },
 }
 
+struct Partial {
+    number: u64,
+    /// The map under which it was begun.
+    map: u64,
+    bytes: BytesMut,
+}
+
 /// A point in the life of a group that the streams of its members are to pass.
 struct Change {
     /// The map that the members send under from there on.
     number: u64,
-    /// Whose streams are to pass it.
+    /// Whose streams are to pass it, in the region where the group is until then.
     before: Vec<Member>,
+    from: Option<u32>,
     what: Told,
     /// In which opening this member is in the group from there on.
     session: Option<u32>,
@@ -66,10 +76,14 @@ pub(crate) struct Live {
     pub(crate) class: Class,
     pub(crate) object: ObjectId,
     me: Member,
+    /// In which region this member sends what it says, if it may say anything.
+    pub(crate) sends_in: Option<u32>,
     /// The view that was installed, if it holds this member, and in which opening that is in it.
     stay: Option<(Vec<Member>, u32)>,
     /// Changes that are known and not installed.
     changes: VecDeque<Change>,
+    /// Messages of which parts have come, by region and sender.
+    partials: BTreeMap<(u32, Member), Partial>,
     /// What belongs to views not yet installed, and the map that it was said under.
     held: VecDeque<(u64, Message)>,
     /// Messages of members that were not in the view.
@@ -79,21 +93,42 @@ pub(crate) struct Live {
 impl Live {
     /// A group that this member is about to be in.
     pub(crate) fn new(class: Class, object: ObjectId, me: Member) -> Self {
-        let (changes, held) = (VecDeque::new(), VecDeque::new());
-        Self { class, object, me, stay: None, changes, held, absurd: 0 }
+        Self {
+            class,
+            object,
+            me,
+            sends_in: None,
+            stay: None,
+            changes: VecDeque::new(),
+            partials: BTreeMap::new(),
+            held: VecDeque::new(),
+            absurd: 0,
+        }
     }
 
     /// The group's members change. This member is in it then in this opening, or in none.
     pub(crate) fn on_change(&mut self, change: Regrouped, session: Option<u32>) {
-        let (number, before) = (change.number, change.before.clone());
-        self.changes.push_back(Change { number, before, what: Told::Installed(change), session });
+        let (number, before, from) = (change.number, change.before.clone(), change.from);
+        let what = Told::Installed(change);
+        self.changes.push_back(Change { number, before, from, what, session });
     }
 
-    /// A member of the group, which has these now, wants a snapshot. This member is in it in this
-    /// opening.
-    pub(crate) fn on_cut(&mut self, cut: u64, by: Member, before: Vec<Member>, session: u32) {
+    /// The group is in this region, as the one where it was is lost.
+    pub(crate) fn on_moved(&mut self, to: u32) {
+        self.partials.retain(|(region, _), _| *region == to);
+    }
+
+    /// A member of the group, which has these now, wants a snapshot. The group is in that region,
+    /// and this member in the group in that opening.
+    pub(crate) fn on_cut(
+        &mut self,
+        cut: u64,
+        by: Member,
+        before: Vec<Member>,
+        (from, session): (Option<u32>, u32),
+    ) {
         let (what, session) = (Told::Cut { cut, by }, Some(session));
-        self.changes.push_back(Change { number: cut, before, what, session });
+        self.changes.push_back(Change { number: cut, before, from, what, session });
     }
 
     /// Whether this member is in the group's present view.
@@ -101,14 +136,59 @@ impl Live {
         self.stay.is_some()
     }
 
+    /// The regions that it waits for what comes in.
+    pub(crate) fn awaited(&self) -> Vec<u32> {
+        self.changes.iter().filter_map(|change| change.from).collect()
+    }
+
     /// Whether a change waits to be installed.
     pub(crate) fn is_changing(&self) -> bool {
         !self.changes.is_empty()
     }
 
+    /// A message comes in a region from a member, or a part of one, sent under this map.
+    pub(crate) fn on_part(
+        &mut self,
+        (region, from): (u32, Member),
+        map: u64,
+        ordered_by: u64,
+        part: Part,
+    ) -> Option<Told> {
+        let number = part.message;
+        let bytes = self.assemble((region, from), map, part)?;
+        let message = Message { from, number, session: None, ordered_by, region, bytes };
+        self.on_message(map, message)
+    }
+
+    /// The message that a part is the last of. Whoever has not heard its beginning was not in the
+    /// group yet.
+    fn assemble(&mut self, by: (u32, Member), map: u64, part: Part) -> Option<Bytes> {
+        if part.offset == 0 {
+            self.partials.remove(&by);
+            if part.last {
+                return Some(part.bytes);
+            }
+            let bytes = BytesMut::from(&part.bytes[..]);
+            self.partials.insert(by, Partial { number: part.message, map, bytes });
+            return None;
+        }
+        let partial = self.partials.get_mut(&by)?;
+        let len = partial.bytes.len();
+        let is_next = partial.number == part.message && len == part.offset as usize;
+        if !is_next || len + part.bytes.len() > Port::COMMAND_BYTES_MAX {
+            self.absurd += 1;
+            return None;
+        }
+        partial.bytes.extend_from_slice(&part.bytes);
+        part.last.then(|| {
+            let partial = self.partials.remove(&by).expect("it was there just now");
+            partial.bytes.freeze()
+        })
+    }
+
     /// A message comes, sent under this map. Tells it, unless it has to wait or was sent before this
     /// member was in.
-    pub(crate) fn on_message(&mut self, map: u64, message: Message) -> Option<Told> {
+    fn on_message(&mut self, map: u64, message: Message) -> Option<Told> {
         if self.changes.front().is_some_and(|change| map >= change.number) {
             self.held.push_back((map, message));
             return None;
@@ -128,22 +208,25 @@ impl Live {
     }
 
     /// Installs what can be, given up to which map all is settled, and under which each member
-    /// stably sends by now.
+    /// stably sends by now in a region. Nobody is waited for who sends no more.
     pub(crate) fn install(
         &mut self,
         settled: u64,
-        map_of: impl Fn(Member) -> Option<u64>,
+        map_of: impl Fn(Option<u32>, Member) -> Option<u64>,
     ) -> Vec<Told> {
         let mut told = Vec::new();
         while let Some(change) = self.changes.front() {
-            let has_passed =
-                |member: &Member| map_of(*member).is_none_or(|map| map >= change.number);
+            let has_passed = |member: &Member| {
+                map_of(change.from, *member).is_none_or(|map| map >= change.number)
+            };
             if change.number > settled || !change.before.iter().all(has_passed) {
                 break;
             }
             let Change { what, session, .. } = self.changes.pop_front().expect("there is one");
             if let Told::Installed(change) = &what {
                 self.stay = session.map(|session| (change.after.clone(), session));
+                // What was half said in the view that is over is said anew, if at all.
+                self.partials.retain(|_, partial| partial.map >= change.number);
             }
             if self.stay.is_some() || matches!(what, Told::Installed(_)) {
                 told.push(what);
@@ -176,12 +259,13 @@ mod tests {
     fn change(number: u64, before: &[u8], after: &[u8]) -> Regrouped {
         let members = |nodes: &[u8]| nodes.iter().map(|node| member(*node)).collect();
         let (before, after) = (members(before), members(after));
-        Regrouped { group: 0, number, before, after, snapshot: false, founded: false }
+        let (from, to) = (Some(1), Some(1));
+        Regrouped { group: 0, number, before, after, from, to, snapshot: false, founded: false }
     }
 
     fn message(from: u8) -> Message {
-        let (session, bytes) = (None, Bytes::new());
-        Message { from: member(from), number: 0, session, ordered_by: 0, bytes }
+        let (session, region, bytes) = (None, 1, Bytes::new());
+        Message { from: member(from), number: 0, session, ordered_by: 0, region, bytes }
     }
 
     /// A message as it is told.
@@ -195,7 +279,7 @@ mod tests {
         let mut live = Live::new(Class::Fifo, OBJECT, member(ME));
         live.on_change(change(1, &[], &[1, 2]), Some(SESSION));
         let installed = Told::Installed(change(1, &[], &[1, 2]));
-        assert_eq!(live.install(1, |_| Some(0)), [installed]);
+        assert_eq!(live.install(1, |_, _| Some(0)), [installed]);
         live
     }
 
@@ -209,7 +293,7 @@ mod tests {
         assert_eq!(live.on_message(8, message(3)), None);
         assert_eq!(live.on_message(4, message(1)), Some(told(1)), "it belongs to the old view");
         let map = |of_1, of_3| {
-            move |from| {
+            move |_, from| {
                 let later = if from == member(3) { of_3 } else { 8 };
                 Some(if from == member(1) { of_1 } else { later })
             }
@@ -222,6 +306,41 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_told_when_its_last_part_has_come() {
+        let mut live = live();
+        let mut part = |region, from, offset, last, text: &'static str| {
+            let bytes = Bytes::from_static(text.as_bytes());
+            let part = Part { class: Class::Fifo, group: 0, message: 0, offset, last, bytes };
+            let told = live.on_part((region, member(from)), 1, 0, part);
+            told.map(|told| {
+                let Told::Message(message) = told else { panic!("{told:?}") };
+                String::from_utf8(message.bytes.to_vec()).unwrap()
+            })
+        };
+        assert_eq!(part(1, 2, 0, true, "whole"), Some("whole".into()));
+        assert_eq!(part(1, 2, 0, false, "ab"), None);
+        assert_eq!(part(2, 2, 0, false, "ab"), None, "it is said anew elsewhere");
+        assert_eq!(part(1, 2, 2, false, "c"), None);
+        assert_eq!(part(2, 2, 2, true, "cd"), Some("abcd".into()));
+        assert_eq!(part(1, 1, 2, true, "end"), None, "who heard no beginning hears no end");
+        assert_eq!(part(1, 2, 9, true, "x"), None);
+        assert_eq!(live.absurd, 1);
+    }
+
+    #[test]
+    fn what_was_half_said_by_one_who_is_gone_is_forgotten_with_the_view() {
+        let mut live = live();
+        let bytes = Bytes::from_static(b"ab");
+        let part = Part { class: Class::Fifo, group: 0, message: 0, offset: 0, last: false, bytes };
+        live.on_change(change(5, &[1, 2], &[1]), Some(SESSION));
+        live.on_part((1, member(2)), 1, 0, part.clone());
+        live.on_part((1, member(1)), 5, 0, part);
+        assert_eq!(live.partials.len(), 2, "it may say the rest yet");
+        live.install(5, |_, _| Some(5));
+        assert_eq!(live.partials.keys().map(|(_, from)| *from).collect::<Vec<_>>(), [member(1)]);
+    }
+
+    #[test]
     fn what_a_stranger_says_is_dropped() {
         let mut live = live();
         assert_eq!((live.on_message(1, message(9)), live.absurd), (None, 1));
@@ -231,8 +350,8 @@ mod tests {
     fn what_is_not_settled_is_not_installed() {
         let mut live = live();
         live.on_change(change(5, &[1, 2], &[1, 2, 3]), Some(SESSION));
-        assert_eq!(live.install(4, |_| Some(5)), []);
-        assert_eq!(live.install(5, |_| Some(5)).len(), 1);
+        assert_eq!(live.install(4, |_, _| Some(5)), []);
+        assert_eq!(live.install(5, |_, _| Some(5)).len(), 1);
     }
 
     #[test]
@@ -241,26 +360,27 @@ mod tests {
         live.on_change(change(5, &[1, 2], &[1, 2, 3]), Some(SESSION));
         assert_eq!(live.on_message(4, message(1)), None);
         assert_eq!(live.on_message(5, message(2)), None);
-        assert_eq!(live.install(5, |_| Some(5))[1..], [told(2)]);
+        assert_eq!(live.install(5, |_, _| Some(5))[1..], [told(2)]);
     }
 
     #[test]
     fn who_sends_no_more_is_not_waited_for() {
         let mut live = live();
         live.on_change(change(5, &[1, 2], &[1]), Some(SESSION));
-        assert_eq!(live.install(5, |from| (from == member(1)).then_some(5)).len(), 1);
+        assert_eq!(live.install(5, |_, from| (from == member(1)).then_some(5)).len(), 1);
     }
 
     #[test]
     fn a_snapshot_is_taken_where_all_streams_have_passed_the_wish_for_it() {
         let mut live = live();
         let both = vec![member(1), member(2)];
-        live.on_cut(5, member(2), both, SESSION);
+        live.on_cut(5, member(2), both, (Some(1), SESSION));
+        assert_eq!(live.awaited(), [1]);
         assert_eq!(live.on_message(4, message(2)), Some(told(2)));
         assert_eq!(live.on_message(5, message(1)), None);
-        assert_eq!(live.install(5, |from| Some(if from == member(1) { 5 } else { 4 })), []);
+        assert_eq!(live.install(5, |_, from| Some(if from == member(1) { 5 } else { 4 })), []);
         let cut = Told::Cut { cut: 5, by: member(2) };
-        assert_eq!(live.install(5, |_| Some(5)), [cut, told(1)]);
+        assert_eq!(live.install(5, |_, _| Some(5)), [cut, told(1)]);
         assert!(live.is_in());
     }
 }

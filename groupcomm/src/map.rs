@@ -7,7 +7,7 @@
 //!
 //! A name belongs to the group that has members; whoever opens it with another type is refused.
 //! The high half of a map's number is the number of the view, so that numbers grow even if a map is
-//! lost with all who held it.
+//! lost with all who held it. It also says in which region each group is (`cover`).
 //!
 //! Of a replicated state the map says who *holds* it. If the last holder goes while others are
 //! still fetching it, the group is *orphaned*: each who is left says whether it has got it after
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use live_objects::{Kind, Member, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Tag;
+use crate::cover::{Cover, Region};
 
 /// One opening of an object by one node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -61,6 +61,10 @@ pub(crate) enum Effect {
     Orphaned { group: u32 },
     /// All members of a group hold its state: no snapshot is needed any more.
     Complete { group: u32 },
+    /// A group whose region is lost is in this one from now on, with the same members.
+    Moved { group: u32, to: u32 },
+    /// No group is in a region any more.
+    Idle { region: u32 },
 }
 
 /// A change of a group's members.
@@ -71,6 +75,9 @@ pub(crate) struct Regrouped {
     pub(crate) number: u64,
     pub(crate) before: Vec<Member>,
     pub(crate) after: Vec<Member>,
+    /// In which region it was, and is, if it had and has members.
+    pub(crate) from: Option<u32>,
+    pub(crate) to: Option<u32>,
     /// Those that joined need a snapshot.
     pub(crate) snapshot: bool,
     /// Nobody holds a state: all begin with the initial one.
@@ -86,8 +93,11 @@ pub(crate) struct Map {
     number: u64,
     next_group: u32,
     groups: BTreeMap<u32, Group>,
+    cover: Cover,
     /// Of members that were left out, the last of them last.
     fates: VecDeque<Fate>,
+    /// Where streams of members ended that are in the view: they may be cut off since before it.
+    ended: Vec<Ended>,
     /// The groups by their objects.
     #[serde(skip)]
     numbers: BTreeMap<ObjectId, u32>,
@@ -99,6 +109,8 @@ pub(crate) struct Group {
     pub(crate) object: ObjectId,
     pub(crate) ty: ObjectType,
     seats: Vec<Seat>,
+    /// In which region it is. Only a group without members is in none.
+    region: Option<u32>,
     /// Since which map nobody is known to hold its state.
     orphaned: Option<u64>,
 }
@@ -107,17 +119,16 @@ pub(crate) struct Group {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Fate {
     member: Member,
-    /// Its streams, each with the last of its frames that were delivered.
-    ends: VecDeque<(Tag, u64)>,
+    /// Its streams, by region, each with the last of its frames that were delivered.
+    ends: VecDeque<(u32, u64)>,
 }
 
-/// The streams of a view that is over.
-#[derive(Clone, Copy)]
-pub(crate) struct Ended<'a> {
-    pub(crate) tag: Tag,
-    /// Whose they were, and the last frame of each.
-    pub(crate) members: &'a [Member],
-    pub(crate) trim: &'a [u64],
+/// Where a stream of a member ended with a view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) member: Member,
+    pub(crate) region: u32,
+    pub(crate) last: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -145,6 +156,10 @@ impl Map {
 
     pub(crate) fn group(&self, group: u32) -> Option<&Group> {
         self.groups.get(&group)
+    }
+
+    pub(crate) fn region(&self, region: u32) -> Option<&Region> {
+        self.cover.region(region)
     }
 
     /// The group of an object.
@@ -181,10 +196,11 @@ impl Map {
         incomplete.any(|group| group.holders().any(|holder| holder == member))
     }
 
-    /// The last frame that was delivered of a member's stream without it, if that is known.
-    pub(crate) fn fate(&self, member: Member, tag: Tag) -> Option<u64> {
+    /// The last frame that was delivered of a member's stream in a region without it, if that is
+    /// known.
+    pub(crate) fn fate(&self, member: Member, region: u32) -> Option<u64> {
         let fate = self.fates.iter().find(|fate| fate.member == member)?;
-        fate.ends.iter().find(|(of, _)| *of == tag).map(|(_, last)| *last)
+        fate.ends.iter().find(|(of, _)| *of == region).map(|(_, last)| *last)
     }
 
     /// Applies what one frame of a member asks for, all at once.
@@ -228,24 +244,29 @@ impl Map {
         for (group, before) in before {
             self.regroup(group, before, &mut effects);
         }
+        effects.extend(self.cover.idle().into_iter().map(|region| Effect::Idle { region }));
         effects
     }
 
-    /// A view is installed: whoever is not in it is in no group, and its streams of the view before
-    /// ended there.
-    pub(crate) fn install(&mut self, view: &View, ended: Option<Ended<'_>>) -> Vec<Effect> {
+    /// A view is installed, with which these streams ended. Whoever is not in it is in no group.
+    pub(crate) fn install(&mut self, view: &View, ended: &[Ended]) -> Vec<Effect> {
         self.number = view.epoch.number << 32;
         // Nodes that have started again do not come back for what they said before.
         let is_replaced = |member: Member| {
             view.members.iter().any(|other| other.node == member.node && *other != member)
         };
         self.fates.retain(|fate| !is_replaced(fate.member));
-        let ends = ended.iter().flat_map(|it| it.members.iter().zip(it.trim));
-        for (member, last) in ends.filter(|(it, _)| !view.has(**it) && !is_replaced(**it)) {
-            let tag = ended.expect("a stream of it ends").tag;
-            self.note_fate(*member, tag, *last);
+        // Whoever is in a view had installed the one before that, if not more.
+        let before = std::mem::take(&mut self.ended);
+        for ended in before.iter().filter(|ended| !view.has(ended.member)).chain(ended) {
+            if view.has(ended.member) {
+                self.ended.push(*ended);
+            } else if !is_replaced(ended.member) {
+                self.note_fate(*ended);
+            }
         }
         let members: BTreeSet<Member> = view.members.iter().copied().collect();
+        let lost = self.cover.install(view);
         let mut effects = Vec::new();
         for number in self.groups.keys().copied().collect::<Vec<_>>() {
             let group = self.groups.get_mut(&number).expect("it was just listed");
@@ -253,17 +274,21 @@ impl Map {
             group.seats.retain(|seat| members.contains(&seat.speaker.member));
             if group.seats.len() < before.len() {
                 self.regroup(number, before, &mut effects);
+            } else if group.region.is_some_and(|region| lost.contains(&region)) {
+                group.region = self.cover.place(group.members(), None, self.number);
+                let to = group.region.expect("it has members");
+                effects.push(Effect::Moved { group: number, to });
             }
         }
         effects
     }
 
     /// A stream of a member that is left out ended there.
-    fn note_fate(&mut self, member: Member, tag: Tag, last: u64) {
+    fn note_fate(&mut self, Ended { member, region, last }: Ended) {
         let known = self.fates.iter().position(|fate| fate.member == member);
         let known = known.and_then(|place| self.fates.remove(place));
         let mut ends = known.map_or_else(VecDeque::new, |fate| fate.ends);
-        ends.push_back((tag, last));
+        ends.push_back((region, last));
         if ends.len() > ENDS_MAX {
             ends.pop_front();
         }
@@ -327,7 +352,11 @@ impl Map {
         let (number, after) = (self.number, held.members());
         let is_changed = held.speakers() != before;
         let before = before.into_iter().map(|speaker| speaker.member).collect();
-        let snapshot = !held.is_complete();
+        let from = held.region;
+        if is_changed {
+            held.region = self.cover.place(after.clone(), from, number);
+        }
+        let (to, snapshot) = (held.region, !held.is_complete());
         let is_orphaned = !after.is_empty() && held.holders().next().is_none();
         held.orphaned = is_orphaned.then(|| held.orphaned.unwrap_or(number));
         if after.is_empty() {
@@ -335,7 +364,7 @@ impl Map {
             self.groups.remove(&group);
         }
         if is_changed || founded {
-            let regrouped = Regrouped { group, number, before, after, snapshot, founded };
+            let regrouped = Regrouped { group, number, before, after, from, to, snapshot, founded };
             effects.push(Effect::Regrouped(regrouped));
             if is_orphaned {
                 effects.push(Effect::Orphaned { group });
@@ -373,7 +402,11 @@ impl Group {
     }
 
     fn new(object: ObjectId, ty: ObjectType) -> Self {
-        Self { object, ty, seats: Vec::new(), orphaned: None }
+        Self { object, ty, seats: Vec::new(), region: None, orphaned: None }
+    }
+
+    pub(crate) fn region(&self) -> Option<u32> {
+        self.region
     }
 
     /// What a member is to say, if nobody is known to hold the state and not all have said that
@@ -403,9 +436,9 @@ impl Group {
 }
 
 /// Of how many members that were left out a map remembers what became of them, and of how many
-/// absences of each.
+/// streams of each.
 const FATES_MAX: usize = 1_024;
-const ENDS_MAX: usize = 8;
+const ENDS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -430,7 +463,8 @@ mod tests {
         View { epoch, members: members.iter().map(|node| member(*node)).collect() }
     }
 
-    fn regrouped(effects: Vec<Effect>) -> Regrouped {
+    fn regrouped(mut effects: Vec<Effect>) -> Regrouped {
+        effects.retain(|effect| !matches!(effect, Effect::Idle { .. }));
         let [Effect::Regrouped(regrouped)] = &effects[..] else { panic!("{effects:?}") };
         regrouped.clone()
     }
@@ -470,7 +504,7 @@ mod tests {
         let by = Speaker { member: member(2), session: 0 };
         let refused = Effect::Refused { object: object("/a"), by, held: fifo };
         assert_eq!(map.apply(member(2), &[join("/a", ObjectType::replicated())]), [refused]);
-        map.install(&view(7, &[2]), None);
+        map.install(&view(7, &[2]), &[]);
         let joined = regrouped(map.apply(member(2), &[join("/a", ObjectType::replicated())]));
         assert!(joined.founded, "the name is free when nobody has it open");
         assert_eq!(joined.number, (7 << 32) + 1);
@@ -495,13 +529,13 @@ mod tests {
         assert_eq!(map.apply(member(2), &[Change::Restored { group }]), []);
         let complete = [Effect::Complete { group }];
         assert_eq!(map.apply(member(3), &[Change::Restored { group }]), complete);
-        assert!(!regrouped(map.install(&view(2, &[2]), None)).founded, "others hold it");
+        assert!(!regrouped(map.install(&view(2, &[2]), &[])).founded, "others hold it");
     }
 
     #[test]
     fn an_orphaned_state_is_founded_when_nobody_has_it_after_all() {
         let (mut map, group) = state_of_three();
-        let effects = map.install(&view(2, &[2, 3]), None);
+        let effects = map.install(&view(2, &[2, 3]), &[]);
         let [Effect::Regrouped(regroup), orphaned] = &effects[..] else { panic!("{effects:?}") };
         assert!(!regroup.founded);
         assert_eq!(*orphaned, Effect::Orphaned { group });
@@ -523,20 +557,18 @@ mod tests {
     #[test]
     fn what_became_of_an_absent_one_is_remembered_until_its_node_starts_again() {
         let mut map = Map::default();
-        let tags = [1, 2, 3].map(|number| Tag::of(&view(number, &[]).epoch));
-        let [one, two, three] = [1, 2, 3].map(member);
-        let members = &[one, two, three];
-        let ended = |tag, trim| Some(Ended { tag, members, trim });
-        map.install(&view(2, &[1, 3]), ended(tags[0], &[7, 8, 9]));
-        assert_eq!([one, two].map(|it| map.fate(it, tags[0])), [None, Some(8)]);
-        map.install(&view(3, &[1, 2, 3]), None);
-        map.install(&view(4, &[1, 3]), ended(tags[1], &[0, 5, 0]));
-        assert_eq!([0, 1, 2].map(|at| map.fate(two, tags[at])), [Some(8), Some(5), None]);
+        let [one, two] = [1, 2].map(member);
+        let ended = |region, last| Ended { member: two, region, last };
+        map.install(&view(2, &[1, 3]), &[ended(7, 8)]);
+        assert_eq!([one, two].map(|it| map.fate(it, 7)), [None, Some(8)]);
+        map.install(&view(3, &[1, 2, 3]), &[]);
+        map.install(&view(4, &[1, 3]), &[ended(9, 5)]);
+        assert_eq!([7, 9, 10].map(|region| map.fate(two, region)), [Some(8), Some(5), None]);
         let mut again = view(5, &[1, 3]);
         let incarnation = Incarnation::from_bytes([99; Incarnation::LEN]);
         again.members.push(Member { incarnation, ..two });
-        map.install(&again, ended(tags[2], &[0, 0, 0]));
-        assert_eq!([0, 1, 2].map(|at| map.fate(two, tags[at])), [None; 3]);
+        map.install(&again, &[ended(10, 1)]);
+        assert_eq!([7, 9, 10].map(|region| map.fate(two, region)), [None; 3]);
     }
 
     #[test]
@@ -554,22 +586,37 @@ mod tests {
         assert_eq!(Map::from_bytes(b"no map"), None);
     }
 
+    /// It was to be in the second view, but never heard of it.
+    #[test]
+    fn who_is_left_out_may_be_a_view_behind() {
+        let mut map = Map::default();
+        let ended = |region| [Ended { member: member(2), region, last: 5 }];
+        map.install(&view(2, &[1, 2]), &ended(7));
+        assert_eq!(map.fate(member(2), 7), None);
+        map.install(&view(3, &[1]), &ended(9));
+        assert_eq!([7, 9].map(|region| map.fate(member(2), region)), [Some(5), Some(5)]);
+        map.install(&view(4, &[1, 2]), &[]);
+        map.install(&view(5, &[1, 2]), &ended(11));
+        map.install(&view(6, &[1, 2]), &ended(12));
+        map.install(&view(7, &[1]), &[]);
+        assert_eq!([11, 12].map(|region| map.fate(member(2), region)), [None, Some(5)]);
+    }
+
     #[test]
     fn the_fates_of_those_who_are_away_are_bounded() {
         let mut map = Map::default();
-        let tag = Tag::of(&view(1, &[]).epoch);
         let absent = |number: usize| Member {
             node: NodeId::from_public_key(&number.to_be_bytes()),
             incarnation: Incarnation::from_bytes([1; Incarnation::LEN]),
         };
         for number in 0..=FATES_MAX {
             for _ in 0..=ENDS_MAX {
-                let ended = Ended { tag, members: &[absent(number)], trim: &[1] };
-                map.install(&view(2, &[1]), Some(ended));
+                let ended = Ended { member: absent(number), region: 3, last: 1 };
+                map.install(&view(2, &[1]), &[ended]);
             }
         }
         assert_eq!(map.fates.len(), FATES_MAX);
         assert!(map.fates.iter().all(|fate| fate.ends.len() == ENDS_MAX));
-        assert_eq!([0, 1].map(|number| map.fate(absent(number), tag)), [None, Some(1)]);
+        assert_eq!([0, 1].map(|number| map.fate(absent(number), 3)), [None, Some(1)]);
     }
 }

@@ -115,6 +115,11 @@ impl Objects {
         }
     }
 
+    /// Whether an object waits for nothing but this command to become stable, or is not open.
+    pub(crate) fn is_next(&self, object: ObjectId, message: u64) -> bool {
+        self.objects.get(&object).is_none_or(|open| message <= open.unstable)
+    }
+
     /// All that are open.
     pub(crate) fn ids(&self) -> Vec<ObjectId> {
         self.objects.keys().copied().collect()

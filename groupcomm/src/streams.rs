@@ -1,12 +1,12 @@
-//! The streams of one view: each member numbers its frames 1, 2, 3, … and sends them to all others
+//! The streams of one region: each member numbers its frames 1, 2, 3, … and sends them to all others
 //! by datagram. A frame is kept until it is *stable*, held by every member; whoever misses one asks
 //! any holder for it (a NAK), since a frame is the same wherever it is kept. A sender hears from
 //! each member how far it got, and is the one who knows what is stable; it says so in its next
 //! frame or, if there is none, in a *tail*.
 //!
-//! When a view is to be changed the streams are *wedged*: what a member holds then is what it
-//! promises to hold, so it delivers and acknowledges nothing more until the *trim* says how far
-//! each stream goes in this view. What lies beyond the trim was never sent.
+//! When a view is to be changed the streams of regions that lose members are *wedged*: what a member
+//! holds then is what it promises to hold, so it delivers and acknowledges nothing more until the
+//! *trim* says how far each stream goes. What lies beyond the trim was never sent.
 //!
 //! Invariants: what a member acknowledged it holds until all members do. A wedged member
 //! acknowledges nothing that it did not promise.
@@ -18,26 +18,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use live_objects::{Member, NodeId, Rng, Time, View};
+use live_objects::{Member, NodeId, Rng, Time};
 use rand::RngExt;
 use rand::seq::IteratorRandom;
 
-use crate::holdings::{End, Held, Holdings};
 use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
 
-/// A member's part in the streams of a view.
+/// A member's part in the streams of a region.
 pub(crate) struct Streams {
     tag: Tag,
     members: Vec<Member>,
+    others: Vec<NodeId>,
     me: usize,
+    sequencer: usize,
     rng: Rng,
     streams: Vec<Stream>,
     own: Own,
     is_wedged: bool,
-    /// Whether this member knows the group map, and so can make sense of what is sent.
-    has_map: bool,
-    /// Where the streams end, as long as frames up to there are missing.
-    goal: Option<Vec<End>>,
+    /// Where the streams end, and who holds most of each, as long as frames up to there are missing.
+    goal: Option<Vec<(u64, NodeId)>>,
     /// Nothing more is acknowledged until what was received is consumed.
     is_choked: bool,
     /// Frames in order, to be delivered.
@@ -75,6 +74,8 @@ struct Stream {
 struct Own {
     /// How far each member got.
     acknowledged: Vec<u64>,
+    /// Who holds all that it needs, whatever comes.
+    is_done: Vec<bool>,
     stable: u64,
     /// The stable number that everybody was told of.
     told_stable: u64,
@@ -86,37 +87,31 @@ struct Own {
 }
 
 impl Streams {
-    /// The streams of no view.
-    pub(crate) fn of_no_view(rng: Rng) -> Self {
+    /// The streams of these members, of which this is one, and the sequencer another or the same.
+    pub(crate) fn new(
+        tag: Tag,
+        members: Vec<Member>,
+        me: Member,
+        sequencer: usize,
+        rng: Rng,
+    ) -> Self {
+        let place = members.iter().position(|member| *member == me);
+        let others = members.iter().filter(|member| **member != me);
         Self {
-            tag: Tag::NONE,
-            me: 0,
+            tag,
+            others: others.map(|member| member.node).collect(),
+            me: place.expect("only members have streams"),
+            sequencer,
             rng,
-            streams: Vec::new(),
-            own: Own::new(0),
-            members: Vec::new(),
-            is_wedged: true,
-            has_map: false,
+            streams: members.iter().map(|_| Stream::default()).collect(),
+            own: Own::new(members.len()),
+            members,
+            is_wedged: false,
             goal: None,
             is_choked: false,
             fresh: VecDeque::new(),
             out: Vec::new(),
             wakes_at: None,
-        }
-    }
-
-    /// The streams of a view that this member is in.
-    pub(crate) fn new(view: &View, me: Member, rng: Rng) -> Self {
-        let members = view.members.clone();
-        let place = members.iter().position(|member| *member == me);
-        Self {
-            tag: Tag::of(&view.epoch),
-            me: place.expect("a member is in its own views"),
-            streams: members.iter().map(|_| Stream::default()).collect(),
-            own: Own::new(members.len()),
-            members,
-            is_wedged: false,
-            ..Self::of_no_view(rng)
         }
     }
 
@@ -128,15 +123,19 @@ impl Streams {
         &self.members
     }
 
-    /// This member's place in the view.
+    /// This member's place among them.
     pub(crate) fn me(&self) -> usize {
         self.me
     }
 
+    /// The place of the member whose stream is the total order.
+    pub(crate) fn sequencer(&self) -> usize {
+        self.sequencer
+    }
+
     /// The others, as targets.
-    pub(crate) fn others(&self) -> Vec<NodeId> {
-        let others = self.members.iter().enumerate().filter(|(place, _)| *place != self.me);
-        others.map(|(_, member)| member.node).collect()
+    pub(crate) fn others(&self) -> &[NodeId] {
+        &self.others
     }
 
     pub(crate) fn is_wedged(&self) -> bool {
@@ -157,6 +156,11 @@ impl Streams {
         }
     }
 
+    /// How far each stream has come.
+    pub(crate) fn prefixes(&self) -> Vec<u64> {
+        self.streams.iter().map(|stream| stream.prefix).collect()
+    }
+
     /// How far each stream is known to be stable.
     pub(crate) fn all_stable(&self) -> Vec<u64> {
         (0..self.streams.len()).map(|place| self.stable(place)).collect()
@@ -167,13 +171,13 @@ impl Streams {
         self.own.unstable_bytes < WINDOW_BYTES
     }
 
-    pub(crate) fn has_map(&self) -> bool {
-        self.has_map
-    }
-
-    /// This member knows the group map from now on.
-    pub(crate) fn set_has_map(&mut self) {
-        self.has_map = true;
+    /// Whether all that was sent is held by everybody, as far as this member knows.
+    pub(crate) fn is_stable(&self) -> bool {
+        let mut streams = self.streams.iter().enumerate();
+        let is_stable = |(place, stream): (usize, &Stream)| {
+            stream.prefix == stream.last && self.stable(place) == stream.prefix
+        };
+        self.fresh.is_empty() && streams.all(is_stable)
     }
 
     /// Acknowledges nothing new, or goes on.
@@ -215,12 +219,15 @@ impl Streams {
             self.own.unstable_bytes += bytes.len();
             stream.kept.insert(frame.number, bytes);
             self.own.tails = 0;
-            self.own.tail_at = Some(now + TAIL);
+            self.own.tail_at = Some(now + self.own.pause());
         } else {
             self.own.stable = frame.number;
             self.own.told_stable = frame.number;
         }
         self.fresh.push_back(frame);
+        if self.own.is_done.contains(&true) {
+            self.settle(now);
+        }
     }
 
     /// Takes in a packet of this view. Tells whether it made sense.
@@ -253,6 +260,14 @@ impl Streams {
             Packet::Query => {
                 let tail = Packet::Tail { last: self.next_number() - 1, stable: self.own.stable };
                 self.out.push((self.members[from].node, tail.encode(self.tag)));
+            }
+            Packet::Done => {
+                // Everybody holds all that it sent, and it wants no more of anybody.
+                let stream = &mut self.streams[from];
+                stream.last = stream.prefix;
+                stream.set_stable(stream.prefix);
+                self.own.is_done[from] = true;
+                self.settle(now);
             }
         }
         true
@@ -297,7 +312,14 @@ impl Streams {
             return;
         }
         *acknowledged = number;
-        let stable = *self.own.acknowledged.iter().min().expect("a view has members");
+        self.settle(now);
+    }
+
+    /// Lets go of what all hold by now.
+    fn settle(&mut self, now: Time) {
+        let counts = self.own.acknowledged.iter().zip(&self.own.is_done);
+        let counts = counts.filter(|(_, is_done)| !**is_done).map(|(number, _)| *number);
+        let stable = counts.min().expect("this member is not done");
         if stable > self.own.stable {
             self.own.stable = stable;
             let kept = &mut self.streams[self.me].kept;
@@ -309,8 +331,16 @@ impl Streams {
         }
     }
 
+    /// No member is lost after all: what waited goes on.
+    pub(crate) fn unwedge(&mut self) {
+        self.is_wedged = false;
+        self.goal = None;
+        self.streams.iter_mut().for_each(|stream| stream.advance(&mut self.fresh));
+    }
+
     /// No more is delivered. Returns what this member holds.
-    pub(crate) fn wedge(&mut self) -> Holdings {
+    /// Of each stream how far, and which ranges beyond that.
+    pub(crate) fn wedge(&mut self) -> Vec<(u64, Vec<(u64, u64)>)> {
         self.is_wedged = true;
         let mut ranges = RANGES_PROMISED_MAX;
         let streams = self.streams.iter().map(|stream| {
@@ -323,15 +353,15 @@ impl Streams {
             }
             beyond.truncate(ranges);
             ranges -= beyond.len();
-            Held { prefix: stream.prefix, beyond }
+            (stream.prefix, beyond)
         });
-        Holdings { has_map: self.has_map, streams: streams.collect() }
+        streams.collect()
     }
 
-    /// Sees to it that this member holds every frame of a view that ends so. Tells whether it does
-    /// already.
-    pub(crate) fn gather(&mut self, ends: &[End]) -> bool {
-        let is_held = self.holds(ends.iter().map(|end| end.last));
+    /// Sees to it that this member holds every frame of streams that end so, which this node holds
+    /// most of. Tells whether it does already.
+    pub(crate) fn gather(&mut self, ends: &[(u64, NodeId)]) -> bool {
+        let is_held = self.holds(ends.iter().map(|(last, _)| *last));
         let goal = (!is_held).then(|| ends.to_vec());
         if goal.is_some() && goal != self.goal {
             for stream in &mut self.streams {
@@ -399,7 +429,7 @@ impl Streams {
     fn ask(&mut self, now: Time, place: usize) {
         let stream = &mut self.streams[place];
         let end = self.goal.as_ref().and_then(|goal| goal.get(place)).copied();
-        let until = end.map_or(stream.last, |end| end.last);
+        let until = end.map_or(stream.last, |(last, _)| last);
         let missing = if self.is_wedged && end.is_none() { vec![] } else { stream.missing(until) };
         if missing.is_empty() {
             stream.ask_at = None;
@@ -412,16 +442,14 @@ impl Streams {
         if now < ask_at {
             return;
         }
-        let likely = end.map_or(place, |end| usize::from(end.holder));
+        let sender = self.members[place].node;
+        let likely = end.map_or(sender, |(_, holder)| holder);
         let is_likely_ones_turn = stream.asked.is_multiple_of(2) == end.is_some();
-        let others = (0..self.members.len()).filter(|other| ![place, self.me].contains(other));
+        let others = self.others.iter().copied().filter(|other| *other != sender);
         let other = others.choose(&mut self.rng).filter(|_| !is_likely_ones_turn);
-        let to = other.unwrap_or(likely);
         let origin = u16::try_from(place).expect("a view has at most 1,024 members");
         let packet = Packet::Nak { origin, ranges: missing };
-        if let Some(member) = self.members.get(to).filter(|_| to != self.me) {
-            self.out.push((member.node, packet.encode(self.tag)));
-        }
+        self.out.push((other.unwrap_or(likely), packet.encode(self.tag)));
         let pause = ASK_AGAIN * 2_u32.pow(stream.asked.min(3));
         stream.asked += 1;
         stream.ask_at = Some(now + pause.mul_f64(self.rng.random_range(0.8..1.2)));
@@ -457,22 +485,29 @@ impl Streams {
         }
         let tail = Packet::Tail { last, stable: own.stable }.encode(self.tag);
         for (place, member) in self.members.iter().enumerate() {
-            if place != self.me && (is_news || own.acknowledged[place] < last) {
+            let lacks = own.acknowledged[place] < last;
+            if place != self.me && !own.is_done[place] && (is_news || lacks) {
                 self.out.push((member.node, tail.clone()));
             }
         }
         own.told_stable = own.stable;
         own.is_awaited &= own.stable < last;
-        let pause = TAIL * 2_u32.pow(own.tails.min(4));
+        let pause = own.pause() * 2_u32.pow(own.tails.min(4));
         own.tails += 1;
         own.tail_at = (own.stable < last).then_some(now + pause);
     }
 }
 
 impl Own {
+    /// How long it is silent after its last frame, at first.
+    fn pause(&self) -> Duration {
+        if self.is_awaited { TAIL_AWAITED } else { TAIL }
+    }
+
     fn new(members: usize) -> Self {
         Self {
             acknowledged: vec![0; members],
+            is_done: vec![false; members],
             stable: 0,
             told_stable: 0,
             is_awaited: false,
@@ -535,6 +570,8 @@ const ASK: Duration = Duration::from_millis(10);
 /// How long an answer is waited for, at first.
 const ASK_AGAIN: Duration = Duration::from_millis(60);
 /// How long it may take until frames are heard to be stable, at first.
-const QUERY: Duration = Duration::from_millis(300);
+const QUERY: Duration = Duration::from_millis(100);
 /// How long after its last frame a member that has no more to send tells of it, at first.
 const TAIL: Duration = Duration::from_millis(40);
+/// The same, if somebody waits until they are stable.
+const TAIL_AWAITED: Duration = Duration::from_millis(20);

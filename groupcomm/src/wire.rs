@@ -7,19 +7,20 @@
 //!  nak:   2 | tag u64 | origin u16 | (first u64, last u64) …
 //!  tail:  3 | tag u64 | last u64 | stable u64
 //!  query: 4 | tag u64
+//!  done:  5 | tag u64
 //!
 //!  items: 0-3 | group u32 | message u64 | offset u32 | length u16 | bytes   (1: last, 2: total)
 //!         4   | origin u16 | until u64                                      an order
 //!         5   | length u16 | postcard                                       a change of the map
 //! ```
 //!
-//! The *tag* names a view. A data frame names its *origin*, by place in the view, and not its
+//! The *tag* names the streams of a region. A data frame names its *origin*, by place in the view, and not its
 //! sender: whoever holds a frame may send it again as it was. `stable` is the highest number of the
 //! origin's frames that all members hold, `map` the number of the group map that the frame was cut
 //! under.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use live_objects::{Envelope, Epoch};
+use live_objects::{ClusterId, Envelope, Epoch};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -38,16 +39,23 @@ pub(crate) const ORDER_LEN: usize = 1 + 2 + 8;
 /// The most ranges of a NAK.
 pub(crate) const RANGES_MAX: usize = 32;
 
-/// The name of a view on the wire: a hash of its epoch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// The name of a region's streams on the wire: a hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct Tag(u64);
 
 impl Tag {
-    /// That of no view.
-    pub(crate) const NONE: Self = Self(0);
+    /// That of the streams that carry changes of the group map in a view.
+    pub(crate) fn of_view(epoch: &Epoch) -> Self {
+        Self::of(&(epoch.cluster, epoch.number))
+    }
 
-    pub(crate) fn of(epoch: &Epoch) -> Self {
-        let bytes = postcard::to_allocvec(epoch).expect("memory takes an epoch");
+    /// That of a region of a cluster, which began with this map.
+    pub(crate) fn of_region(cluster: ClusterId, region: u32, since: u64) -> Self {
+        Self::of(&(cluster, region, since))
+    }
+
+    fn of(what: &impl Serialize) -> Self {
+        let bytes = postcard::to_allocvec(what).expect("memory takes a name");
         let hash = Sha256::digest(&bytes);
         Self(u64::from_be_bytes(hash[..8].try_into().expect("a hash is longer than that")))
     }
@@ -71,6 +79,8 @@ pub(crate) enum Packet {
     },
     /// Send your tail: it may have been lost.
     Query,
+    /// The sender has let go of these streams: all that was sent is held by everybody.
+    Done,
 }
 
 /// A data frame.
@@ -155,6 +165,10 @@ impl Packet {
                 out.put_u8(QUERY);
                 out.put_u64(tag.0);
             }
+            Self::Done => {
+                out.put_u8(DONE);
+                out.put_u64(tag.0);
+            }
             Self::Tail { last, stable } => {
                 out.put_u8(TAIL);
                 out.put_u64(tag.0);
@@ -192,6 +206,7 @@ impl Packet {
                 Self::Tail { last, stable }
             }
             QUERY => Self::Query,
+            DONE => Self::Done,
             _ => return Err(DecodeError::Malformed),
         };
         if bytes.has_remaining() { Err(DecodeError::Malformed) } else { Ok((tag, packet)) }
@@ -352,6 +367,7 @@ const ACK: u8 = 1;
 const NAK: u8 = 2;
 const TAIL: u8 = 3;
 const QUERY: u8 = 4;
+const DONE: u8 = 5;
 
 const LAST: u8 = 1;
 const TOTAL: u8 = 2;
@@ -409,9 +425,14 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         let nak = Packet::Nak { origin: 3, ranges: vec![(1, 1), (4, 9)] };
-        for packet in
-            [frame(), Packet::Ack(1), nak, Packet::Tail { last: 8, stable: 7 }, Packet::Query]
-        {
+        for packet in [
+            frame(),
+            Packet::Ack(1),
+            nak,
+            Packet::Tail { last: 8, stable: 7 },
+            Packet::Query,
+            Packet::Done,
+        ] {
             assert_eq!(Packet::decode(packet.encode(TAG)), Ok((TAG, packet)));
         }
     }

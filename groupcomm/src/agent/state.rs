@@ -8,6 +8,7 @@ use super::Agent;
 use crate::control::{Chunk, Control, What};
 use crate::map::{Change, Map};
 use crate::outbox::rewind;
+use crate::regions::ROOT;
 use crate::transfer::{CHUNK_BYTES, Pull, answer};
 
 impl Agent {
@@ -105,7 +106,8 @@ impl Agent {
     pub(super) fn fetch(&mut self, now: Time, io: &mut Io<'_>) {
         let mut questions = Vec::new();
         if let Some((pull, _)) = &mut self.map_pull {
-            questions.extend(pull.ask(now, &self.streams.others(), &mut self.rng));
+            let others = self.regions.get(ROOT).map_or(&[][..], |root| root.streams.others());
+            questions.extend(pull.ask(now, others, &mut self.rng));
         }
         for object in self.objects.pulling() {
             let Some(open) = self.objects.get(object).filter(|open| open.may_pull()) else {
@@ -127,10 +129,10 @@ impl Agent {
     /// The group map is known. If this member was away, it learns what of its own was delivered
     /// without it.
     pub(super) fn on_map(&mut self, io: &mut Io<'_>, was_away: bool) {
-        self.streams.set_has_map();
+        self.regions.set_has_map(true);
         if was_away {
             let map = self.groups.map().expect("it is known");
-            let delivered = self.outbox.return_from(|tag| map.fate(self.me, tag));
+            let delivered = self.outbox.return_from(|region| map.fate(self.me, region));
             for object in self.objects.ids() {
                 let Some(open) = self.objects.get(object) else { continue };
                 let said = delivered.get(&object).copied().unwrap_or(0);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::wire::{FrameWriter, HEADER_LEN, Header, PACKET_LEN_MAX};
-use live_objects::{ClusterId, Epoch, Incarnation};
+use live_objects::{ClusterId, Incarnation};
 
 fn member(node: u8) -> Member {
     let incarnation = Incarnation::from_bytes([node; Incarnation::LEN]);
@@ -11,9 +11,10 @@ fn member(node: u8) -> Member {
 
 /// The streams of three members, as each has them.
 fn three() -> [Streams; 3] {
-    let epoch = Epoch { cluster: ClusterId::from_bytes([1; 16]), number: 1 };
-    let view = View { epoch, members: [0, 1, 2].map(member).to_vec() };
-    [0, 1, 2].map(|node| Streams::new(&view, member(node), Rng::from_seed([node; 32])))
+    let tag = Tag::of_region(ClusterId::from_bytes([1; 16]), 1, 1);
+    let members = [0, 1, 2].map(member).to_vec();
+    let of = |node| Streams::new(tag, members.clone(), member(node), 0, Rng::from_seed([node; 32]));
+    [0, 1, 2].map(of)
 }
 
 /// The member cuts a frame, which the caller delivers or not.
@@ -118,15 +119,14 @@ fn a_wedged_member_delivers_and_acknowledges_nothing_that_it_did_not_promise() {
     let frames = [0, 1, 2].map(|_| cast(&mut a));
     give(&mut b, 0, &frames[0]);
     assert_eq!(numbers(&mut b), [1]);
-    let held = |prefix, beyond: &[(u64, u64)]| Held { prefix, beyond: beyond.to_vec() };
-    assert_eq!(b.wedge().streams[0], held(1, &[]));
+    assert_eq!(b.wedge()[0], (1, vec![]));
     give(&mut b, 0, &frames[1]);
     assert_eq!(numbers(&mut b), [0; 0]);
     assert_eq!(sent(&mut b, LATER), [], "not even what it promised, unless it is asked");
     // The others hold all three between them: that much belongs to the view.
     frames.iter().for_each(|frame| assert!(give(&mut c, 0, frame)));
     assert!(!b.admits(&[0, 0, 0]) && b.admits(&[3, 0, 0]));
-    let ends = [3, 0, 0].map(|last| End { last, holder: 2 });
+    let ends = [3, 0, 0].map(|last| (last, member(2).node));
     assert!(!b.gather(&ends));
     assert_eq!(sent(&mut b, LATER), [(2, Packet::Nak { origin: 0, ranges: vec![(3, 3)] })]);
     give(&mut b, 2, &frames[2]);
@@ -141,12 +141,44 @@ fn what_lies_beyond_the_trim_is_dropped() {
     let frames = [0, 1, 2].map(|_| cast(&mut a));
     give(&mut b, 0, &frames[0]);
     give(&mut b, 0, &frames[2]);
-    let held = Held { prefix: 1, beyond: vec![(3, 3)] };
-    assert_eq!(b.wedge().streams[0], held);
+    assert_eq!(b.wedge()[0], (1, vec![(3, 3)]));
     numbers(&mut b);
-    assert!(b.gather(&[1, 0, 0].map(|last| End { last, holder: 0 })));
+    assert!(b.gather(&[1, 0, 0].map(|last| (last, member(0).node))));
     b.finish_at(&[1, 0, 0]);
     assert_eq!(numbers(&mut b), [0; 0]);
+}
+
+#[test]
+fn who_was_wedged_for_nothing_goes_on() {
+    let [mut a, mut b, _] = three();
+    let frames = [0, 1].map(|_| cast(&mut a));
+    give(&mut b, 0, &frames[0]);
+    numbers(&mut b);
+    b.wedge();
+    give(&mut b, 0, &frames[1]);
+    assert_eq!(numbers(&mut b), [0; 0]);
+    b.unwedge();
+    assert_eq!(numbers(&mut b), [2]);
+    assert_eq!(sent(&mut b, Time::ZERO), [(0, Packet::Ack(2))]);
+}
+
+#[test]
+fn nobody_waits_for_one_who_has_let_go_of_the_streams() {
+    let [mut a, mut b, _] = three();
+    let frame = cast(&mut a);
+    give(&mut b, 0, &frame);
+    numbers(&mut b);
+    assert!(!b.is_stable());
+    say(&mut a, 1, &Packet::Ack(1));
+    say(&mut a, 2, &Packet::Done);
+    assert_eq!(a.own_stable(), 1);
+    cast(&mut a);
+    say(&mut a, 1, &Packet::Ack(2));
+    assert_eq!(a.own_stable(), 2);
+    say(&mut b, 0, &Packet::Done);
+    assert!(b.is_stable(), "everybody holds what it sent");
+    let others: Vec<u8> = sent(&mut a, LATER).iter().map(|(to, _)| *to).collect();
+    assert_eq!(others, [1], "it is told nothing");
 }
 
 #[test]

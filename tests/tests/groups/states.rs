@@ -92,17 +92,20 @@ fn is_founded(world: &World, node: usize, object: ObjectId, since: usize) -> boo
     told(world, node, object, since).any(|(_, event)| *event == founded)
 }
 
-/// Lets time pass until a node has so many pieces of the state that it fetches, but not all. The
-/// network is slow enough for that to be seen, though replicas read late.
-fn run_into_transfer(world: &mut World, node: usize, object: ObjectId, count: usize) {
+/// Lets time pass until one of these nodes has so many pieces of the state that they fetch, and none
+/// has all. The network is slow enough for that to be seen, though replicas read late.
+fn run_into_transfer(world: &mut World, nodes: &[usize], object: ObjectId, count: usize) {
     let latency = Latency::fixed(Duration::from_millis(10));
     world.set_network(Network { latency, ..Network::LAN });
     let begin = world.now();
-    while pieces(world, node, object, 0).len() < count {
+    while nodes.iter().all(|node| pieces(world, *node, object, 0).len() < count) {
         world.run(Duration::from_millis(1));
-        assert!(world.now().since(begin) < Duration::from_secs(10), "it got nothing");
+        assert!(world.now().since(begin) < Duration::from_secs(10), "they got nothing");
     }
-    assert!(pieces(world, node, object, 0).iter().all(|(_, last)| !last), "it got all");
+    for node in nodes {
+        let is_whole = pieces(world, *node, object, 0).iter().any(|(_, last)| *last);
+        assert!(!is_whole, "node {node} got all");
+    }
 }
 
 /// Whoever provides a state dies in the middle of it, and updates go on all the time. The joiner
@@ -114,7 +117,7 @@ fn a_state_of_a_megabyte_is_handed_over_while_updates_go_on() {
         let sent = |world: &World| [1, 2, 3].map(|node| world.traffic(node).link_bytes);
         let before = sent(&world);
         open(&mut world, 4);
-        run_into_transfer(&mut world, 4, object, 1 + 4 * (seed as usize % 10));
+        run_into_transfer(&mut world, &[4], object, 1 + 4 * (seed as usize % 10));
         let gained = sent(&world).into_iter().zip(before).map(|(after, before)| after - before);
         let most = gained.enumerate().max_by_key(|(_, bytes)| *bytes).expect("there are three");
         let provider = [1, 2, 3][most.0];
@@ -187,7 +190,7 @@ fn a_state_is_founded_anew_when_its_last_holder_is_gone() {
         let (mut world, object) = with_megabyte(seed, 5, &[1]);
         open(&mut world, 2);
         open(&mut world, 3);
-        run_into_transfer(&mut world, 2, object, 1 + 4 * (seed as usize % 10));
+        run_into_transfer(&mut world, &[2, 3], object, 1 + 4 * (seed as usize % 10));
         let since = world.history().len();
         world.crash(1);
         expect_settled(&mut world);
@@ -210,7 +213,7 @@ fn a_holder_that_stops_hands_its_state_over_first() {
         let (mut world, object) = with_megabyte(seed, 4, &[holder]);
         let hash = world.replica_hash(holder, object);
         open(&mut world, 2);
-        run_into_transfer(&mut world, 2, object, 1 + 4 * (seed as usize % 10));
+        run_into_transfer(&mut world, &[2], object, 1 + 4 * (seed as usize % 10));
         world.stop(holder);
         let is_gone = |world: &World| world.member(holder).is_none();
         assert!(world.run_until(Duration::from_secs(6), is_gone));

@@ -1,0 +1,241 @@
+//! One region, as one of its members has it: the streams of its members, in which order they are
+//! delivered, and under which group map each member sends by now.
+//!
+//! A region is a set of members that never changes, to which whatever is said in the groups that
+//! are in it is sent (`cover`; QSM, NCA 2008). The *root* is the region of all members of a view;
+//! it carries changes of the group map and nothing else. A region *closes* when a view is installed
+//! that lacks one of its members: its streams then go as far as the view says. It is *idle* when no
+//! group is in it any more, and let go of when all members hold all that was sent in it.
+
+use std::collections::VecDeque;
+
+use live_objects::{Io, Member, Target, Time, Via};
+
+use crate::delivery::{Delivery, Next, Place};
+use crate::map::Change;
+use crate::sending::Sending;
+use crate::streams::Streams;
+use crate::wire::{Class, FrameWriter, Header, PACKET_LEN_MAX, Packet, Part};
+
+/// A region.
+pub(crate) struct Region {
+    pub(crate) streams: Streams,
+    pub(crate) sending: Sending,
+    delivery: Delivery,
+    /// How far each stream is stable, as marks go by it.
+    stable: Vec<u64>,
+    /// For each class, the group map under which each member sends by now.
+    marks: [Vec<Marks>; 2],
+    /// The last change of a group in it that everybody holds: what is sent is sent under that.
+    as_of: u64,
+    /// Others wait for this member to send something under that.
+    must_mark: bool,
+    /// A frame that is being filled.
+    draft: Option<FrameWriter>,
+    /// Since which change no group is in it.
+    idle_since: Option<u64>,
+    is_closed: bool,
+}
+
+/// What comes out of a region.
+pub(crate) enum Heard {
+    /// A message of a group, or a part of one, that a member sent under this map.
+    Part { from: Member, map: u64, ordered_by: u64, part: Part },
+    /// What one frame of a member changes in the group map.
+    Changes { by: Member, place: Place, changes: Vec<Change> },
+}
+
+/// Under which group map a member sends.
+#[derive(Default)]
+struct Marks {
+    /// As far as its stream is stable.
+    map: u64,
+    /// Beyond that.
+    unstable: VecDeque<(u64, Place)>,
+}
+
+impl Region {
+    pub(crate) fn new(streams: Streams) -> Self {
+        let members = streams.members().len();
+        let marks = || (0..members).map(|_| Marks::default()).collect();
+        Self {
+            sending: Sending::default(),
+            delivery: Delivery::new(members, streams.sequencer()),
+            stable: vec![0; members],
+            marks: [marks(), marks()],
+            as_of: 0,
+            must_mark: false,
+            draft: None,
+            idle_since: None,
+            is_closed: false,
+            streams,
+        }
+    }
+
+    /// Takes in what came in order.
+    pub(crate) fn take_in(&mut self) {
+        let me = self.streams.me();
+        let is_sequencer = me == self.streams.sequencer() && !self.streams.is_wedged();
+        while let Some(frame) = self.streams.next_fresh() {
+            if is_sequencer && usize::from(frame.origin) != me {
+                let has_total = frame.has_total();
+                self.sending.order(frame.origin, frame.number, frame.map, has_total);
+            }
+            self.delivery.push(frame);
+        }
+    }
+
+    /// Goes by what is stable now.
+    pub(crate) fn on_stable(&mut self) {
+        let stable = self.streams.all_stable();
+        if self.stable == stable {
+            return;
+        }
+        self.stable = stable;
+        let sequencer = self.streams.sequencer();
+        for marks in self.marks.iter_mut().flatten() {
+            marks.on_stable(&self.stable, sequencer);
+        }
+    }
+
+    /// Whether what stands there is held by everybody.
+    pub(crate) fn has_settled(&self, place: Place) -> bool {
+        self.is_closed || is_stable(&self.stable, self.streams.sequencer(), place)
+    }
+
+    /// How far the total order is stable.
+    pub(crate) fn ordered(&self) -> u64 {
+        self.streams.stable(self.streams.sequencer())
+    }
+
+    /// What comes next, given the number of the group map as it is now.
+    pub(crate) fn hear(&mut self, map: u64) -> Option<Heard> {
+        loop {
+            match self.delivery.next(map)? {
+                Next::Mark { class, place, map } => self.on_mark(class, place, map),
+                Next::Part { place, map, part } => {
+                    let (from, ordered_by) = (self.member(place), place.ordered_by);
+                    return Some(Heard::Part { from, map, ordered_by, part });
+                }
+                Next::Changes { place, changes } => {
+                    return Some(Heard::Changes { by: self.member(place), place, changes });
+                }
+            }
+        }
+    }
+
+    fn on_mark(&mut self, class: Class, place: Place, map: u64) {
+        let marks = &mut self.marks[class as usize][place.origin];
+        let last = marks.unstable.back().map_or(marks.map, |(map, _)| *map);
+        if map > last {
+            marks.unstable.push_back((map, place));
+            marks.on_stable(&self.stable, self.streams.sequencer());
+        }
+    }
+
+    /// Whose stream something stands in.
+    fn member(&self, place: Place) -> Member {
+        self.streams.members()[place.origin]
+    }
+
+    /// Under which map a member sends by now, as far as its stream is stable. None if nothing more
+    /// is to be waited for.
+    pub(crate) fn passed(&self, class: Class, member: Member) -> Option<u64> {
+        let mut members = self.streams.members().iter();
+        let place = members.position(|other| *other == member).filter(|_| !self.is_closed)?;
+        Some(self.marks[class as usize][place].map)
+    }
+
+    /// A group in it changes with this map, which everybody holds. If others wait for it, this
+    /// member is to send something under that.
+    pub(crate) fn concern(&mut self, map: u64, must_mark: bool) {
+        self.as_of = self.as_of.max(map);
+        self.must_mark |= must_mark;
+    }
+
+    /// No group is in it any more since this map, which everybody holds. All its members are to
+    /// pass that, or the sequencer would not know when nobody needs it any more.
+    pub(crate) fn set_idle(&mut self, map: u64) {
+        self.idle_since = Some(map);
+        self.concern(map, true);
+    }
+
+    /// Whether nothing more comes of it, if no group waits for it.
+    pub(crate) fn is_done(&self) -> bool {
+        let have_passed = |since| self.marks.iter().flatten().all(|marks| marks.map >= since);
+        self.idle_since.is_some_and(have_passed)
+            && !self.must_mark
+            && !self.sending.has_orders()
+            && !self.sending.is_waiting()
+            && self.delivery.is_empty()
+            && self.streams.is_stable()
+    }
+
+    /// Its streams go no further than that.
+    pub(crate) fn close(&mut self, trim: &[u64]) {
+        self.streams.finish_at(trim);
+        self.take_in();
+        self.delivery.close();
+        self.is_closed = true;
+        self.must_mark = false;
+    }
+
+    /// The frame that is being filled, if another may be sent.
+    pub(crate) fn draft(&mut self, io: &Io<'_>) -> Option<&mut FrameWriter> {
+        if self.streams.is_wedged() || !self.streams.has_credit() {
+            return None;
+        }
+        if self.draft.is_none() {
+            let others = self.streams.others().iter();
+            let len_max = others.map(|node| io.datagram_max(*node)).min();
+            let len_max = len_max.unwrap_or(PACKET_LEN_MAX).min(PACKET_LEN_MAX);
+            self.draft = Some(FrameWriter::new(len_max));
+        }
+        let draft = self.draft.as_mut()?;
+        if self.sending.put_orders(draft) {
+            self.streams.await_stable();
+        }
+        Some(draft)
+    }
+
+    /// Sends what was put into the draft, orders, and a mark if one is due. Tells whether it sent
+    /// anything.
+    pub(crate) fn flush(&mut self, now: Time, io: &mut Io<'_>) -> bool {
+        let is_due = self.must_mark || self.sending.has_orders();
+        if is_due && self.draft(io).is_none() {
+            return false;
+        }
+        let Some(draft) = self.draft.take_if(|it| self.must_mark || !it.is_empty()) else {
+            return false;
+        };
+        if std::mem::take(&mut self.must_mark) {
+            self.streams.await_stable();
+        }
+        let origin = u16::try_from(self.streams.me()).expect("a view has at most 1,024 members");
+        let (number, stable) = (self.streams.next_number(), self.streams.own_stable());
+        let header = Header { origin, number, stable, map: self.as_of };
+        let bytes = draft.seal(self.streams.tag(), header);
+        let (_, packet) = Packet::decode(bytes.clone()).expect("what was written can be read");
+        let Packet::Data(frame) = packet else { unreachable!("it was written as data") };
+        self.streams.cast(now, frame, bytes.clone());
+        if io.send(Target::Nodes(self.streams.others()), Via::Datagram, bytes).is_err() {
+            io.count("groupcomm.no_room");
+        }
+        true
+    }
+}
+
+impl Marks {
+    fn on_stable(&mut self, stable: &[u64], sequencer: usize) {
+        while let Some((map, place)) = self.unstable.front()
+            && is_stable(stable, sequencer, *place)
+        {
+            self.map = *map;
+            self.unstable.pop_front();
+        }
+    }
+}
+
+fn is_stable(stable: &[u64], sequencer: usize, place: Place) -> bool {
+    stable[place.origin] >= place.number && stable[sequencer] >= place.ordered_by
+}

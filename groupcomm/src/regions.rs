@@ -1,0 +1,328 @@
+//! All regions that a member is in: which of them has something to deliver, to say or to wait for.
+//!
+//! A step costs as much as the regions that something came from or goes to, however many there are.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use live_objects::{ClusterId, Member, NodeId, Rng, Time, View};
+
+use crate::control::Cut;
+use crate::cover;
+use crate::holdings::{Ends, Held, Holdings};
+use crate::region::{Heard, Region};
+use crate::streams::Streams;
+use crate::wire::{Frame, Packet, Tag};
+
+/// The regions of a member.
+pub(crate) struct Regions {
+    me: Member,
+    rng: Rng,
+    cluster: Option<ClusterId>,
+    regions: BTreeMap<u32, Region>,
+    by_tag: BTreeMap<Tag, u32>,
+    /// Those that were let go of last.
+    done: VecDeque<Tag>,
+    /// Those that something came from or goes to in this step.
+    touched: BTreeSet<u32>,
+    /// Those that may have something to deliver.
+    ready: BTreeSet<u32>,
+    /// When each has something to do.
+    wakes: BTreeSet<(Time, u32)>,
+    wake_of: BTreeMap<u32, Time>,
+    /// Whether this member knows the group map, and so can make sense of what is sent.
+    has_map: bool,
+    is_choked: bool,
+    out: Vec<(NodeId, Bytes)>,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    In,
+    /// It is of no region that this member is in.
+    Elsewhere,
+    /// It makes no sense.
+    Absurd,
+}
+
+impl Regions {
+    pub(crate) fn new(me: Member, rng: Rng) -> Self {
+        Self {
+            me,
+            rng,
+            cluster: None,
+            regions: BTreeMap::new(),
+            by_tag: BTreeMap::new(),
+            done: VecDeque::new(),
+            touched: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            wake_of: BTreeMap::new(),
+            has_map: false,
+            is_choked: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// A view begins: its root does.
+    pub(crate) fn begin_view(&mut self, view: &View) {
+        self.cluster = Some(view.epoch.cluster);
+        self.put(ROOT, Tag::of_view(&view.epoch), view.members.clone(), 0);
+    }
+
+    /// This member is in no view, and so in no region.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.me, self.rng.fork("outside"));
+    }
+
+    /// A group of this member is in that region from now on.
+    pub(crate) fn open(&mut self, id: u32, region: &cover::Region) {
+        let Some(cluster) = self.cluster else { return };
+        if !self.regions.contains_key(&id) {
+            let tag = Tag::of_region(cluster, id, region.since);
+            // Whoever orders what others say has more to do: not one for all regions.
+            let sequencer = id as usize % region.members.len();
+            self.put(id, tag, region.members.clone(), sequencer);
+        }
+    }
+
+    fn put(&mut self, id: u32, tag: Tag, members: Vec<Member>, sequencer: usize) {
+        let rng = self.rng.fork(&format!("{tag:?}"));
+        let mut streams = Streams::new(tag, members, self.me, sequencer, rng);
+        streams.set_choked(self.is_choked);
+        self.by_tag.insert(tag, id);
+        self.regions.insert(id, Region::new(streams));
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Region> {
+        self.regions.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Region> {
+        let region = self.regions.get_mut(&id)?;
+        self.touched.insert(id);
+        Some(region)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Region> {
+        self.regions.values_mut()
+    }
+
+    /// This step is to look at a region.
+    pub(crate) fn touch(&mut self, id: u32) {
+        self.touched.insert(id);
+    }
+
+    /// Those that something came from or goes to in this step.
+    pub(crate) fn touched(&self) -> Vec<u32> {
+        self.touched.iter().copied().collect()
+    }
+
+    pub(crate) fn has_map(&self) -> bool {
+        self.has_map
+    }
+
+    /// This member knows the group map from now on, or does not.
+    pub(crate) fn set_has_map(&mut self, has_map: bool) {
+        self.has_map = has_map;
+    }
+
+    /// Acknowledges nothing new, or goes on.
+    pub(crate) fn set_choked(&mut self, is_choked: bool) {
+        if self.is_choked != is_choked {
+            self.is_choked = is_choked;
+            self.touched.extend(self.regions.keys());
+            self.regions.values_mut().for_each(|region| region.streams.set_choked(is_choked));
+        }
+    }
+
+    /// Takes in a packet.
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        (tag, packet): (Tag, Packet),
+        bytes: Bytes,
+    ) -> Taken {
+        let Some(id) = self.by_tag.get(&tag).copied() else {
+            if self.done.contains(&tag) && packet != Packet::Done {
+                self.out.push((from, Packet::Done.encode(tag)));
+            }
+            return Taken::Elsewhere;
+        };
+        let region = self.get_mut(id).expect("it has a tag");
+        if region.streams.on_packet(now, from, packet, bytes) { Taken::In } else { Taken::Absurd }
+    }
+
+    /// The sender of a frame that came before.
+    pub(crate) fn sender_again(&self, tag: Tag, frame: &Frame) -> Option<Member> {
+        let streams = &self.regions.get(self.by_tag.get(&tag)?)?.streams;
+        let origin = streams.members().get(usize::from(frame.origin));
+        origin.copied().filter(|_| streams.has(frame))
+    }
+
+    /// Takes in what came in order, and what is stable.
+    pub(crate) fn take_in(&mut self) {
+        for id in &self.touched {
+            if let Some(region) = self.regions.get_mut(id) {
+                region.take_in();
+                region.on_stable();
+                self.ready.insert(*id);
+            }
+        }
+    }
+
+    /// What comes next of any region, given the number of the group map as it is now.
+    pub(crate) fn hear(&mut self, map: u64) -> Option<(u32, Heard)> {
+        while let Some(id) = self.ready.first().copied() {
+            if let Some(heard) = self.regions.get_mut(&id).and_then(|region| region.hear(map)) {
+                return Some((id, heard));
+            }
+            self.ready.remove(&id);
+        }
+        None
+    }
+
+    /// The group map has changed, which others may wait for.
+    pub(crate) fn on_map(&mut self) {
+        self.ready.extend(self.regions.keys());
+    }
+
+    /// A view may be installed without these: their regions deliver nothing more meanwhile, nor
+    /// does the root. Returns what this member holds of them.
+    pub(crate) fn wedge(&mut self, going: &BTreeSet<Member>) -> Holdings {
+        let mut holdings = Holdings { has_map: self.has_map, regions: BTreeMap::new() };
+        let Some(root) = self.regions.get(&ROOT) else { return holdings };
+        let places = (0..).zip(root.streams.members());
+        let places: BTreeMap<Member, u16> = places.map(|(place, it)| (*it, place)).collect();
+        for (id, region) in &mut self.regions {
+            let streams = &mut region.streams;
+            let may_lose = || streams.members().iter().any(|member| going.contains(member));
+            if *id == ROOT || streams.is_wedged() || may_lose() {
+                self.touched.insert(*id);
+                let held = region.streams.wedge();
+                let held = held.into_iter().zip(region.streams.members());
+                let held = held.map(|((prefix, beyond), member)| {
+                    let of = *places.get(member).expect("who is in a region is in the view");
+                    Held { of, prefix, beyond }
+                });
+                holdings.regions.insert(*id, held.collect());
+            }
+        }
+        holdings
+    }
+
+    /// Sees to it that this member holds all that its regions end with. Tells whether it does.
+    pub(crate) fn gather(&mut self, ends: &Ends, view: &View) -> bool {
+        let mut has_all = true;
+        for (id, ends) in ends {
+            let Some(region) = self.regions.get_mut(id) else { continue };
+            let holder = |place: u16| view.members.get(usize::from(place)).map(|it| it.node);
+            let ends = ends.iter().map(|end| (end.last, holder(end.holder)));
+            let ends = ends.map(|(last, holder)| (last, holder.unwrap_or(self.me.node)));
+            let has_it = region.streams.gather(&ends.collect::<Vec<_>>());
+            if !has_it {
+                self.touched.insert(*id);
+            }
+            has_all &= has_it;
+        }
+        has_all
+    }
+
+    /// Whether a view can follow for this member: with all that it delivered, and nothing that it
+    /// has not gathered.
+    pub(crate) fn may_end(&self, next: &View, cut: &Cut, skips_repair: bool) -> bool {
+        self.ending(next).into_iter().all(|id| {
+            let streams = &self.regions[&id].streams;
+            let Some(trim) = cut.trim.get(&id) else { return id != ROOT };
+            let trim: Vec<u64> = trim.iter().map(|(_, last)| *last).collect();
+            streams.admits(&trim) && (skips_repair || streams.holds(trim.iter().copied()))
+        })
+    }
+
+    /// The root, and the regions that lose a member with the next view.
+    pub(crate) fn ending(&self, next: &View) -> Vec<u32> {
+        let ends = |id: u32, region: &Region| {
+            id == ROOT || !region.streams.members().iter().all(|member| next.has(*member))
+        };
+        let ending = self.regions.iter().filter(|(id, region)| ends(**id, region));
+        ending.map(|(id, _)| *id).collect()
+    }
+
+    /// A region closes where the view says, or where it is if that says nothing.
+    pub(crate) fn close(&mut self, id: u32, cut: &Cut) {
+        let region = self.regions.get_mut(&id).expect("it ends");
+        let trim = cut.trim.get(&id).map(|trim| trim.iter().map(|(_, last)| *last).collect());
+        region.close(&trim.unwrap_or_else(|| region.streams.prefixes()));
+        self.ready.insert(id);
+    }
+
+    /// A view is installed: those that closed are let go of, and the rest go on.
+    pub(crate) fn go_on(&mut self, closed: &[u32]) {
+        closed.iter().for_each(|id| self.remove(*id));
+        for (id, region) in self.regions.iter_mut().filter(|(_, it)| it.streams.is_wedged()) {
+            region.streams.unwedge();
+            self.touched.insert(*id);
+        }
+    }
+
+    fn remove(&mut self, id: u32) {
+        let Some(region) = self.regions.remove(&id) else { return };
+        self.by_tag.remove(&region.streams.tag());
+        self.touched.remove(&id);
+        self.ready.remove(&id);
+        if let Some(at) = self.wake_of.remove(&id) {
+            self.wakes.remove(&(at, id));
+        }
+    }
+
+    /// What is to be sent now. Regions that are of no use any more are let go of, unless a group
+    /// still waits for them.
+    pub(crate) fn finish(
+        &mut self,
+        now: Time,
+        is_awaited: impl Fn(u32) -> bool,
+    ) -> Vec<(NodeId, Bytes)> {
+        let due = self.wakes.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id);
+        let ids: BTreeSet<u32> = due.chain(std::mem::take(&mut self.touched)).collect();
+        let mut out = std::mem::take(&mut self.out);
+        for id in ids {
+            let Some(region) = self.regions.get_mut(&id) else { continue };
+            out.extend(region.streams.finish(now));
+            let (wakes_at, is_done) = (region.streams.next_wake(), region.is_done());
+            if is_done && !is_awaited(id) {
+                self.done.push_back(region.streams.tag());
+                if self.done.len() > DONE_MAX {
+                    self.done.pop_front();
+                }
+                self.remove(id);
+                continue;
+            }
+            self.set_wake(id, wakes_at);
+        }
+        out
+    }
+
+    fn set_wake(&mut self, id: u32, at: Option<Time>) {
+        let before = match at {
+            Some(at) => self.wake_of.insert(id, at),
+            None => self.wake_of.remove(&id),
+        };
+        if before != at {
+            self.wakes.extend(at.map(|at| (at, id)));
+            if let Some(before) = before {
+                self.wakes.remove(&(before, id));
+            }
+        }
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+}
+
+/// The region that all members of a view are in.
+pub(crate) const ROOT: u32 = 0;
+/// Of how many regions that were let go of a member remembers that.
+const DONE_MAX: usize = 1_024;
