@@ -1,9 +1,9 @@
 //! The configuration: which view this member is in, and how it gets to the next.
 //!
-//! A view ends with a *flush* of the regions that lose a member, and of the one that carries changes
-//! of the group map: their streams are wedged as members promise, those who stay gather what they
-//! miss of all that is held, and where the streams end is agreed on with the next view. All other
-//! regions go on as if nothing were.
+//! A view ends with a *flush* of the regions that lose a member, and of the one that carries
+//! changes of the group map: their streams are wedged as members promise, those who stay gather
+//! what they miss of all that is held, and where the streams end is agreed on with the next view.
+//! All other regions go on as if nothing were.
 //!
 //! The members of a view change it together, by Paxos among themselves (`change`). The *leader* is
 //! the most senior member that is believed up; if two believe they are, Paxos keeps them from harm

@@ -153,8 +153,8 @@ impl Groups {
         regions.on_map();
     }
 
-    /// A view begins, and these streams ended there of those that it leaves out. With `map`, what is
-    /// known of the groups; without, that is to come.
+    /// A view begins, and these streams ended there of those that it leaves out. With `map`, what
+    /// is known of the groups; without, that is to come.
     pub(crate) fn begin_view(
         &mut self,
         view: &View,

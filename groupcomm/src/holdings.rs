@@ -1,5 +1,5 @@
-//! What members hold of the streams of regions when the view is to be changed, and what follows from
-//! it: where the streams end.
+//! What members hold of the streams of regions when the view is to be changed, and what follows
+//! from it: where the streams end.
 
 use std::collections::BTreeMap;
 

@@ -6,8 +6,9 @@
 //! of those nodes. Groups with nearly the same members share a *region*, a set of nodes in which
 //! each has one stream of numbered frames, of whatever group; so thousands of groups cost little
 //! more than one. A group whose members change moves from one region to another, which stops
-//! nobody; a node that dies is noticed in its own regions and in no others. Whom to doubt the module hears from another module of the node, by signals
-//! ([`Signal`](live_objects::Signal)); gossip sends them.
+//! nobody; a node that dies is noticed in its own regions and in no others. Whom to doubt the
+//! module hears from another module of the node, by signals ([`Signal`](live_objects::Signal));
+//! gossip sends them.
 //!
 //! **Guarantees** (virtual synchrony: Birman and Joseph, SOSP 1987). A member is in its own views
 //! (V1). Members install the same views in the same order, in one partition at a time (V2). Those
@@ -34,9 +35,9 @@
 //! `change` (one change, as an instance of Paxos), `holdings`, `founding`, `peers`. Groups: `map`
 //! (who is in which), `cover` (which region each is in), `live` (how a member lives a change),
 //! `groups` (all of them). Messages: `region`, and of each `streams` (frames, repair, stability),
-//! `delivery` (the two orders) and `sending` (what becomes of what is said there); `regions` (all of
-//! them), `outbox` (what is sent). States: `transfer`. The machine that these are parts of: `objects`, `agent`. What
-//! travels: `wire`, `control`.
+//! `delivery` (the two orders) and `sending` (what becomes of what is said there); `regions` (all
+//! of them), `outbox` (what is sent). States: `transfer`. The machine that these are parts of:
+//! `objects`, `agent`. What travels: `wire`, `control`.
 
 mod agent;
 mod change;

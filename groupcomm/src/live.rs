@@ -186,8 +186,8 @@ impl Live {
         })
     }
 
-    /// A message comes, sent under this map. Tells it, unless it has to wait or was sent before this
-    /// member was in.
+    /// A message comes, sent under this map. Tells it, unless it has to wait or was sent before
+    /// this member was in.
     fn on_message(&mut self, map: u64, message: Message) -> Option<Told> {
         if self.changes.front().is_some_and(|change| map >= change.number) {
             self.held.push_back((map, message));

@@ -13,9 +13,9 @@
 //! still fetching it, the group is *orphaned*: each who is left says whether it has got it after
 //! all, and only when nobody has does the state begin anew (it is *founded*).
 //!
-//! The map also keeps, of members that a view left out, where their streams ended (`fates`). Whoever
-//! was cut off and returns learns from it which of its messages were delivered without it, and says
-//! only the others again.
+//! The map also keeps, of members that a view left out, where their streams ended (`fates`).
+//! Whoever was cut off and returns learns from it which of its messages were delivered without it,
+//! and says only the others again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,12 +1,12 @@
-//! The streams of one region: each member numbers its frames 1, 2, 3, … and sends them to all others
-//! by datagram. A frame is kept until it is *stable*, held by every member; whoever misses one asks
-//! any holder for it (a NAK), since a frame is the same wherever it is kept. A sender hears from
-//! each member how far it got, and is the one who knows what is stable; it says so in its next
-//! frame or, if there is none, in a *tail*.
+//! The streams of one region: each member numbers its frames 1, 2, 3, … and sends them to all
+//! others by datagram. A frame is kept until it is *stable*, held by every member; whoever misses
+//! one asks any holder for it (a NAK), since a frame is the same wherever it is kept. A sender
+//! hears from each member how far it got, and is the one who knows what is stable; it says so in
+//! its next frame or, if there is none, in a *tail*.
 //!
-//! When a view is to be changed the streams of regions that lose members are *wedged*: what a member
-//! holds then is what it promises to hold, so it delivers and acknowledges nothing more until the
-//! *trim* says how far each stream goes. What lies beyond the trim was never sent.
+//! When a view is to be changed the streams of regions that lose members are *wedged*: what a
+//! member holds then is what it promises to hold, so it delivers and acknowledges nothing more
+//! until the *trim* says how far each stream goes. What lies beyond the trim was never sent.
 //!
 //! Invariants: what a member acknowledged it holds until all members do. A wedged member
 //! acknowledges nothing that it did not promise.
@@ -35,7 +35,8 @@ pub(crate) struct Streams {
     streams: Vec<Stream>,
     own: Own,
     is_wedged: bool,
-    /// Where the streams end, and who holds most of each, as long as frames up to there are missing.
+    /// Where the streams end, and who holds most of each, as long as frames up to there are
+    /// missing.
     goal: Option<Vec<(u64, NodeId)>>,
     /// Nothing more is acknowledged until what was received is consumed.
     is_choked: bool,

@@ -14,10 +14,10 @@
 //!         5   | length u16 | postcard                                       a change of the map
 //! ```
 //!
-//! The *tag* names the streams of a region. A data frame names its *origin*, by place in the view, and not its
-//! sender: whoever holds a frame may send it again as it was. `stable` is the highest number of the
-//! origin's frames that all members hold, `map` the number of the group map that the frame was cut
-//! under.
+//! The *tag* names the streams of a region. A data frame names its *origin*, by place in the view,
+//! and not its sender: whoever holds a frame may send it again as it was. `stable` is the highest
+//! number of the origin's frames that all members hold, `map` the number of the group map that the
+//! frame was cut under.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use live_objects::{ClusterId, Envelope, Epoch};

@@ -6,6 +6,7 @@ mod flow;
 mod joins;
 mod names;
 mod order;
+mod regions;
 mod states;
 mod swarms;
 

@@ -86,7 +86,7 @@ fn ten_joins_at_once_stop_nobody() {
 }
 
 /// The longest time in which nothing was.
-fn longest_gap(begin: Time, times: impl Iterator<Item = Time>, end: Time) -> Duration {
+pub(super) fn longest_gap(begin: Time, times: impl Iterator<Item = Time>, end: Time) -> Duration {
     let times: Vec<Time> = [begin].into_iter().chain(times).chain([end]).collect();
     let gaps = times.windows(2).map(|pair| pair[1].since(pair[0]));
     gaps.max().expect("there are two times at least")
@@ -150,4 +150,4 @@ fn who_leaves_and_joins_in_one_frame_is_in_again() {
 }
 
 /// Members that send every ten milliseconds are not silent for longer than this.
-const GAP_MAX: Duration = Duration::from_millis(100);
+pub(super) const GAP_MAX: Duration = Duration::from_millis(100);

@@ -92,8 +92,8 @@ fn is_founded(world: &World, node: usize, object: ObjectId, since: usize) -> boo
     told(world, node, object, since).any(|(_, event)| *event == founded)
 }
 
-/// Lets time pass until one of these nodes has so many pieces of the state that they fetch, and none
-/// has all. The network is slow enough for that to be seen, though replicas read late.
+/// Lets time pass until one of these nodes has so many pieces of the state that they fetch, and
+/// none has all. The network is slow enough for that to be seen, though replicas read late.
 fn run_into_transfer(world: &mut World, nodes: &[usize], object: ObjectId, count: usize) {
     let latency = Latency::fixed(Duration::from_millis(10));
     world.set_network(Network { latency, ..Network::LAN });
