@@ -214,8 +214,7 @@ impl Groups {
                     self.outputs.extend(object.map(output));
                 }
                 Effect::Moved { group, to } => {
-                    let Some(live) = self.lives.get_mut(&group) else { continue };
-                    live.on_moved(to);
+                    let Some(live) = self.lives.get(&group) else { continue };
                     let object = live.object;
                     self.open(to, regions);
                     let (from, joins) = (None, None);

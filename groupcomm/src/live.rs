@@ -52,6 +52,15 @@ pub(crate) enum Told {
     },
 }
 
+/// A view of the group that this member is in.
+struct Stay {
+    members: Vec<Member>,
+    /// Its members send under this map, or a later one.
+    since: u64,
+    /// In which opening this member is in it.
+    session: u32,
+}
+
 struct Partial {
     number: u64,
     /// The map under which it was begun.
@@ -78,8 +87,8 @@ pub(crate) struct Live {
     me: Member,
     /// In which region this member sends what it says, if it may say anything.
     pub(crate) sends_in: Option<u32>,
-    /// The view that was installed, if it holds this member, and in which opening that is in it.
-    stay: Option<(Vec<Member>, u32)>,
+    /// The view that was installed, if it holds this member.
+    stay: Option<Stay>,
     /// Changes that are known and not installed.
     changes: VecDeque<Change>,
     /// Messages of which parts have come, by region and sender.
@@ -111,11 +120,6 @@ impl Live {
         let (number, before, from) = (change.number, change.before.clone(), change.from);
         let what = Told::Installed(change);
         self.changes.push_back(Change { number, before, from, what, session });
-    }
-
-    /// The group is in this region, as the one where it was is lost.
-    pub(crate) fn on_moved(&mut self, to: u32) {
-        self.partials.retain(|(region, _), _| *region == to);
     }
 
     /// A member of the group, which has these now, wants a snapshot. The group is in that region,
@@ -193,17 +197,18 @@ impl Live {
             self.held.push_back((map, message));
             return None;
         }
-        self.tell(message)
+        self.tell(map, message)
     }
 
     /// What is told in the present view.
-    fn tell(&mut self, message: Message) -> Option<Told> {
-        let (members, session) = self.stay.as_ref()?;
-        if !members.contains(&message.from) {
+    fn tell(&mut self, map: u64, message: Message) -> Option<Told> {
+        // The group may have been in this region before this member was in the group.
+        let stay = self.stay.as_ref().filter(|stay| map >= stay.since)?;
+        if !stay.members.contains(&message.from) {
             self.absurd += 1;
             return None;
         }
-        let session = (message.from == self.me).then_some(*session);
+        let session = (message.from == self.me).then_some(stay.session);
         Some(Told::Message(Message { session, ..message }))
     }
 
@@ -224,7 +229,8 @@ impl Live {
             }
             let Change { what, session, .. } = self.changes.pop_front().expect("there is one");
             if let Told::Installed(change) = &what {
-                self.stay = session.map(|session| (change.after.clone(), session));
+                let (members, since) = (change.after.clone(), change.number);
+                self.stay = session.map(|session| Stay { members, since, session });
                 // What was half said in the view that is over is said anew, if at all.
                 self.partials.retain(|_, partial| partial.map >= change.number);
             }
@@ -236,7 +242,7 @@ impl Live {
             let (now, later): (VecDeque<_>, VecDeque<_>) =
                 held.into_iter().partition(|(map, _)| *map < until);
             self.held = later;
-            told.extend(now.into_iter().filter_map(|(_, message)| self.tell(message)));
+            told.extend(now.into_iter().filter_map(|(map, message)| self.tell(map, message)));
         }
         told
     }
@@ -361,6 +367,17 @@ mod tests {
         assert_eq!(live.on_message(4, message(1)), None);
         assert_eq!(live.on_message(5, message(2)), None);
         assert_eq!(live.install(5, |_, _| Some(5))[1..], [told(2)]);
+    }
+
+    /// The group was in a region that this member is in, then in one that it is not in, and comes
+    /// back with it.
+    #[test]
+    fn a_joiner_hears_nothing_of_before_however_late_it_comes() {
+        let mut live = Live::new(Class::Fifo, OBJECT, member(3));
+        live.on_change(change(7, &[1, 2], &[1, 2, 3]), Some(SESSION));
+        assert_eq!(live.install(7, |_, _| None).len(), 1);
+        assert_eq!((live.on_message(4, message(2)), live.absurd), (None, 0));
+        assert_eq!(live.on_message(7, message(2)), Some(told(2)));
     }
 
     #[test]
