@@ -326,3 +326,80 @@ impl Regions {
 pub(crate) const ROOT: u32 = 0;
 /// Of how many regions that were let go of a member remembers that.
 const DONE_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cover::Cover;
+    use live_objects::{Epoch, Incarnation};
+
+    fn member(node: u8) -> Member {
+        let incarnation = Incarnation::from_bytes([1; Incarnation::LEN]);
+        Member { node: NodeId::from_bytes([node; NodeId::LEN]), incarnation }
+    }
+
+    fn view(number: u64, members: &[u8]) -> View {
+        let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number };
+        View { epoch, members: members.iter().map(|node| member(*node)).collect() }
+    }
+
+    /// Member 0 of a view of five, and two regions that it is in: of the first three, and of itself
+    /// with the last.
+    fn regions() -> (Regions, [u32; 2]) {
+        let mut regions = Regions::new(member(0), Rng::from_seed([7; 32]));
+        regions.begin_view(&view(1, &[4, 3, 2, 1, 0]));
+        let mut cover = Cover::default();
+        let ids = [&[0, 1, 2][..], &[0, 4]].map(|nodes| {
+            let members = nodes.iter().map(|node| member(*node)).collect();
+            let id = cover.place(members, None, 1).expect("it has members");
+            regions.open(id, cover.region(id).expect("it was made just now"));
+            id
+        });
+        (regions, ids)
+    }
+
+    fn is_wedged(regions: &Regions, id: u32) -> bool {
+        regions.get(id).expect("it is open").streams.is_wedged()
+    }
+
+    #[test]
+    fn only_regions_that_may_lose_a_member_are_wedged() {
+        let (mut regions, [spared, struck]) = regions();
+        let holdings = regions.wedge(&[member(4)].into());
+        assert_eq!(holdings.regions.keys().copied().collect::<Vec<_>>(), [ROOT, struck]);
+        let places = holdings.regions[&struck].iter().map(|held| held.of);
+        assert_eq!(places.collect::<Vec<_>>(), [4, 0], "by their places in the view");
+        assert!(is_wedged(&regions, struck) && !is_wedged(&regions, spared));
+        // Another leader, who would leave out another.
+        let holdings = regions.wedge(&[member(1)].into());
+        assert_eq!(holdings.regions.len(), 3, "what was promised before is promised still");
+    }
+
+    #[test]
+    fn what_loses_nobody_after_all_goes_on() {
+        let (mut regions, [spared, struck]) = regions();
+        regions.wedge(&[member(1), member(4)].into());
+        let next = view(2, &[3, 2, 1, 0]);
+        assert_eq!(regions.ending(&next), [ROOT, struck]);
+        let trim = [(ROOT, (0..5).map(|of| (of, 0)).collect()), (struck, vec![(4, 0), (0, 0)])];
+        let cut = Cut { trim: trim.into(), is_reset: false };
+        assert!(regions.may_end(&next, &cut, false));
+        assert!(!regions.may_end(&next, &Cut::default(), false), "it says nothing of the root");
+        let lacking = Cut { trim: [(ROOT, vec![(0, 9)])].into(), is_reset: false };
+        assert!(!regions.may_end(&next, &lacking, false));
+        [ROOT, struck].iter().for_each(|id| regions.close(*id, &cut));
+        regions.go_on(&[ROOT, struck]);
+        assert!(regions.get(struck).is_none() && !is_wedged(&regions, spared));
+    }
+
+    #[test]
+    fn what_is_of_no_region_of_this_member_is_passed_over() {
+        let (mut regions, _) = regions();
+        let tag = Tag::of_region(ClusterId::from_bytes([9; 16]), 77, 1);
+        let packet = Packet::Query;
+        let bytes = packet.encode(tag);
+        let taken = regions.on_packet(Time::ZERO, member(1).node, (tag, packet), bytes);
+        assert_eq!(taken, Taken::Elsewhere);
+        assert_eq!(regions.finish(Time::ZERO, |_| false), [], "it was never in it");
+    }
+}
