@@ -119,7 +119,7 @@ impl Outbox {
         has_sent: &mut bool,
     ) -> bool {
         let Some((id, taken_bytes)) = self.next_turn(io) else { return false };
-        // Not everything: whatever comes to nothing is another's turn.
+        // If nothing comes of it, it is another's turn.
         self.turn = None;
         let Some(object) = with.objects.get(id).filter(|object| object.is_joined()) else {
             return true;
