@@ -579,8 +579,10 @@ impl Configuration {
         let is_in = told.view.has(self.me);
         if let Some(present) = self.view() {
             let follows = present.epoch.number + 1 == epoch.number;
+            let Decision { view, cut } = &told;
             let skips_repair = self.config.mutation == Some(Mutation::SkipRepair);
-            if follows && is_in && regions.may_end(&told.view, &told.cut, skips_repair) {
+            let may_end = || regions.admit(view, cut) && (skips_repair || regions.hold(view, cut));
+            if follows && is_in && may_end() {
                 self.install(told);
                 return;
             }

@@ -41,6 +41,28 @@ impl Cover {
         self.regions.get(&region)
     }
 
+    /// Whether this is how these groups, each with its region and its members, are placed in a view.
+    pub(crate) fn is_of(
+        &self,
+        view: &View,
+        groups: impl Iterator<Item = (Option<u32>, Vec<Member>)>,
+    ) -> bool {
+        let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
+        for (region, mut members) in groups {
+            members.sort_unstable();
+            let held = region.and_then(|id| Some((id, self.regions.get(&id)?)));
+            let Some((id, _)) = held.filter(|(_, held)| held.fits(&members)) else { return false };
+            *counts.entry(id).or_default() += 1;
+        }
+        self.count <= COUNT_MAX
+            && self.regions.iter().all(|(id, region)| {
+                let is_known = *id <= self.count && counts.get(id) == Some(&region.groups);
+                is_known
+                    && region.members.is_sorted_by(|one, next| one < next)
+                    && region.members.iter().all(|member| view.has(*member))
+            })
+    }
+
     /// Places a group that has these members now, and was in the region `from`. Tells in which it
     /// is, if it has any members.
     pub(crate) fn place(
@@ -111,6 +133,8 @@ impl Region {
     }
 }
 
+/// More regions than any cluster comes to have, far below what their numbers hold.
+const COUNT_MAX: u32 = 1 << 31;
 /// Of so many members of a region one may have no use for what is sent in a group.
 const UNWANTED_ONE_IN: usize = 5;
 

@@ -54,19 +54,19 @@ struct Unsettled {
     number: u64,
     /// Where in the root that stands.
     place: Place,
-    turns: Turns,
+    sequels: Sequels,
 }
 
 /// What comes about when everybody holds that something changed.
 #[derive(Default)]
-struct Turns {
-    groups: Vec<Turn>,
+struct Sequels {
+    groups: Vec<Sequel>,
     /// Regions of this member that no group is in any more.
     idle: Vec<u32>,
 }
 
 /// What a group of this member comes to when everybody holds that it changed.
-struct Turn {
+struct Sequel {
     group: u32,
     object: ObjectId,
     /// In which region it was, if this member sent there.
@@ -129,7 +129,7 @@ impl Groups {
             && regions.get(ROOT).is_none_or(|root| root.has_settled(change.place))
         {
             let change = self.unsettled.pop_front().expect("there is one");
-            self.settle(change.number, change.turns, regions);
+            self.settle(change.number, change.sequels, regions);
         }
         for group in self.changing.clone() {
             self.install(group, regions);
@@ -148,8 +148,8 @@ impl Groups {
         let map = self.map.as_mut().expect("the root is gone through with a map");
         let effects = map.apply(by, changes);
         let number = map.number();
-        let turns = self.on_effects(effects, regions);
-        self.unsettled.push_back(Unsettled { number, place, turns });
+        let sequels = self.on_effects(effects, regions);
+        self.unsettled.push_back(Unsettled { number, place, sequels });
         regions.on_map();
     }
 
@@ -170,8 +170,8 @@ impl Groups {
     /// A view has begun: its effects on groups are held by all who are in it.
     pub(crate) fn on_begun(&mut self, effects: Vec<Effect>, regions: &mut Regions) {
         let Some(number) = self.map.as_ref().map(Map::number) else { return };
-        let turns = self.on_effects(effects, regions);
-        self.settle(number, turns, regions);
+        let sequels = self.on_effects(effects, regions);
+        self.settle(number, sequels, regions);
         for group in self.changing.clone() {
             self.install(group, regions);
         }
@@ -189,20 +189,20 @@ impl Groups {
         *self = Self { absurd: self.absurd, ..Self::new(self.me) };
     }
 
-    /// What changed in the map. Returns what groups of this member come to when all hold that.
-    fn on_effects(&mut self, effects: Vec<Effect>, regions: &mut Regions) -> Turns {
+    /// What changed in the map. Resequels what groups of this member come to when all hold that.
+    fn on_effects(&mut self, effects: Vec<Effect>, regions: &mut Regions) -> Sequels {
         let number = self.map.as_ref().map_or(0, Map::number);
-        let Turns { groups: mut turns, mut idle } = Turns::default();
+        let mut sequels = Sequels::default();
         for effect in effects {
             match effect {
                 Effect::Regrouped(regrouped) => {
-                    turns.extend(self.on_regrouped(regrouped, regions));
+                    sequels.groups.extend(self.on_regrouped(regrouped, regions));
                 }
                 Effect::Refused { object, by, held } if by.member == self.me => {
                     self.outputs.push(Output::Refused { object, session: by.session, held });
                 }
                 Effect::Refused { .. } => {}
-                Effect::Cut { group, by } => turns.extend(self.on_cut(group, by, number)),
+                Effect::Cut { group, by } => sequels.groups.extend(self.on_cut(group, by, number)),
                 Effect::Orphaned { group } => {
                     let object = self.lives.get(&group).map(|live| live.object);
                     let output = |object| Output::Orphaned { object, group };
@@ -218,15 +218,17 @@ impl Groups {
                     let object = live.object;
                     self.open(to, regions);
                     let (from, joins) = (None, None);
-                    turns.push(Turn { group, object, from, to: Some(to), joins });
+                    sequels.groups.push(Sequel { group, object, from, to: Some(to), joins });
                 }
-                Effect::Idle { region } => idle.extend(regions.get(region).map(|_| region)),
+                Effect::Idle { region } => {
+                    sequels.idle.extend(regions.get(region).map(|_| region));
+                }
             }
         }
-        Turns { groups: turns, idle }
+        sequels
     }
 
-    fn on_regrouped(&mut self, regrouped: Regrouped, regions: &mut Regions) -> Option<Turn> {
+    fn on_regrouped(&mut self, regrouped: Regrouped, regions: &mut Regions) -> Option<Sequel> {
         let Regrouped { group, from, to, .. } = regrouped;
         let is_mine = |members: &[Member]| members.contains(&self.me);
         let (was_in, is_in) = (is_mine(&regrouped.before), is_mine(&regrouped.after));
@@ -245,18 +247,18 @@ impl Groups {
         live.on_change(regrouped, joins);
         self.changing.insert(group);
         let (object, from) = (live.object, from.filter(|_| was_in));
-        Some(Turn { group, object, from, to: to.filter(|_| is_in), joins })
+        Some(Sequel { group, object, from, to: to.filter(|_| is_in), joins })
     }
 
     /// A snapshot is wanted of a group's state.
-    fn on_cut(&mut self, group: u32, by: Member, number: u64) -> Option<Turn> {
+    fn on_cut(&mut self, group: u32, by: Member, number: u64) -> Option<Sequel> {
         let held = self.map.as_ref()?.group(group)?;
         let session = held.session_of(self.me)?;
         let region = held.region();
         let live = self.lives.get_mut(&group).expect("this member is in it");
         live.on_cut(number, by, held.members(), (region, session));
         self.changing.insert(group);
-        Some(Turn { group, object: live.object, from: region, to: region, joins: None })
+        Some(Sequel { group, object: live.object, from: region, to: region, joins: None })
     }
 
     fn open(&self, region: u32, regions: &mut Regions) {
@@ -265,19 +267,19 @@ impl Groups {
     }
 
     /// Everybody holds what changed up to this map.
-    fn settle(&mut self, number: u64, turns: Turns, regions: &mut Regions) {
+    fn settle(&mut self, number: u64, sequels: Sequels, regions: &mut Regions) {
         self.settled = number;
-        for region in turns.idle {
+        for region in sequels.idle {
             if let Some(region) = regions.get_mut(region) {
                 region.set_idle(number);
             }
         }
-        for Turn { group, object, from, to, joins } in turns.groups {
+        for Sequel { group, object, from, to, joins } in sequels.groups {
             if let Some(region) = from.and_then(|from| regions.get_mut(from)) {
-                region.concern(number, true);
+                region.mark(number);
             }
             if let Some(region) = to.and_then(|to| regions.get_mut(to)) {
-                region.concern(number, false);
+                region.concern(number);
             }
             if let Some(live) = self.lives.get_mut(&group) {
                 live.sends_in = to;

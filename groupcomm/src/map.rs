@@ -173,11 +173,16 @@ impl Map {
         postcard::to_allocvec(self).expect("memory takes a map").into()
     }
 
-    /// Reads one. None if it is none, or has an object in two groups.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// Reads one, of the beginning of this view. None if it is none, or if what it says of groups
+    /// and regions does not fit together: nothing behind this need think of that.
+    pub(crate) fn from_bytes(bytes: &[u8], view: &View) -> Option<Self> {
         let mut map: Self = postcard::from_bytes(bytes).ok()?;
         map.numbers = map.groups.iter().map(|(number, group)| (group.object, *number)).collect();
-        (map.numbers.len() == map.groups.len()).then_some(map)
+        let is_sane = map.number == view.epoch.number << 32
+            && map.numbers.len() == map.groups.len()
+            && map.groups.keys().all(|number| *number < map.next_group)
+            && map.cover.is_of(view, map.groups.values().map(|it| (it.region, it.members())));
+        is_sane.then_some(map)
     }
 
     /// All openings of a member.
@@ -578,12 +583,39 @@ mod tests {
         map.apply(member(1), &[join("/b", ObjectType::replicated())]);
         map.apply(member(1), &[Change::Leave { object: object("/a"), session: 0 }]);
         assert_eq!(map.find(object("/a")), None);
-        let read = Map::from_bytes(&map.to_bytes()).unwrap();
-        assert_eq!(read.find(object("/b")).unwrap().0, 1);
-        assert_eq!(read, map);
-        map.groups.insert(7, map.groups[&1].clone());
-        assert_eq!(Map::from_bytes(&map.to_bytes()), None, "one object in two groups");
-        assert_eq!(Map::from_bytes(b"no map"), None);
+        let view = view(2, &[1]);
+        map.install(&view, &[]);
+        let read = |map: &Map| Map::from_bytes(&map.to_bytes(), &view);
+        assert_eq!(read(&map).unwrap().find(object("/b")).unwrap().0, 1);
+        assert_eq!(read(&map).unwrap(), map);
+        assert_eq!(Map::from_bytes(b"no map", &view), None);
+    }
+
+    #[test]
+    fn a_map_that_does_not_fit_together_is_refused() {
+        let mut map = Map::default();
+        map.apply(member(1), &[join("/a", ObjectType::topic(Order::Fifo))]);
+        map.apply(member(2), &[join("/a", ObjectType::topic(Order::Fifo))]);
+        let present = view(2, &[1, 2]);
+        map.install(&present, &[]);
+        let is_refused = |spoil: fn(&mut Map), view: &View| {
+            let mut map = map.clone();
+            spoil(&mut map);
+            Map::from_bytes(&map.to_bytes(), view).is_none()
+        };
+        assert!(!is_refused(|_| {}, &present));
+        assert!(is_refused(|_| {}, &view(3, &[1, 2])), "of another view");
+        assert!(is_refused(|_| {}, &view(2, &[1])), "of members that are not in it");
+        let in_two = |map: &mut Map| {
+            map.next_group = 8;
+            map.groups.insert(7, map.groups[&0].clone());
+        };
+        assert!(is_refused(in_two, &present), "one object in two groups");
+        assert!(is_refused(|map| map.next_group = 0, &present), "a number that is given again");
+        assert!(is_refused(|map| map.groups.get_mut(&0).unwrap().region = None, &present));
+        assert!(is_refused(|map| map.groups.get_mut(&0).unwrap().region = Some(9), &present));
+        assert!(is_refused(|map| map.groups.get_mut(&0).unwrap().seats.clear(), &present));
+        assert!(is_refused(|map| map.groups.clear(), &present), "a region of no group");
     }
 
     /// It was to be in the second view, but never heard of it.

@@ -27,8 +27,6 @@ pub(crate) struct Outbox {
     changes: VecDeque<Change>,
     /// Objects of which a command was cut in part, and in which region.
     halves: BTreeMap<ObjectId, (u64, u32)>,
-    /// Regions that something was put into and that was not sent yet.
-    drafts: BTreeSet<u32>,
     /// Regions in which commands wait to be stable.
     waiting: BTreeSet<u32>,
     /// Commands of regions that closed: everybody who goes on has them.
@@ -79,13 +77,13 @@ impl Outbox {
 
     /// Cuts frames and sends them, if there is something to send and credit for it.
     pub(crate) fn cut(&mut self, now: Time, io: &mut Io<'_>, mut with: With<'_>) -> bool {
-        let mut has_sent = self.cut_changes(now, io, with.regions);
-        if with.groups.map().is_some() {
+        let mut has_sent = false;
+        if with.regions.has_map() {
+            has_sent |= self.cut_changes(now, io, with.regions);
             while self.fill(now, io, &mut with, &mut has_sent) {}
         }
         // Those that were filled in part, and those that have orders or marks to send.
-        self.drafts.extend(with.regions.touched());
-        for id in std::mem::take(&mut self.drafts) {
+        for id in with.regions.touched() {
             has_sent |= with.regions.get_mut(id).is_some_and(|region| region.flush(now, io));
         }
         has_sent
@@ -93,8 +91,7 @@ impl Outbox {
 
     fn cut_changes(&mut self, now: Time, io: &mut Io<'_>, regions: &mut Regions) -> bool {
         let mut has_sent = false;
-        while regions.has_map()
-            && !self.changes.is_empty()
+        while !self.changes.is_empty()
             && let Some(root) = regions.get_mut(ROOT)
             && let Some(draft) = root.draft(io)
         {
@@ -142,7 +139,6 @@ impl Outbox {
         let frame = region.streams.next_number();
         let draft = region.draft(io).expect("it was there just now");
         draft.part(&Part { class, group, message, offset, last: taken.last, bytes });
-        self.drafts.insert(region_id);
         if taken.last {
             object.untaken = message + 1;
             self.halves.remove(&id);
@@ -219,7 +215,6 @@ impl Outbox {
         objects: &mut Objects,
     ) {
         for id in closed {
-            self.drafts.remove(id);
             self.waiting.remove(id);
             if let Some(region) = regions.get_mut(*id) {
                 self.closed.extend(region.sending.take());

@@ -22,8 +22,6 @@ pub(crate) struct Region {
     pub(crate) streams: Streams,
     pub(crate) sending: Sending,
     delivery: Delivery,
-    /// How far each stream is stable, as marks go by it.
-    stable: Vec<u64>,
     /// For each class, the group map under which each member sends by now.
     marks: [Vec<Marks>; 2],
     /// The last change of a group in it that everybody holds: what is sent is sent under that.
@@ -61,7 +59,6 @@ impl Region {
         Self {
             sending: Sending::default(),
             delivery: Delivery::new(members, streams.sequencer()),
-            stable: vec![0; members],
             marks: [marks(), marks()],
             as_of: 0,
             must_mark: false,
@@ -87,20 +84,14 @@ impl Region {
 
     /// Goes by what is stable now.
     pub(crate) fn on_stable(&mut self) {
-        let stable = self.streams.all_stable();
-        if self.stable == stable {
-            return;
-        }
-        self.stable = stable;
-        let sequencer = self.streams.sequencer();
         for marks in self.marks.iter_mut().flatten() {
-            marks.on_stable(&self.stable, sequencer);
+            marks.on_stable(&self.streams);
         }
     }
 
     /// Whether what stands there is held by everybody.
     pub(crate) fn has_settled(&self, place: Place) -> bool {
-        self.is_closed || is_stable(&self.stable, self.streams.sequencer(), place)
+        self.is_closed || is_stable(&self.streams, place)
     }
 
     /// How far the total order is stable.
@@ -129,7 +120,7 @@ impl Region {
         let last = marks.unstable.back().map_or(marks.map, |(map, _)| *map);
         if map > last {
             marks.unstable.push_back((map, place));
-            marks.on_stable(&self.stable, self.streams.sequencer());
+            marks.on_stable(&self.streams);
         }
     }
 
@@ -146,18 +137,22 @@ impl Region {
         Some(self.marks[class as usize][place].map)
     }
 
-    /// A group in it changes with this map, which everybody holds. If others wait for it, this
-    /// member is to send something under that.
-    pub(crate) fn concern(&mut self, map: u64, must_mark: bool) {
+    /// A group in it changes with this map, which everybody holds.
+    pub(crate) fn concern(&mut self, map: u64) {
         self.as_of = self.as_of.max(map);
-        self.must_mark |= must_mark;
+    }
+
+    /// As before, and others wait for this member to send something under that map.
+    pub(crate) fn mark(&mut self, map: u64) {
+        self.concern(map);
+        self.must_mark = true;
     }
 
     /// No group is in it any more since this map, which everybody holds. All its members are to
     /// pass that, or the sequencer would not know when nobody needs it any more.
     pub(crate) fn set_idle(&mut self, map: u64) {
         self.idle_since = Some(map);
-        self.concern(map, true);
+        self.mark(map);
     }
 
     /// Whether nothing more comes of it, if no group waits for it.
@@ -226,9 +221,9 @@ impl Region {
 }
 
 impl Marks {
-    fn on_stable(&mut self, stable: &[u64], sequencer: usize) {
+    fn on_stable(&mut self, streams: &Streams) {
         while let Some((map, place)) = self.unstable.front()
-            && is_stable(stable, sequencer, *place)
+            && is_stable(streams, *place)
         {
             self.map = *map;
             self.unstable.pop_front();
@@ -236,6 +231,7 @@ impl Marks {
     }
 }
 
-fn is_stable(stable: &[u64], sequencer: usize, place: Place) -> bool {
-    stable[place.origin] >= place.number && stable[sequencer] >= place.ordered_by
+fn is_stable(streams: &Streams, place: Place) -> bool {
+    let ordered = streams.stable(streams.sequencer());
+    streams.stable(place.origin) >= place.number && ordered >= place.ordered_by
 }

@@ -78,7 +78,7 @@ impl Regions {
 
     /// A group of this member is in that region from now on.
     pub(crate) fn open(&mut self, id: u32, region: &cover::Region) {
-        let Some(cluster) = self.cluster else { return };
+        let cluster = self.cluster.expect("groups are in regions of a view");
         if !self.regions.contains_key(&id) {
             let tag = Tag::of_region(cluster, id, region.since);
             // Whoever orders what others say has more to do: not one for all regions.
@@ -123,9 +123,9 @@ impl Regions {
         self.has_map
     }
 
-    /// This member knows the group map from now on, or does not.
-    pub(crate) fn set_has_map(&mut self, has_map: bool) {
-        self.has_map = has_map;
+    /// This member knows the group map from now on.
+    pub(crate) fn set_has_map(&mut self) {
+        self.has_map = true;
     }
 
     /// Acknowledges nothing new, or goes on.
@@ -230,14 +230,22 @@ impl Regions {
         has_all
     }
 
-    /// Whether a view can follow for this member: with all that it delivered, and nothing that it
-    /// has not gathered.
-    pub(crate) fn may_end(&self, next: &View, cut: &Cut, skips_repair: bool) -> bool {
-        self.ending(next).into_iter().all(|id| {
-            let streams = &self.regions[&id].streams;
-            let Some(trim) = cut.trim.get(&id) else { return id != ROOT };
-            let trim: Vec<u64> = trim.iter().map(|(_, last)| *last).collect();
-            streams.admits(&trim) && (skips_repair || streams.holds(trim.iter().copied()))
+    /// Whether a view can follow for this member: it cuts off nothing that was delivered here.
+    pub(crate) fn admit(&self, next: &View, cut: &Cut) -> bool {
+        cut.trim.contains_key(&ROOT) && self.all_end(next, cut, Streams::admits)
+    }
+
+    /// Whether this member holds all that its regions end with when that view follows.
+    pub(crate) fn hold(&self, next: &View, cut: &Cut) -> bool {
+        self.all_end(next, cut, |streams, trim| streams.holds(trim.iter().copied()))
+    }
+
+    /// Whether that is so of all regions that end with the next view, and where they do.
+    fn all_end(&self, next: &View, cut: &Cut, is_so: impl Fn(&Streams, &[u64]) -> bool) -> bool {
+        let mut ending = self.ending(next).into_iter();
+        ending.all(|id| {
+            let trim = cut.trim.get(&id).map(|trim| lasts(trim));
+            trim.is_none_or(|trim| is_so(&self.regions[&id].streams, &trim))
         })
     }
 
@@ -253,7 +261,7 @@ impl Regions {
     /// A region closes where the view says, or where it is if that says nothing.
     pub(crate) fn close(&mut self, id: u32, cut: &Cut) {
         let region = self.regions.get_mut(&id).expect("it ends");
-        let trim = cut.trim.get(&id).map(|trim| trim.iter().map(|(_, last)| *last).collect());
+        let trim = cut.trim.get(&id).map(|trim| lasts(trim));
         region.close(&trim.unwrap_or_else(|| region.streams.prefixes()));
         self.ready.insert(id);
     }
@@ -322,6 +330,11 @@ impl Regions {
     }
 }
 
+/// How far each stream goes, in the order of a region's members.
+fn lasts(trim: &[(u16, u64)]) -> Vec<u64> {
+    trim.iter().map(|(_, last)| *last).collect()
+}
+
 /// The region that all members of a view are in.
 pub(crate) const ROOT: u32 = 0;
 /// Of how many regions that were let go of a member remembers that.
@@ -383,10 +396,12 @@ mod tests {
         assert_eq!(regions.ending(&next), [ROOT, struck]);
         let trim = [(ROOT, (0..5).map(|of| (of, 0)).collect()), (struck, vec![(4, 0), (0, 0)])];
         let cut = Cut { trim: trim.into(), is_reset: false };
-        assert!(regions.may_end(&next, &cut, false));
-        assert!(!regions.may_end(&next, &Cut::default(), false), "it says nothing of the root");
+        assert!(regions.admit(&next, &cut) && regions.hold(&next, &cut));
+        assert!(!regions.admit(&next, &Cut::default()), "it says nothing of the root");
+        let short = Cut { trim: [(ROOT, vec![(0, 0)])].into(), is_reset: false };
+        assert!(!regions.admit(&next, &short), "it says nothing of four streams");
         let lacking = Cut { trim: [(ROOT, vec![(0, 9)])].into(), is_reset: false };
-        assert!(!regions.may_end(&next, &lacking, false));
+        assert!(!regions.hold(&next, &lacking));
         [ROOT, struck].iter().for_each(|id| regions.close(*id, &cut));
         regions.go_on(&[ROOT, struck]);
         assert!(regions.get(struck).is_none() && !is_wedged(&regions, spared));

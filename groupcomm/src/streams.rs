@@ -162,11 +162,6 @@ impl Streams {
         self.streams.iter().map(|stream| stream.prefix).collect()
     }
 
-    /// How far each stream is known to be stable.
-    pub(crate) fn all_stable(&self) -> Vec<u64> {
-        (0..self.streams.len()).map(|place| self.stable(place)).collect()
-    }
-
     /// Whether the credit lets this member cut another frame.
     pub(crate) fn has_credit(&self) -> bool {
         self.own.unstable_bytes < WINDOW_BYTES

@@ -73,7 +73,8 @@ impl Agent {
         if !chunk.last {
             return;
         }
-        if let Some(map) = Map::from_bytes(map) {
+        let view = self.configuration.view();
+        if let Some(map) = view.and_then(|view| Map::from_bytes(map, view)) {
             self.map_pull = None;
             self.groups.adopt(map);
             self.on_map(io, true);
@@ -129,7 +130,7 @@ impl Agent {
     /// The group map is known. If this member was away, it learns what of its own was delivered
     /// without it.
     pub(super) fn on_map(&mut self, io: &mut Io<'_>, was_away: bool) {
-        self.regions.set_has_map(true);
+        self.regions.set_has_map();
         if was_away {
             let map = self.groups.map().expect("it is known");
             let delivered = self.outbox.return_from(|region| map.fate(self.me, region));
