@@ -1,6 +1,7 @@
 //! Tests of the parts that no story of a whole cluster reaches.
 
 use super::*;
+use crate::control::{MEMBERS_MAX, Proposal};
 use crate::regions::ROOT;
 use live_objects::Incarnation;
 
