@@ -41,7 +41,8 @@ impl Cover {
         self.regions.get(&region)
     }
 
-    /// Whether this is how these groups, each with its region and its members, are placed in a view.
+    /// Whether this is how these groups, each with its region and its members, are placed in a
+    /// view.
     pub(crate) fn is_of(
         &self,
         view: &View,
