@@ -1,8 +1,10 @@
 //! `logo sim`: stories told to simulated worlds, many seeds at a time.
 
+mod figures;
 mod gossip;
 mod membership;
 mod mixed;
+mod plot;
 mod views;
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The stories of `logo sim gossip`: what gossip's figures are in a large cluster.
 //!
 //! A file a story. Each is told to a cluster (`cluster.rs`) under one seed after the other, and
-//! gives figures, of which the median and the worst are printed (`figures.rs`).
+//! gives figures, of which the median and the worst are printed (`sim/figures.rs`).
 //!
 //! Datagrams are counted with what they will be on sockets: 28 bytes of IP and UDP headers, and the
 //! seal of 29 bytes. What goes over links is counted apart, as the
@@ -13,13 +13,12 @@ mod broadcast;
 mod churn;
 mod cluster;
 mod crash;
-mod figures;
 mod half_crash;
 mod large;
 mod lookup;
 mod nearest;
-mod plot;
 mod search;
+mod setting;
 mod shapes;
 mod sketches;
 mod start;
@@ -268,6 +267,6 @@ impl Figures {
 
 /// The setting of a test: one seed.
 #[cfg(test)]
-fn setting(nodes: u32, loss: f64) -> figures::Setting {
-    figures::Setting { nodes, loss, seeds: 1, seed: None, plot: None, json: true }
+fn setting(nodes: u32, loss: f64) -> setting::Setting {
+    setting::Setting { nodes, loss, seeds: 1, seed: None, plot: None, json: true }
 }

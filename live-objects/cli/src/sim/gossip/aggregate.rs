@@ -13,9 +13,10 @@ use live_objects_sim::{Fault, Record, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Sample, Setting, Told, keep};
-use super::plot::{Curve, Panel, Plot, Scale};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Sample, Told, keep};
+use crate::sim::plot::{Curve, Panel, Plot, Scale};
 
 /// What the story of the aggregate is told.
 #[derive(Args)]

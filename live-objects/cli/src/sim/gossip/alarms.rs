@@ -13,8 +13,9 @@ use live_objects::{Event, Member, MembersEvent};
 use live_objects_sim::{Fault, Record, What};
 
 use super::cluster::{Sent, listen, settled};
-use super::figures::{Figure, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Sample, Told};
 
 /// What the story of the false alarms is told.
 #[derive(Args)]

@@ -17,8 +17,9 @@ use live_objects_sim::{Latency, Network, Record, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Over, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Over, Sample, Told};
 
 /// What the story of the broadcasts is told.
 #[derive(Args)]

@@ -16,9 +16,10 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled_among};
-use super::figures::{Figure, Sample, Setting, Told};
-use super::plot::{Curve, Panel, Plot, Scale};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Sample, Told};
+use crate::sim::plot::{Curve, Panel, Plot, Scale};
 
 /// What the story of the churn is told.
 #[derive(Args)]

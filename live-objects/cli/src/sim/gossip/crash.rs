@@ -12,8 +12,9 @@ use live_objects_sim::{Fault, Record, What};
 use rand::RngExt;
 
 use super::cluster::{GLANCE, listen, probe_periods, settled};
-use super::figures::{Figure, Over, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Over, Sample, Told};
 
 /// What the story of the crashes is told.
 #[derive(Args)]

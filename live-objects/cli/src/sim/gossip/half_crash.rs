@@ -15,8 +15,9 @@ use rand::seq::SliceRandom;
 
 use super::broadcast::Topic;
 use super::cluster::{listen, settled};
-use super::figures::{Figure, Over, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Over, Sample, Told};
 
 /// What the story of the halves is told.
 #[derive(Args)]

@@ -16,8 +16,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Over, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Over, Sample, Told};
 
 /// What the story of the long messages is told.
 #[derive(Args)]

@@ -15,7 +15,8 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Over, Sample, Setting, Told};
+use super::setting::Setting;
+use crate::sim::figures::{Figure, Over, Sample, Told};
 
 /// What the story of the lookups is told.
 #[derive(Args)]
@@ -29,7 +30,7 @@ pub(crate) struct Lookup {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     lookups: u32,
     /// Which share of all nodes crashes, from 0 to 0.9.
-    #[arg(long, default_value_t = 0.3, value_parser = super::figures::loss)]
+    #[arg(long, default_value_t = 0.3, value_parser = super::setting::loss)]
     crash: f64,
 }
 

@@ -15,8 +15,9 @@ use live_objects_sim::{Cities, Fault, Latency, Network, What, World};
 use rand::seq::index::sample;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Over, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Over, Sample, Told};
 
 /// What the story of the nearest is told.
 #[derive(Args)]

@@ -21,8 +21,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Sample, Setting, Told};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Sample, Told};
 
 /// What the story of the searches is told.
 #[derive(Args)]

@@ -17,9 +17,10 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Sample, Setting, Told};
-use super::plot::{Curve, Panel, Plot, Scale};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Sample, Told};
+use crate::sim::plot::{Curve, Panel, Plot, Scale};
 
 /// What the story of shapes is told.
 #[derive(Args)]

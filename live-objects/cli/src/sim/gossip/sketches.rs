@@ -18,8 +18,9 @@ use live_objects_sim::{Fault, What, World};
 use rand::RngExt;
 
 use super::cluster::{Sent, settled};
-use super::figures::{Figure, Outcome, Over, Sample, Setting, Told, keep};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Over, Sample, Told, keep};
 
 /// What the story of sketches is told.
 #[derive(Args)]

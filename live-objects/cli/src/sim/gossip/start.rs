@@ -11,9 +11,10 @@ use live_objects::Time;
 use live_objects_sim::World;
 
 use super::cluster::{FULL_WITHIN, GLANCE, Known, Sent, started};
-use super::figures::{Figure, Setting, Told};
-use super::plot::{Curve, Panel, Plot, Scale};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Told};
+use crate::sim::plot::{Curve, Panel, Plot, Scale};
 
 /// What the story of the start is told.
 #[derive(Args)]

@@ -14,8 +14,9 @@ use live_objects_sim::Fault;
 
 use super::aggregate::{Truth, Watch};
 use super::cluster::{Sent, acquainted};
-use super::figures::{Figure, Outcome, Sample, Setting, Told, keep};
+use super::setting::Setting;
 use crate::join;
+use crate::sim::figures::{Figure, Outcome, Sample, Told, keep};
 
 /// What the story of the whole is told.
 #[derive(Args)]

@@ -231,13 +231,13 @@ pub(super) mod tests {
 
     impl Plot {
         /// Whether every curve has a value for each of so many rounds.
-        pub(in crate::sim::gossip) fn is_whole(&self, rounds: usize) -> bool {
+        pub(in crate::sim) fn is_whole(&self, rounds: usize) -> bool {
             let mut curves = self.panels.iter().flat_map(|panel| &panel.curves);
             !self.panels.is_empty() && curves.all(|curve| curve.values.len() == rounds)
         }
 
         /// The last value of a curve.
-        pub(in crate::sim::gossip) fn last(&self, name: &str) -> Option<f64> {
+        pub(in crate::sim) fn last(&self, name: &str) -> Option<f64> {
             let mut curves = self.panels.iter().flat_map(|panel| &panel.curves);
             curves.find(|curve| curve.name == name)?.values.last().copied()
         }

@@ -5,14 +5,14 @@
 //! (a cluster that was never complete): it counts as worse than any value, and the command fails.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use clap::Args;
-use gossip::Config;
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Number, Value};
 
@@ -20,29 +20,19 @@ use super::plot::Plot;
 use crate::join::{self, Failure};
 use crate::sim::threads_of_machine;
 
-/// What all stories of gossip are told.
-#[derive(Args)]
-pub(crate) struct Setting {
-    /// How many nodes there are.
-    #[arg(long, default_value_t = 1_000,
-        value_parser = clap::value_parser!(u32).range(3..=100_000))]
-    pub(super) nodes: u32,
-    /// The chance that a packet is lost, from 0 to 0.9.
-    #[arg(long, default_value_t = 0.0, value_parser = loss)]
-    pub(super) loss: f64,
-    /// How many seeds to run: 0, 1, 2, …
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) seeds: u64,
-    /// Run this seed alone.
-    #[arg(long, conflicts_with = "seeds")]
-    pub(super) seed: Option<u64>,
-    /// Draw how it went round by round, under the first seed, into this file: of stories that go by
-    /// rounds.
-    #[arg(long, value_name = "FILE.svg")]
+/// What is to be told, and how what came of it is printed.
+pub(super) struct Run {
+    pub(super) scenario: &'static str,
+    /// What the story was told, beside its seed.
+    pub(super) facts: Vec<(&'static str, Value)>,
+    pub(super) seeds: Range<u64>,
+    /// How many worlds may be told of at a time.
+    pub(super) worlds_max: usize,
+    /// What was configured: figures of different configurations differ.
+    pub(super) config_hash: u64,
+    /// Where to draw how it went under the first seed.
     pub(super) plot: Option<PathBuf>,
-    /// Print the result as one line of JSON.
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(super) is_json: bool,
 }
 
 /// What came of a story under one seed.
@@ -104,26 +94,18 @@ impl Figure {
     }
 }
 
-impl Setting {
-    /// Tells a story under every seed, as many worlds at a time as there are threads and
-    /// `worlds_max` allows, and how it went. `is_good` has the last word of what came of it.
+impl Run {
+    /// Tells a story under every seed, given it and how many threads its world may use, and how it
+    /// went. `is_good` has the last word of what came of it.
     pub(super) fn tell(
-        &self,
-        scenario: &'static str,
-        worlds_max: usize,
+        self,
         story: impl Fn(u64, usize) -> Told + Sync,
         is_good: impl Fn(&Outcome) -> bool,
     ) -> ExitCode {
-        if self.plot.is_some() && !Plot::is_of(scenario) {
-            let why = format!(
-                "{scenario} does not go by rounds, and has nothing to plot: --plot is for {}",
-                Plot::scenarios()
-            );
-            return Failure::usage(why).tell();
-        }
-        let outcome = self.outcome(scenario, worlds_max, story);
-        outcome.print(self.json);
-        if let Some(file) = &self.plot
+        let (plot, is_json) = (self.plot.clone(), self.is_json);
+        let outcome = self.outcome(story);
+        outcome.print(is_json);
+        if let Some(file) = &plot
             && let Err(failure) = outcome.write_plot(file)
         {
             return failure.tell();
@@ -132,20 +114,14 @@ impl Setting {
         join::ended(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Small worlds are run side by side, since in each there is little to do at once; large ones
-    /// one after the other, on all threads. What comes out does not depend on it.
-    pub(super) fn outcome(
-        &self,
-        scenario: &'static str,
-        worlds_max: usize,
-        story: impl Fn(u64, usize) -> Told + Sync,
-    ) -> Outcome {
+    /// What comes of it. That does not depend on how many worlds there are at a time.
+    pub(super) fn outcome(self, story: impl Fn(u64, usize) -> Told + Sync) -> Outcome {
         let begin = Instant::now();
-        let seeds = self.seed.map_or(0..self.seeds, |seed| seed..seed + 1);
         let threads = threads_of_machine();
-        let is_small = self.nodes <= SIDE_BY_SIDE_NODES_MAX;
-        let worlds = if is_small { worlds_max.min(threads) } else { 1 };
-        let worlds = worlds.min(usize::try_from(seeds.end - seeds.start).unwrap_or(usize::MAX));
+        let seeds = self.seeds;
+        let count = seeds.end - seeds.start;
+        let worlds = self.worlds_max.min(threads);
+        let worlds = worlds.min(usize::try_from(count).unwrap_or(usize::MAX));
         let (next, told) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
             for _ in 0..worlds {
@@ -170,14 +146,12 @@ impl Setting {
         });
         let samples: Vec<Sample> = told.into_iter().flat_map(|(_, one)| one.samples).collect();
         Outcome {
-            scenario,
-            nodes: self.nodes,
-            loss: self.loss,
-            seeds: seeds.end - seeds.start,
-            seed: self.seed,
+            scenario: self.scenario,
+            facts: self.facts,
+            seeds,
             plotted,
             figures: summed_up(&samples),
-            config_hash: config_hash(&Config::default()),
+            config_hash: self.config_hash,
             trace_hash,
             seconds: begin.elapsed().as_secs_f64(),
         }
@@ -187,10 +161,8 @@ impl Setting {
 /// What came of a story under all its seeds.
 pub(super) struct Outcome {
     scenario: &'static str,
-    nodes: u32,
-    loss: f64,
-    seeds: u64,
-    seed: Option<u64>,
+    facts: Vec<(&'static str, Value)>,
+    seeds: Range<u64>,
     plotted: Option<Plotted>,
     /// By key, in the order of the samples: each figure, and its worst value.
     figures: Vec<(String, Option<f64>)>,
@@ -222,8 +194,7 @@ impl Outcome {
             format!("{} {value}", figure.key.replace('_', " "))
         };
         let told: Vec<String> = figures.iter().map(told).collect();
-        let (scenario, nodes, loss) = (self.scenario, self.nodes, self.loss);
-        let mut headings = vec![format!("{scenario}: {nodes} nodes, loss {loss}, seed {seed}")];
+        let mut headings = vec![format!("{}, seed {seed}", self.heading())];
         headings.extend(told.chunks(FIGURES_A_LINE).map(|figures| figures.join(", ")));
         let written = plot.write(file, &headings);
         written.map_err(|error| Failure::new(format!("{}: {error}", file.display())))
@@ -239,17 +210,21 @@ impl Outcome {
         self.figures.iter().find(|(name, _)| name == key)?.1
     }
 
-    fn print(&self, json: bool) {
-        if json {
+    /// The scenario and what it was told.
+    fn heading(&self) -> String {
+        let facts = self.facts.iter().map(|(key, value)| format!("{key} {value}"));
+        format!("{}: {}", self.scenario, facts.collect::<Vec<_>>().join(", "))
+    }
+
+    fn print(&self, is_json: bool) {
+        if is_json {
             let _ = join::line(&serde_json::to_string(self).expect("an outcome is plain data"));
             return;
         }
-        let seeds =
-            self.seed.map_or(format!("{} seeds", self.seeds), |seed| format!("seed {seed}"));
-        let _ = join::line(&format!(
-            "{}: {} nodes, loss {}, {seeds}",
-            self.scenario, self.nodes, self.loss
-        ));
+        let Range { start, end } = self.seeds;
+        let count = end - start;
+        let seeds = if count == 1 { format!("seed {start}") } else { format!("{count} seeds") };
+        let _ = join::line(&format!("{}, {seeds}", self.heading()));
         let width = self.figures.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
         for (key, value) in &self.figures {
             let value = value.map_or("never".to_owned(), |value| number(value).to_string());
@@ -265,13 +240,11 @@ impl Outcome {
 
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let before = [
-            ("scenario", Value::from(self.scenario)),
-            ("nodes", self.nodes.into()),
-            ("loss", self.loss.into()),
-            ("seeds", self.seeds.into()),
-        ];
-        let seed = self.seed.map(|seed| ("seed", seed.into()));
+        let Range { start, end } = self.seeds;
+        let scenario = [("scenario", Value::from(self.scenario))];
+        let facts = self.facts.iter().map(|(key, value)| (*key, value.clone()));
+        let before = scenario.into_iter().chain(facts).chain([("seeds", (end - start).into())]);
+        let seed = (end - start == 1).then(|| ("seed", start.into()));
         let figures = self
             .figures
             .iter()
@@ -281,7 +254,7 @@ impl Serialize for Outcome {
             ("trace_hash", format!("{:016x}", self.trace_hash).into()),
             ("all_seconds", number(self.seconds)),
         ];
-        serializer.collect_map(before.into_iter().chain(seed).chain(figures).chain(after))
+        serializer.collect_map(before.chain(seed).chain(figures).chain(after))
     }
 }
 
@@ -333,8 +306,8 @@ fn number(value: f64) -> Value {
     Number::from_f64(rounded).map_or(Value::Null, Value::from)
 }
 
-/// A hash of the configuration, the same on every machine: figures of different ones differ.
-fn config_hash(config: &Config) -> u64 {
+/// A hash of a configuration, the same on every machine.
+pub(super) fn config_hash(config: &impl Debug) -> u64 {
     format!("{config:?}").bytes().fold(0, |hash, byte| mixed(hash, byte.into()))
 }
 
@@ -342,18 +315,8 @@ fn mixed(hash: u64, number: u64) -> u64 {
     (hash ^ number).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(31)
 }
 
-pub(super) fn loss(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(loss) if (0.0..=0.9).contains(&loss) => Ok(loss),
-        _ => Err("choose 0 to 0.9".into()),
-    }
-}
-
 /// How many figures stand in one heading of a plot.
 const FIGURES_A_LINE: usize = 3;
-
-/// Of more nodes there is enough to do at once in one world.
-const SIDE_BY_SIDE_NODES_MAX: u32 = 2_000;
 
 #[cfg(test)]
 mod tests {
