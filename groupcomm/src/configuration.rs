@@ -359,13 +359,13 @@ impl Configuration {
         if candidate == self.me {
             return;
         }
-        match founding.on_stand(candidate, &self.peers) {
-            Answer::Vote => {
-                if from != candidate.node {
-                    // It was passed on by one who still holds to this node.
-                    self.out.push((from, Control::GiveUp(self.me)));
-                }
-            }
+        let answer = founding.on_stand(candidate, &self.peers);
+        if from != candidate.node && !founding.stands() {
+            // It was passed on by one who still holds to this node.
+            self.out.push((from, Control::GiveUp(self.me)));
+        }
+        match answer {
+            Answer::Vote => {}
             Answer::GiveUp => {
                 let give_up = Control::GiveUp(self.me);
                 self.out.extend(self.peers.nodes().map(|node| (node, give_up.clone())));

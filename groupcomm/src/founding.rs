@@ -41,6 +41,11 @@ impl Founding {
         Some(Control::Stand(self.me))
     }
 
+    /// Whether this node has voted for itself.
+    pub(crate) fn stands(&self) -> bool {
+        self.vote == Some(self.me)
+    }
+
     /// Somebody stands: votes, gives up for it, or lets the one it voted for know.
     pub(crate) fn on_stand(&mut self, candidate: Member, peers: &Peers) -> Answer {
         match self.voted(peers) {

@@ -66,6 +66,18 @@ fn those_who_expect_each_other_found_one_cluster() {
     }
 }
 
+/// So do many who all start at the same moment, each of whom is told of most of the others' votes
+/// too late.
+#[test]
+fn many_who_start_at_once_found_one_cluster() {
+    for seed in 0..20 {
+        let mut world = world(seed, 20, |_| Founding::Expect(20));
+        start(&mut world, 0..20);
+        settle(&mut world);
+        assert_eq!(clusters(&world).len(), 1, "seed {seed}");
+    }
+}
+
 /// Fewer than are expected found nothing; when the last comes they do.
 #[test]
 fn fewer_than_are_expected_wait_for_the_others() {
