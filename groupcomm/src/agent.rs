@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use live_objects::{
     Cost, Epoch, Input, Io, Kind, Lack, Member, Module, NodeId, ObjectId, ObjectType, Order,
-    Properties, Rng, Signal, Spec, Start, Target, Time, Via, View,
+    Properties, Rng, Signal, Spec, Start, Time, Via, View,
 };
 use tracing::trace;
 
@@ -27,6 +27,7 @@ use crate::live::Told;
 use crate::map::{Change, Ended, Map};
 use crate::objects::Objects;
 use crate::outbox::{Outbox, With};
+use crate::post;
 use crate::regions::{ROOT, Regions, Taken};
 use crate::transfer::Pull;
 use crate::wire::Packet;
@@ -251,11 +252,9 @@ impl Agent {
             self.wakes_at = Some(now);
         }
         self.observers.flush(io);
+        io.gauge("groupcomm.regions", self.regions.len());
         for (to, message) in std::mem::take(&mut self.configuration.out) {
-            if io.send(Target::Node(to), Via::Control, message.encode()).is_err() {
-                // All that matters is said again, or asked for.
-                io.count("groupcomm.no_room");
-            }
+            post::message(to, Via::Control, &message, io);
         }
         let is_out = self.leaves_by.is_none() && self.configuration.is_out();
         let is_over = self.stops_by.is_some_and(|by| is_out || now >= by);
@@ -267,6 +266,7 @@ impl Agent {
     /// Delivers what came, sends what can be sent, and both again for what that brought about.
     fn exchange(&mut self, now: Time, io: &mut Io<'_>) {
         self.outbox.begin();
+        self.regions.wake(now);
         loop {
             self.deliver(now, io);
             let Self { outbox, regions, groups, objects, .. } = self;
@@ -279,9 +279,7 @@ impl Agent {
         self.is_choked = objects.bytes() > BACKLOG_BYTES_MAX;
         regions.set_choked(self.is_choked);
         for (to, packet) in regions.finish(now, |region| groups.awaits(region)) {
-            if io.send(Target::Node(to), Via::Datagram, packet).is_err() {
-                io.count("groupcomm.no_room");
-            }
+            post::datagram(&[to], packet, io);
         }
         if self.outbox.is_hungry() {
             self.wakes_at = Some(now);
@@ -296,8 +294,15 @@ impl Agent {
     }
 
     fn on_outputs(&mut self, now: Time, io: &mut Io<'_>) {
-        for _ in 0..std::mem::take(&mut self.groups.absurd) {
-            io.count("groupcomm.absurd");
+        let tally = std::mem::take(&mut self.groups.tally);
+        for (name, count) in [
+            ("groupcomm.wanted", tally.wanted),
+            ("groupcomm.unwanted", tally.unwanted),
+            ("groupcomm.absurd", tally.absurd),
+        ] {
+            if count > 0 {
+                io.count_many(name, count);
+            }
         }
         for output in self.groups.outputs() {
             match output {

@@ -9,6 +9,9 @@
 //! What no order reached when the streams end is delivered by place and number, the same at
 //! everyone who holds the same frames.
 //!
+//! Changes of the group map come a batch at a time: all that one frame of the sequencer brings. So
+//! many members that join at once make one change of it.
+//!
 //! A frame that was cut under a later group map than this member knows waits for the changes that
 //! lead there, which come in other streams.
 
@@ -33,8 +36,16 @@ pub(crate) enum Next {
     Mark { class: Class, place: Place, map: u64 },
     /// A message, or a part of one.
     Part { place: Place, map: u64, part: Part },
-    /// What one frame changes in the group map.
-    Changes { place: Place, changes: Vec<Change> },
+    /// What one frame of the sequencer brings of changes of the group map.
+    Changes(Batch),
+}
+
+/// Changes of the group map that come at once: of one member after the other, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) changes: Vec<(usize, Vec<Change>)>,
+    /// Where they stand.
+    pub(crate) places: Vec<Place>,
 }
 
 /// The frames of a region that are still to be gone through.
@@ -46,6 +57,8 @@ pub(crate) struct Delivery {
     order: VecDeque<(usize, u64, u64)>,
     /// What the last frame holds and was not handed out yet.
     ready: VecDeque<Next>,
+    /// Changes that a frame of the sequencer has brought so far: more of it may follow.
+    batch: Batch,
     /// No more frames come.
     is_closed: bool,
 }
@@ -69,6 +82,7 @@ impl Delivery {
             sequencer,
             order: VecDeque::new(),
             ready: VecDeque::new(),
+            batch: Batch::default(),
             is_closed: false,
         }
     }
@@ -105,7 +119,9 @@ impl Delivery {
 
     /// Whether all that came was gone through.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.inboxes.iter().all(|inbox| inbox.frames.is_empty())
+        self.ready.is_empty()
+            && self.batch.changes.is_empty()
+            && self.inboxes.iter().all(|inbox| inbox.frames.is_empty())
     }
 
     /// The next to be delivered, given the number of the group map as it is now.
@@ -161,13 +177,26 @@ impl Delivery {
             self.ready.extend(parts(frame, class, place));
             let changes: Vec<Change> = frame.items.iter().filter_map(change).collect();
             if !changes.is_empty() {
-                self.ready.push_back(Next::Changes { place, changes });
+                self.batch.changes.push((origin, changes));
+                self.batch.places.push(place);
             }
             inbox.total += 1;
             inbox.trim();
+            // What it orders stands before the sequencer's frame itself.
+            if origin == self.sequencer {
+                self.end_batch();
+            }
             return true;
         }
-        false
+        self.is_closed && self.end_batch()
+    }
+
+    /// All came that a frame of the sequencer brings. Tells whether there were changes in it.
+    fn end_batch(&mut self) -> bool {
+        let batch = std::mem::take(&mut self.batch);
+        let has_any = !batch.changes.is_empty();
+        self.ready.extend(has_any.then_some(Next::Changes(batch)));
+        has_any
     }
 }
 
@@ -238,7 +267,10 @@ mod tests {
                 Next::Part { part, .. } => {
                     out.push(String::from_utf8(part.bytes.to_vec()).unwrap())
                 }
-                Next::Changes { place, .. } => out.push(format!("changes of {}", place.origin)),
+                Next::Changes(batch) => {
+                    let origins: Vec<usize> = batch.changes.iter().map(|(by, _)| *by).collect();
+                    out.push(format!("changes of {origins:?}"));
+                }
                 Next::Mark { .. } => {}
             }
         }
@@ -277,7 +309,26 @@ mod tests {
         delivery.push(frame(0, 1, 0, vec![Item::Order(1, 2)]));
         delivery.push(frame(1, 1, 0, vec![part(Class::Fifo, "before")]));
         delivery.push(frame(1, 2, 0, vec![Item::Change(Change::Restored { group: 0 })]));
-        assert_eq!(drain(&mut delivery, 0), ["before", "changes of 1"]);
+        assert_eq!(drain(&mut delivery, 0), ["before", "changes of [1]"]);
+    }
+
+    #[test]
+    fn changes_that_were_ordered_at_once_come_at_once() {
+        let change = |group| Item::Change(Change::Restored { group });
+        let mut delivery = Delivery::new(3, 0);
+        delivery.push(frame(0, 1, 0, vec![Item::Order(1, 1), Item::Order(2, 1), change(0)]));
+        delivery.push(frame(1, 1, 0, vec![change(1)]));
+        assert_eq!(drain(&mut delivery, 0), [""; 0], "2's has not come");
+        delivery.push(frame(2, 1, 0, vec![change(2)]));
+        delivery.push(frame(0, 2, 0, vec![change(3)]));
+        assert_eq!(drain(&mut delivery, 0), ["changes of [1, 2, 0]", "changes of [0]"]);
+        delivery.push(frame(0, 3, 0, vec![Item::Order(1, 2), Item::Order(2, 2)]));
+        delivery.push(frame(1, 2, 0, vec![change(4)]));
+        assert_eq!(drain(&mut delivery, 0), [""; 0]);
+        assert!(!delivery.is_empty());
+        delivery.close();
+        assert_eq!(drain(&mut delivery, 0), ["changes of [1]"], "2's never comes");
+        assert!(delivery.is_empty());
     }
 
     #[test]

@@ -44,16 +44,26 @@ pub(crate) struct Groups {
     /// Up to this map all changes are held by everybody.
     settled: u64,
     outputs: Vec<Output>,
-    /// What made no sense.
-    pub(crate) absurd: u64,
+    pub(crate) tally: Tally,
 }
 
-/// What one frame changed in the group map, if not everybody is known to hold that.
+/// What came, since it was last counted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Tally {
+    /// Messages of groups that this member is in, or parts of them.
+    pub(crate) wanted: usize,
+    /// The same of groups that only share a region with some of this member's.
+    pub(crate) unwanted: usize,
+    /// What made no sense.
+    pub(crate) absurd: usize,
+}
+
+/// What changed in the group map at once, if not everybody is known to hold that.
 struct Unsettled {
     /// The map's number since then.
     number: u64,
     /// Where in the root that stands.
-    place: Place,
+    places: Vec<Place>,
     sequels: Sequels,
 }
 
@@ -86,7 +96,7 @@ impl Groups {
             unsettled: VecDeque::new(),
             settled: 0,
             outputs: Vec::new(),
-            absurd: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -119,14 +129,14 @@ impl Groups {
                 Heard::Part { from, map, ordered_by, part } => {
                     self.on_part((region, from), map, ordered_by, part);
                 }
-                Heard::Changes { by, place, changes } if region == ROOT => {
-                    self.on_changes(by, place, &changes, regions);
+                Heard::Changes { changes, places } if region == ROOT => {
+                    self.on_changes(&changes, places, regions);
                 }
-                Heard::Changes { .. } => self.absurd += 1,
+                Heard::Changes { .. } => self.tally.absurd += 1,
             }
         }
         while let Some(change) = self.unsettled.front()
-            && regions.get(ROOT).is_none_or(|root| root.has_settled(change.place))
+            && regions.get(ROOT).is_none_or(|root| root.has_settled(&change.places))
         {
             let change = self.unsettled.pop_front().expect("there is one");
             self.settle(change.number, change.sequels, regions);
@@ -137,19 +147,28 @@ impl Groups {
     }
 
     fn on_part(&mut self, by: (u32, Member), map: u64, ordered_by: u64, part: Part) {
-        let Some(live) = self.lives.get_mut(&part.group) else { return };
+        let Some(live) = self.lives.get_mut(&part.group) else {
+            self.tally.unwanted += 1;
+            return;
+        };
+        self.tally.wanted += 1;
         let told = live.on_part(by, map, ordered_by, part);
-        self.absurd += std::mem::take(&mut live.absurd);
+        self.tally.absurd += std::mem::take(&mut live.absurd);
         let object = live.object;
         self.outputs.extend(told.map(|told| Output::Told { object, told }));
     }
 
-    fn on_changes(&mut self, by: Member, place: Place, changes: &[Change], regions: &mut Regions) {
+    fn on_changes(
+        &mut self,
+        changes: &[(Member, Vec<Change>)],
+        places: Vec<Place>,
+        regions: &mut Regions,
+    ) {
         let map = self.map.as_mut().expect("the root is gone through with a map");
-        let effects = map.apply(by, changes);
+        let effects = map.apply(changes);
         let number = map.number();
         let sequels = self.on_effects(effects, regions);
-        self.unsettled.push_back(Unsettled { number, place, sequels });
+        self.unsettled.push_back(Unsettled { number, places, sequels });
         regions.on_map();
     }
 
@@ -186,7 +205,7 @@ impl Groups {
 
     /// This member is in no view.
     pub(crate) fn step_out(&mut self) {
-        *self = Self { absurd: self.absurd, ..Self::new(self.me) };
+        *self = Self { tally: self.tally, ..Self::new(self.me) };
     }
 
     /// What changed in the map. Resequels what groups of this member come to when all hold that.

@@ -36,7 +36,7 @@
 //! (who is in which), `cover` (which region each is in), `live` (how a member lives a change),
 //! `groups` (all of them). Messages: `region`, and of each `streams` (frames, repair, stability),
 //! `delivery` (the two orders) and `sending` (what becomes of what is said there); `regions` (all
-//! of them), `outbox` (what is sent). States: `transfer`. The machine that these are parts of:
+//! of them), `outbox` (what is sent), `post`. States: `transfer`. The machine that these are parts of:
 //! `objects`, `agent`. What travels: `wire`, `control`.
 
 mod agent;
@@ -54,6 +54,7 @@ mod map;
 mod objects;
 mod outbox;
 mod peers;
+mod post;
 mod region;
 mod regions;
 mod sending;

@@ -96,7 +96,7 @@ pub(crate) struct Live {
     /// What belongs to views not yet installed, and the map that it was said under.
     held: VecDeque<(u64, Message)>,
     /// Messages of members that were not in the view.
-    pub(crate) absurd: u64,
+    pub(crate) absurd: usize,
 }
 
 impl Live {

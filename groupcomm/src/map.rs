@@ -84,7 +84,7 @@ pub(crate) struct Regrouped {
     pub(crate) founded: bool,
 }
 
-/// Who was in the groups that a frame changes, before it did.
+/// Who was in the groups that are changed, before they were.
 type Before = BTreeMap<u32, Vec<Speaker>>;
 
 /// The groups, at one point of the total order.
@@ -208,12 +208,15 @@ impl Map {
         fate.ends.iter().find(|(of, _)| *of == region).map(|(_, last)| *last)
     }
 
-    /// Applies what one frame of a member asks for, all at once.
-    pub(crate) fn apply(&mut self, by: Member, changes: &[Change]) -> Vec<Effect> {
+    /// Applies what members ask for, one after the other, and all at once.
+    pub(crate) fn apply(&mut self, changes: &[(Member, Vec<Change>)]) -> Vec<Effect> {
         self.number += 1;
         let mut effects = Vec::new();
         let mut before = Before::new();
-        for change in changes {
+        let mut cuts = Vec::new();
+        let mut restored = BTreeSet::new();
+        let each = changes.iter().flat_map(|(by, changes)| changes.iter().map(|it| (*by, it)));
+        for (by, change) in each {
             match change {
                 Change::Join { object, ty, session } => {
                     let speaker = Speaker { member: by, session: *session };
@@ -232,9 +235,7 @@ impl Map {
                     for seat in held.seats.iter_mut().filter(|it| it.standing == Standing::Bereft) {
                         seat.standing = Standing::Lacks;
                     }
-                    if held.is_complete() {
-                        effects.push(Effect::Complete { group: *group });
-                    }
+                    restored.insert(*group);
                 }
                 Change::Bereft { group, since } => {
                     let Some(held) = self.groups.get_mut(group) else { continue };
@@ -243,12 +244,16 @@ impl Map {
                         before.entry(*group).or_insert_with(|| held.speakers());
                     }
                 }
-                Change::Cut { group } => effects.push(Effect::Cut { group: *group, by }),
+                Change::Cut { group } => cuts.push((*group, by)),
             }
         }
         for (group, before) in before {
             self.regroup(group, before, &mut effects);
         }
+        let is_complete = |group: &u32| self.groups.get(group).is_some_and(Group::is_complete);
+        let complete = restored.into_iter().filter(is_complete);
+        effects.extend(complete.map(|group| Effect::Complete { group }));
+        effects.extend(cuts.into_iter().map(|(group, by)| Effect::Cut { group, by }));
         effects.extend(self.cover.idle().into_iter().map(|region| Effect::Idle { region }));
         effects
     }
@@ -463,6 +468,11 @@ mod tests {
         Change::Join { object: object(name), ty, session: 0 }
     }
 
+    /// What one member asks for.
+    fn apply(map: &mut Map, node: u8, changes: impl IntoIterator<Item = Change>) -> Vec<Effect> {
+        map.apply(&[(member(node), changes.into_iter().collect())])
+    }
+
     fn view(number: u64, members: &[u8]) -> View {
         let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number };
         View { epoch, members: members.iter().map(|node| member(*node)).collect() }
@@ -478,13 +488,13 @@ mod tests {
     fn a_group_begins_with_its_first_member_and_ends_with_its_last() {
         let mut map = Map::default();
         let topic = ObjectType::topic(Order::Fifo);
-        let first = regrouped(map.apply(member(1), &[join("/a", topic.clone())]));
+        let first = regrouped(apply(&mut map, 1, [join("/a", topic.clone())]));
         assert_eq!((first.number, first.before, first.after), (1, vec![], vec![member(1)]));
-        let second = regrouped(map.apply(member(2), &[join("/a", topic.clone())]));
+        let second = regrouped(apply(&mut map, 2, [join("/a", topic.clone())]));
         assert_eq!((second.before, second.after.len()), (vec![member(1)], 2));
-        assert_eq!(map.apply(member(2), &[join("/a", topic)]), [], "said twice, joined once");
+        assert_eq!(apply(&mut map, 2, [join("/a", topic)]), [], "said twice, joined once");
         for node in [1, 2] {
-            map.apply(member(node), &[Change::Leave { object: object("/a"), session: 0 }]);
+            apply(&mut map, node, [Change::Leave { object: object("/a"), session: 0 }]);
         }
         assert_eq!((map.number(), map.find(object("/a"))), (5, None));
     }
@@ -493,10 +503,10 @@ mod tests {
     fn who_leaves_and_joins_at_once_is_in_anew() {
         let mut map = Map::default();
         let ty = ObjectType::topic(Order::Fifo);
-        map.apply(member(1), &[join("/a", ty.clone())]);
+        apply(&mut map, 1, [join("/a", ty.clone())]);
         let leave = Change::Leave { object: object("/a"), session: 0 };
         let again = Change::Join { object: object("/a"), ty, session: 1 };
-        let regrouped = regrouped(map.apply(member(1), &[leave, again]));
+        let regrouped = regrouped(apply(&mut map, 1, [leave, again]));
         assert_eq!(regrouped.before, regrouped.after);
         assert_eq!(map.group(regrouped.group).unwrap().session_of(member(1)), Some(1));
     }
@@ -505,12 +515,12 @@ mod tests {
     fn a_name_has_one_type() {
         let mut map = Map::default();
         let fifo = ObjectType::topic(Order::Fifo);
-        map.apply(member(1), &[join("/a", fifo.clone())]);
+        apply(&mut map, 1, [join("/a", fifo.clone())]);
         let by = Speaker { member: member(2), session: 0 };
         let refused = Effect::Refused { object: object("/a"), by, held: fifo };
-        assert_eq!(map.apply(member(2), &[join("/a", ObjectType::replicated())]), [refused]);
+        assert_eq!(apply(&mut map, 2, [join("/a", ObjectType::replicated())]), [refused]);
         map.install(&view(7, &[2]), &[]);
-        let joined = regrouped(map.apply(member(2), &[join("/a", ObjectType::replicated())]));
+        let joined = regrouped(apply(&mut map, 2, [join("/a", ObjectType::replicated())]));
         assert!(joined.founded, "the name is free when nobody has it open");
         assert_eq!(joined.number, (7 << 32) + 1);
     }
@@ -519,10 +529,10 @@ mod tests {
     fn state_of_three() -> (Map, u32) {
         let mut map = Map::default();
         let ty = ObjectType::replicated();
-        let first = regrouped(map.apply(member(1), &[join("/s", ty.clone())]));
+        let first = regrouped(apply(&mut map, 1, [join("/s", ty.clone())]));
         assert!(first.founded && !first.snapshot);
-        map.apply(member(2), &[join("/s", ty.clone())]);
-        let third = regrouped(map.apply(member(3), &[join("/s", ty)]));
+        apply(&mut map, 2, [join("/s", ty.clone())]);
+        let third = regrouped(apply(&mut map, 3, [join("/s", ty)]));
         assert!(third.snapshot && !third.founded);
         (map, third.group)
     }
@@ -531,9 +541,9 @@ mod tests {
     fn a_state_is_complete_when_all_hold_it() {
         let (mut map, group) = state_of_three();
         assert!(map.awaits_state_of(member(1)) && !map.awaits_state_of(member(2)));
-        assert_eq!(map.apply(member(2), &[Change::Restored { group }]), []);
+        assert_eq!(apply(&mut map, 2, [Change::Restored { group }]), []);
         let complete = [Effect::Complete { group }];
-        assert_eq!(map.apply(member(3), &[Change::Restored { group }]), complete);
+        assert_eq!(apply(&mut map, 3, [Change::Restored { group }]), complete);
         assert!(!regrouped(map.install(&view(2, &[2]), &[])).founded, "others hold it");
     }
 
@@ -546,17 +556,17 @@ mod tests {
         assert_eq!(*orphaned, Effect::Orphaned { group });
         let mut restored = map.clone();
         let bereft = |since| [Change::Bereft { group, since }];
-        assert_eq!(map.apply(member(2), &bereft(2 << 32)), []);
-        assert_eq!(map.apply(member(3), &bereft(1)), [], "that was of an earlier time");
-        let founded = regrouped(map.apply(member(3), &bereft(2 << 32)));
+        assert_eq!(apply(&mut map, 2, bereft(2 << 32)), []);
+        assert_eq!(apply(&mut map, 3, bereft(1)), [], "that was of an earlier time");
+        let founded = regrouped(apply(&mut map, 3, bereft(2 << 32)));
         assert!(founded.founded);
         assert_eq!(founded.before, founded.after);
-        restored.apply(member(3), &bereft(2 << 32));
+        apply(&mut restored, 3, bereft(2 << 32));
         assert!(!restored.group(group).unwrap().lacks(member(3)), "nobody has it");
-        assert_eq!(restored.apply(member(2), &[Change::Restored { group }]), []);
+        assert_eq!(apply(&mut restored, 2, [Change::Restored { group }]), []);
         assert!(restored.group(group).unwrap().lacks(member(3)));
         let complete = [Effect::Complete { group }];
-        assert_eq!(restored.apply(member(3), &[Change::Restored { group }]), complete);
+        assert_eq!(apply(&mut restored, 3, [Change::Restored { group }]), complete);
     }
 
     #[test]
@@ -579,9 +589,9 @@ mod tests {
     #[test]
     fn a_map_that_is_read_finds_what_was_written() {
         let mut map = Map::default();
-        map.apply(member(1), &[join("/a", ObjectType::topic(Order::Fifo))]);
-        map.apply(member(1), &[join("/b", ObjectType::replicated())]);
-        map.apply(member(1), &[Change::Leave { object: object("/a"), session: 0 }]);
+        apply(&mut map, 1, [join("/a", ObjectType::topic(Order::Fifo))]);
+        apply(&mut map, 1, [join("/b", ObjectType::replicated())]);
+        apply(&mut map, 1, [Change::Leave { object: object("/a"), session: 0 }]);
         assert_eq!(map.find(object("/a")), None);
         let view = view(2, &[1]);
         map.install(&view, &[]);
@@ -594,8 +604,8 @@ mod tests {
     #[test]
     fn a_map_that_does_not_fit_together_is_refused() {
         let mut map = Map::default();
-        map.apply(member(1), &[join("/a", ObjectType::topic(Order::Fifo))]);
-        map.apply(member(2), &[join("/a", ObjectType::topic(Order::Fifo))]);
+        apply(&mut map, 1, [join("/a", ObjectType::topic(Order::Fifo))]);
+        apply(&mut map, 2, [join("/a", ObjectType::topic(Order::Fifo))]);
         let present = view(2, &[1, 2]);
         map.install(&present, &[]);
         let is_refused = |spoil: fn(&mut Map), view: &View| {

@@ -155,14 +155,14 @@ impl Objects {
         Change::Join { object, ty, session }
     }
 
-    /// The application closed one: this is to be said to the others, if they know of it.
+    /// The application closed one: this is to be said to the others, who may know of it even if it
+    /// was refused.
     pub(crate) fn close(&mut self, object: ObjectId) -> Option<Change> {
         let closed = self.objects.remove(&object)?;
         self.forget_group(closed.joined, object);
         self.touched.remove(&object);
         self.pulling.remove(&object);
-        let is_known = closed.phase != Phase::Over;
-        is_known.then_some(Change::Leave { object, session: closed.session })
+        Some(Change::Leave { object, session: closed.session })
     }
 
     /// What is to be said so that the map becomes as the objects are.

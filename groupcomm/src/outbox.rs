@@ -93,7 +93,7 @@ impl Outbox {
         let mut has_sent = false;
         while !self.changes.is_empty()
             && let Some(root) = regions.get_mut(ROOT)
-            && let Some(draft) = root.draft(io)
+            && let Some(draft) = root.draft(now, io)
         {
             while self.changes.front().is_some_and(|change| draft.change(change)) {
                 self.changes.pop_front();
@@ -124,7 +124,7 @@ impl Outbox {
         let group = object.group().expect("it is joined");
         let Some(region_id) = with.groups.region_of(group) else { return true };
         let Some(region) = with.regions.get_mut(region_id) else { return true };
-        let Some(room) = region.draft(io).map(|draft| draft.room()) else { return true };
+        let Some(room) = region.draft(now, io).map(|draft| draft.room()) else { return true };
         if room <= PART_LEN + SLICE_MIN {
             *has_sent |= region.flush(now, io);
             self.turn = Some((id, taken_bytes));
@@ -137,7 +137,7 @@ impl Outbox {
         let message = taken.message;
         let offset = u32::try_from(taken.offset).expect("a message is shorter than 4 GiB");
         let frame = region.streams.next_number();
-        let draft = region.draft(io).expect("it was there just now");
+        let draft = region.draft(now, io).expect("it was there just now");
         draft.part(&Part { class, group, message, offset, last: taken.last, bytes });
         if taken.last {
             object.untaken = message + 1;

@@ -8,11 +8,13 @@
 //! group is in it any more, and let go of when all members hold all that was sent in it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use live_objects::{Io, Member, Target, Time, Via};
+use live_objects::{Io, Member, Time};
 
-use crate::delivery::{Delivery, Next, Place};
+use crate::delivery::{Batch, Delivery, Next, Place};
 use crate::map::Change;
+use crate::post;
 use crate::sending::Sending;
 use crate::streams::Streams;
 use crate::wire::{Class, FrameWriter, Header, PACKET_LEN_MAX, Packet, Part};
@@ -39,8 +41,8 @@ pub(crate) struct Region {
 pub(crate) enum Heard {
     /// A message of a group, or a part of one, that a member sent under this map.
     Part { from: Member, map: u64, ordered_by: u64, part: Part },
-    /// What one frame of a member changes in the group map.
-    Changes { by: Member, place: Place, changes: Vec<Change> },
+    /// What members change in the group map at once, and where that stands.
+    Changes { changes: Vec<(Member, Vec<Change>)>, places: Vec<Place> },
 }
 
 /// Under which group map a member sends.
@@ -53,11 +55,12 @@ struct Marks {
 }
 
 impl Region {
-    pub(crate) fn new(streams: Streams) -> Self {
+    /// A region of these streams, the sequencer of which waits so long from one order to the next.
+    pub(crate) fn new(streams: Streams, pause: Duration) -> Self {
         let members = streams.members().len();
         let marks = || (0..members).map(|_| Marks::default()).collect();
         Self {
-            sending: Sending::default(),
+            sending: Sending::with_pause(pause),
             delivery: Delivery::new(members, streams.sequencer()),
             marks: [marks(), marks()],
             as_of: 0,
@@ -72,7 +75,8 @@ impl Region {
     /// Takes in what came in order.
     pub(crate) fn take_in(&mut self) {
         let me = self.streams.me();
-        let is_sequencer = me == self.streams.sequencer() && !self.streams.is_wedged();
+        // What is not sent any more is ordered too: the region may go on after all.
+        let is_sequencer = me == self.streams.sequencer();
         while let Some(frame) = self.streams.next_fresh() {
             if is_sequencer && usize::from(frame.origin) != me {
                 let has_total = frame.has_total();
@@ -90,8 +94,8 @@ impl Region {
     }
 
     /// Whether what stands there is held by everybody.
-    pub(crate) fn has_settled(&self, place: Place) -> bool {
-        self.is_closed || is_stable(&self.streams, place)
+    pub(crate) fn has_settled(&self, places: &[Place]) -> bool {
+        self.is_closed || places.iter().all(|place| is_stable(&self.streams, *place))
     }
 
     /// How far the total order is stable.
@@ -105,11 +109,12 @@ impl Region {
             match self.delivery.next(map)? {
                 Next::Mark { class, place, map } => self.on_mark(class, place, map),
                 Next::Part { place, map, part } => {
-                    let (from, ordered_by) = (self.member(place), place.ordered_by);
+                    let (from, ordered_by) = (self.member(place.origin), place.ordered_by);
                     return Some(Heard::Part { from, map, ordered_by, part });
                 }
-                Next::Changes { place, changes } => {
-                    return Some(Heard::Changes { by: self.member(place), place, changes });
+                Next::Changes(Batch { changes, places }) => {
+                    let changes = changes.into_iter().map(|(by, it)| (self.member(by), it));
+                    return Some(Heard::Changes { changes: changes.collect(), places });
                 }
             }
         }
@@ -124,9 +129,8 @@ impl Region {
         }
     }
 
-    /// Whose stream something stands in.
-    fn member(&self, place: Place) -> Member {
-        self.streams.members()[place.origin]
+    fn member(&self, place: usize) -> Member {
+        self.streams.members()[place]
     }
 
     /// Under which map a member sends by now, as far as its stream is stable. None if nothing more
@@ -166,6 +170,13 @@ impl Region {
             && self.streams.is_stable()
     }
 
+    /// When there is something to do next, as the last step left it.
+    pub(crate) fn next_wake(&self, now: Time) -> Option<Time> {
+        // What is due and not done waits for credit, or for the next view.
+        let orders_at = self.sending.orders_at().filter(|at| *at > now);
+        orders_at.into_iter().chain(self.streams.next_wake()).min()
+    }
+
     /// Its streams go no further than that.
     pub(crate) fn close(&mut self, trim: &[u64]) {
         self.streams.finish_at(trim);
@@ -176,7 +187,7 @@ impl Region {
     }
 
     /// The frame that is being filled, if another may be sent.
-    pub(crate) fn draft(&mut self, io: &Io<'_>) -> Option<&mut FrameWriter> {
+    pub(crate) fn draft(&mut self, now: Time, io: &Io<'_>) -> Option<&mut FrameWriter> {
         if self.streams.is_wedged() || !self.streams.has_credit() {
             return None;
         }
@@ -187,7 +198,7 @@ impl Region {
             self.draft = Some(FrameWriter::new(len_max));
         }
         let draft = self.draft.as_mut()?;
-        if self.sending.put_orders(draft) {
+        if self.sending.put_orders(now, draft) {
             self.streams.await_stable();
         }
         Some(draft)
@@ -196,8 +207,8 @@ impl Region {
     /// Sends what was put into the draft, orders, and a mark if one is due. Tells whether it sent
     /// anything.
     pub(crate) fn flush(&mut self, now: Time, io: &mut Io<'_>) -> bool {
-        let is_due = self.must_mark || self.sending.has_orders();
-        if is_due && self.draft(io).is_none() {
+        let is_due = self.must_mark || self.sending.orders_at().is_some_and(|at| at <= now);
+        if is_due && self.draft(now, io).is_none() {
             return false;
         }
         let Some(draft) = self.draft.take_if(|it| self.must_mark || !it.is_empty()) else {
@@ -213,9 +224,8 @@ impl Region {
         let (_, packet) = Packet::decode(bytes.clone()).expect("what was written can be read");
         let Packet::Data(frame) = packet else { unreachable!("it was written as data") };
         self.streams.cast(now, frame, bytes.clone());
-        if io.send(Target::Nodes(self.streams.others()), Via::Datagram, bytes).is_err() {
-            io.count("groupcomm.no_room");
-        }
+        io.count("groupcomm.frames");
+        post::datagram(self.streams.others(), bytes, io);
         true
     }
 }
@@ -234,4 +244,37 @@ impl Marks {
 fn is_stable(streams: &Streams, place: Place) -> bool {
     let ordered = streams.stable(streams.sequencer());
     streams.stable(place.origin) >= place.number && ordered >= place.ordered_by
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Frame, Item, Tag};
+    use bytes::Bytes;
+    use live_objects::{ClusterId, Epoch, Incarnation, NodeId, Rng};
+
+    fn member(node: u8) -> Member {
+        let incarnation = Incarnation::from_bytes([1; Incarnation::LEN]);
+        Member { node: NodeId::from_bytes([node; NodeId::LEN]), incarnation }
+    }
+
+    #[test]
+    fn what_came_just_before_a_change_that_did_not_come_about_is_ordered() {
+        let epoch = Epoch { cluster: ClusterId::from_bytes([9; 16]), number: 1 };
+        let tag = Tag::of_view(&epoch);
+        let members = vec![member(0), member(1)];
+        let streams = Streams::new(tag, members, member(0), 0, Rng::from_seed([7; 32]));
+        let mut region = Region::new(streams, Duration::ZERO);
+        let bytes = Bytes::from_static(b"total");
+        let (class, last) = (Class::Total, true);
+        let part = Part { class, group: 0, message: 0, offset: 0, last, bytes };
+        let items = vec![Item::Part(part)];
+        let packet = Packet::Data(Frame { origin: 1, number: 1, stable: 0, map: 0, items });
+        let bytes = packet.encode(tag);
+        assert!(region.streams.on_packet(Time::ZERO, member(1).node, packet, bytes));
+        region.streams.wedge();
+        region.take_in();
+        region.streams.unwedge();
+        assert!(region.sending.has_orders());
+    }
 }

@@ -3,6 +3,7 @@
 //! A step costs as much as the regions that something came from or goes to, however many there are.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use live_objects::{ClusterId, Member, NodeId, Rng, Time, View};
@@ -92,7 +93,13 @@ impl Regions {
         let mut streams = Streams::new(tag, members, self.me, sequencer, rng);
         streams.set_choked(self.is_choked);
         self.by_tag.insert(tag, id);
-        self.regions.insert(id, Region::new(streams));
+        let pause = if id == ROOT { BATCH } else { Duration::ZERO };
+        self.regions.insert(id, Region::new(streams, pause));
+    }
+
+    /// How many there are beside the root.
+    pub(crate) fn len(&self) -> usize {
+        self.regions.len() - usize::from(self.regions.contains_key(&ROOT))
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Region> {
@@ -160,6 +167,12 @@ impl Regions {
         let streams = &self.regions.get(self.by_tag.get(&tag)?)?.streams;
         let origin = streams.members().get(usize::from(frame.origin));
         origin.copied().filter(|_| streams.has(frame))
+    }
+
+    /// A step looks at those that have something to do by now.
+    pub(crate) fn wake(&mut self, now: Time) {
+        let due = self.wakes.iter().take_while(|(at, _)| *at <= now);
+        self.touched.extend(due.map(|(_, id)| *id));
     }
 
     /// Takes in what came in order, and what is stable.
@@ -292,13 +305,11 @@ impl Regions {
         now: Time,
         is_awaited: impl Fn(u32) -> bool,
     ) -> Vec<(NodeId, Bytes)> {
-        let due = self.wakes.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id);
-        let ids: BTreeSet<u32> = due.chain(std::mem::take(&mut self.touched)).collect();
         let mut out = std::mem::take(&mut self.out);
-        for id in ids {
+        for id in std::mem::take(&mut self.touched) {
             let Some(region) = self.regions.get_mut(&id) else { continue };
             out.extend(region.streams.finish(now));
-            let (wakes_at, is_done) = (region.streams.next_wake(), region.is_done());
+            let (wakes_at, is_done) = (region.next_wake(now), region.is_done());
             if is_done && !is_awaited(id) {
                 self.done.push_back(region.streams.tag());
                 if self.done.len() > DONE_MAX {
@@ -337,6 +348,8 @@ fn lasts(trim: &[(u16, u64)]) -> Vec<u64> {
 
 /// The region that all members of a view are in.
 pub(crate) const ROOT: u32 = 0;
+/// How long changes of the group map that follow one are gathered, so that many are one change.
+const BATCH: Duration = Duration::from_millis(20);
 /// Of how many regions that were let go of a member remembers that.
 const DONE_MAX: usize = 1_024;
 

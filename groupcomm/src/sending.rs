@@ -5,8 +5,9 @@
 //! to it, might not outlive this member.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use live_objects::ObjectId;
+use live_objects::{ObjectId, Time};
 
 use crate::wire::{Class, FrameWriter, ORDER_LEN};
 
@@ -15,6 +16,9 @@ use crate::wire::{Class, FrameWriter, ORDER_LEN};
 pub(crate) struct Sending {
     /// Of the sequencer: how far each member's frames are to be ordered.
     orders: BTreeMap<u16, u64>,
+    /// No order is put into a frame before that, and how long after one the next is.
+    orders_at: Time,
+    pause: Duration,
     /// The number of each member's last ordered frame, and the map that it was cut under.
     ordered: BTreeMap<u16, (u64, u64)>,
     /// Commands that were wholly cut and are not stable, by class.
@@ -32,6 +36,11 @@ pub(crate) struct Awaiting {
 }
 
 impl Sending {
+    /// Of a member that, as the sequencer, waits so long from one order to the next.
+    pub(crate) fn with_pause(pause: Duration) -> Self {
+        Self { pause, ..Self::default() }
+    }
+
     /// Of the sequencer: a frame came, which has to have a place in the total order for what it
     /// holds, for the map that it was cut under, or because many before it have none.
     pub(crate) fn order(&mut self, origin: u16, number: u64, map: u64, has_total: bool) {
@@ -46,16 +55,26 @@ impl Sending {
         !self.orders.is_empty()
     }
 
-    /// Puts as many orders into a frame as there is room for. Tells whether there were any.
-    pub(crate) fn put_orders(&mut self, writer: &mut FrameWriter) -> bool {
-        let has_orders = self.has_orders();
+    /// When there are orders to be put into a frame, if there are.
+    pub(crate) fn orders_at(&self) -> Option<Time> {
+        self.has_orders().then_some(self.orders_at)
+    }
+
+    /// Puts as many orders into a frame as there is room for, if it is time for them. Tells whether
+    /// there were any.
+    pub(crate) fn put_orders(&mut self, now: Time, writer: &mut FrameWriter) -> bool {
+        let has_orders = self.orders_at().is_some_and(|at| at <= now);
+        if !has_orders {
+            return false;
+        }
+        self.orders_at = now + self.pause;
         while let Some((origin, until)) = self.orders.first_key_value()
             && writer.room() >= ORDER_LEN
         {
             writer.order(*origin, *until);
             self.orders.pop_first();
         }
-        has_orders
+        true
     }
 
     /// A command was wholly cut, its last part into this frame.

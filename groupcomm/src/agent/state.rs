@@ -2,12 +2,13 @@
 //! sense of its streams, and the states of groups.
 
 use bytes::Bytes;
-use live_objects::{Io, NodeId, Target, Time, Via};
+use live_objects::{Io, NodeId, Time, Via};
 
 use super::Agent;
 use crate::control::{Chunk, Control, What};
 use crate::map::{Change, Map};
 use crate::outbox::rewind;
+use crate::post;
 use crate::regions::ROOT;
 use crate::transfer::{CHUNK_BYTES, Pull, answer};
 
@@ -35,9 +36,7 @@ impl Agent {
         };
         for answer in answers {
             let via = if let Control::Chunk(_) = answer { Via::Bulk } else { Via::Control };
-            if io.send(Target::Node(from), via, answer.encode()).is_err() {
-                io.count("groupcomm.no_room");
-            }
+            post::message(from, via, &answer, io);
         }
     }
 
@@ -121,9 +120,7 @@ impl Agent {
             questions.extend(pull.ask(now, &holders, &mut self.rng));
         }
         for (to, question) in questions {
-            if io.send(Target::Node(to), Via::Control, question.encode()).is_err() {
-                io.count("groupcomm.no_room");
-            }
+            post::message(to, Via::Control, &question, io);
         }
     }
 

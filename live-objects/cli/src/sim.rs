@@ -2,6 +2,7 @@
 
 mod figures;
 mod gossip;
+mod groups;
 mod membership;
 mod mixed;
 mod plot;
@@ -57,6 +58,9 @@ pub(crate) enum Scenario {
     /// Gossip's figures in a large cluster: how fast, and at what cost.
     #[command(subcommand)]
     Gossip(gossip::Figures),
+    /// What groups cost, and what they bear.
+    #[command(subcommand)]
+    Groups(groups::Figures),
 }
 
 /// What the views are told.
@@ -153,6 +157,7 @@ impl Scenario {
                 swarm.run("mixed", options, story, mixed::is_rich)
             }
             Self::Gossip(figures) => figures.run(),
+            Self::Groups(figures) => figures.run(),
         }
     }
 }

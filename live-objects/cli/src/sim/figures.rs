@@ -66,6 +66,8 @@ pub(super) type Sample = Vec<Figure>;
 #[derive(Clone)]
 pub(super) struct Figure {
     key: &'static str,
+    /// Of what number, if there are several of the same key.
+    of: Option<u32>,
     over: Over,
     value: Option<f64>,
 }
@@ -86,7 +88,12 @@ pub(super) enum Over {
 impl Figure {
     /// Something of which little is good.
     pub(super) fn new(key: &'static str, value: Option<f64>) -> Self {
-        Self { key, over: Over::Median, value }
+        Self { key, of: None, over: Over::Median, value }
+    }
+
+    /// The same, by a number.
+    pub(super) fn of(key: &'static str, of: u32, value: Option<f64>) -> Self {
+        Self { of: Some(of), ..Self::new(key, value) }
     }
 
     pub(super) fn over(self, over: Over) -> Self {
@@ -164,11 +171,18 @@ pub(super) struct Outcome {
     facts: Vec<(&'static str, Value)>,
     seeds: Range<u64>,
     plotted: Option<Plotted>,
-    /// By key, in the order of the samples: each figure, and its worst value.
-    figures: Vec<(String, Option<f64>)>,
+    /// In the order of the samples: each figure, and its worst value.
+    figures: Vec<Summed>,
     config_hash: u64,
     trace_hash: u64,
     seconds: f64,
+}
+
+/// A figure over all samples, or the worst of it.
+struct Summed {
+    key: String,
+    of: Option<u32>,
+    value: Option<f64>,
 }
 
 /// What is to be plotted: what came of the first seed.
@@ -202,18 +216,30 @@ impl Outcome {
 
     /// Whether every figure has a value.
     pub(super) fn is_complete(&self) -> bool {
-        self.figures.iter().all(|(_, value)| value.is_some())
+        self.figures.iter().all(|figure| figure.value.is_some())
     }
 
     /// A figure, if it has a value.
     pub(super) fn figure(&self, key: &str) -> Option<f64> {
-        self.figures.iter().find(|(name, _)| name == key)?.1
+        self.figures.iter().find(|figure| figure.key == key)?.value
     }
 
     /// The scenario and what it was told.
     fn heading(&self) -> String {
         let facts = self.facts.iter().map(|(key, value)| format!("{key} {value}"));
         format!("{}: {}", self.scenario, facts.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The figures of each key, in the order in which that comes first.
+    fn by_key(&self) -> Vec<(&str, Vec<&Summed>)> {
+        let mut keys: Vec<(&str, Vec<&Summed>)> = Vec::new();
+        for figure in &self.figures {
+            match keys.iter_mut().find(|(key, _)| *key == figure.key) {
+                Some((_, figures)) => figures.push(figure),
+                None => keys.push((&figure.key, vec![figure])),
+            }
+        }
+        keys
     }
 
     fn print(&self, is_json: bool) {
@@ -225,10 +251,11 @@ impl Outcome {
         let count = end - start;
         let seeds = if count == 1 { format!("seed {start}") } else { format!("{count} seeds") };
         let _ = join::line(&format!("{}, {seeds}", self.heading()));
-        let width = self.figures.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-        for (key, value) in &self.figures {
-            let value = value.map_or("never".to_owned(), |value| number(value).to_string());
-            let _ = join::line(&format!("  {:width$}  {value}", key.replace('_', " ")));
+        let names: Vec<String> = self.figures.iter().map(Summed::name).collect();
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        for (name, figure) in names.iter().zip(&self.figures) {
+            let value = figure.value.map_or("never".to_owned(), |value| number(value).to_string());
+            let _ = join::line(&format!("  {name:width$}  {value}"));
         }
         let _ = join::line(&format!(
             "  trace hash {:016x}, {} s",
@@ -245,10 +272,14 @@ impl Serialize for Outcome {
         let facts = self.facts.iter().map(|(key, value)| (*key, value.clone()));
         let before = scenario.into_iter().chain(facts).chain([("seeds", (end - start).into())]);
         let seed = (end - start == 1).then(|| ("seed", start.into()));
-        let figures = self
-            .figures
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.map_or(Value::Null, number)));
+        let figures = self.by_key().into_iter().map(|(key, figures)| match figures[..] {
+            [Summed { of: None, value, .. }] => (key, json(*value)),
+            _ => {
+                let name = |of: Option<u32>| of.map_or(String::new(), |of| of.to_string());
+                let values = figures.into_iter().map(|it| (name(it.of), json(it.value)));
+                (key, values.collect::<serde_json::Map<_, _>>().into())
+            }
+        });
         let after = [
             ("config_hash", format!("{:016x}", self.config_hash).into()),
             ("trace_hash", format!("{:016x}", self.trace_hash).into()),
@@ -258,16 +289,28 @@ impl Serialize for Outcome {
     }
 }
 
+impl Summed {
+    fn name(&self) -> String {
+        let name = self.key.replace('_', " ");
+        self.of.map_or(name.clone(), |of| format!("{name}, {of}"))
+    }
+}
+
+fn json(value: Option<f64>) -> Value {
+    value.map_or(Value::Null, number)
+}
+
 /// Each figure of the samples, and the worst of it.
-fn summed_up(samples: &[Sample]) -> Vec<(String, Option<f64>)> {
+fn summed_up(samples: &[Sample]) -> Vec<Summed> {
     let Some(first) = samples.first() else { return Vec::new() };
-    let keys: BTreeSet<&str> = first.iter().map(|figure| figure.key).collect();
+    let keys: BTreeSet<_> = first.iter().map(|figure| (figure.key, figure.of)).collect();
     assert_eq!(keys.len(), first.len(), "each figure stands in a sample once");
     let mut figures = Vec::new();
-    for (position, Figure { key, over, .. }) in first.iter().enumerate() {
+    for (position, Figure { key, of, over, .. }) in first.iter().enumerate() {
         let mut values: Vec<Option<f64>> = Vec::with_capacity(samples.len());
         for sample in samples {
-            assert_eq!(sample[position].key, *key, "samples of one story are alike");
+            let it = &sample[position];
+            assert_eq!((it.key, it.of), (*key, *of), "samples of one story are alike");
             values.push(sample[position].value);
         }
         // From the best to the worst; no value is the worst.
@@ -290,8 +333,9 @@ fn summed_up(samples: &[Sample]) -> Vec<(String, Option<f64>)> {
                 low.zip(high).map(|(low, high)| f64::midpoint(low, high))
             }
         };
-        figures.push(((*key).to_owned(), middle));
-        figures.push((format!("{key}_worst"), values[values.len() - 1]));
+        figures.push(Summed { key: (*key).to_owned(), of: *of, value: middle });
+        let worst = values[values.len() - 1];
+        figures.push(Summed { key: format!("{key}_worst"), of: *of, value: worst });
     }
     figures
 }
@@ -325,9 +369,9 @@ mod tests {
     fn summed(values: &[Option<f64>], over: Over) -> [Option<f64>; 2] {
         let samples: Vec<Sample> =
             values.iter().map(|value| vec![Figure::new("it", *value).over(over)]).collect();
-        let [(_, middle), (key, worst)] = &summed_up(&samples)[..] else { panic!("one figure") };
-        assert_eq!(key, "it_worst");
-        [*middle, *worst]
+        let [middle, worst] = &summed_up(&samples)[..] else { panic!("one figure") };
+        assert_eq!(worst.key, "it_worst");
+        [middle.value, worst.value]
     }
 
     #[test]

@@ -8,11 +8,12 @@ use clap::ValueEnum;
 use gossip::Gossip;
 use groupcomm::{Config, Founding, Groupcomm, Mutation};
 use live_objects::{
-    Agreement, Command, Frozen, Kind, Map, Member, ObjectType, Order, Replica, RestoreError, Rng,
-    Spec, State,
+    Agreement, Command, Event, Frozen, Kind, Map, Member, ObjectType, Order, Refusal, Replica,
+    RestoreError, Rng, Spec, State,
 };
 use live_objects_sim::{
-    Fault, GroupsChecker, MembersChecker, Nemesis, SeedReport, StatesChecker, ViewsChecker, World,
+    Fault, GroupsChecker, MembersChecker, Nemesis, SeedReport, StatesChecker, ViewsChecker, What,
+    World,
 };
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -75,7 +76,7 @@ pub(crate) fn story(seed: u64, nodes: usize, mutate: Option<Mutate>) -> World {
     }
     world.run(Duration::from_secs(5));
     let plan = plan(nodes, loss, &mut rng);
-    let mut load = Load { rng: rng.fork("load"), said: 0 };
+    let mut load = Load { rng: rng.fork("load"), said: 0, read: 0 };
     let begin = world.now();
     for (at, fault) in plan {
         let at = begin + at;
@@ -164,11 +165,14 @@ fn open(world: &mut World, node: usize, index: usize) {
 struct Load {
     rng: Rng,
     said: u64,
+    /// How much of the history it has read.
+    read: usize,
 }
 
 impl Load {
     /// One thing, at one node that runs.
     fn act(&mut self, world: &mut World) {
+        self.open_refused(world);
         let running = world.running();
         let Some(&(node, _)) = running.choose(&mut self.rng) else { return };
         let index = self.rng.random_range(0..OBJECTS.len());
@@ -193,6 +197,24 @@ impl Load {
             };
             // A full feed is a reason to wait, which this application does by doing without.
             let _ = world.send(node, object, command);
+        }
+    }
+
+    /// Opens again what was refused while there was no primary partition.
+    fn open_refused(&mut self, world: &mut World) {
+        let news = world.history()[self.read..].iter();
+        let refused = news.filter_map(|record| match record.what {
+            What::Event(object, Event::Refused(Refusal::NoPrimary)) => Some((record.node, object)),
+            _ => None,
+        });
+        let refused: Vec<_> = refused.collect();
+        self.read = world.history().len();
+        for (node, object) in refused {
+            let index = (0..OBJECTS.len()).find(|index| spec(*index).name.id() == object);
+            if let Some(index) = index.filter(|_| world.is_open(node, object)) {
+                world.close(node, object);
+                open(world, node, index);
+            }
         }
     }
 
