@@ -347,7 +347,7 @@ impl Agent {
                     return;
                 }
                 let epoch = Epoch { number: change.number, ..present.epoch };
-                let view = View { epoch, members: change.after.clone() };
+                let view = View { epoch, members: change.after.to_vec() };
                 open.on_installed(now, view, &change);
             }
             Told::Cut { cut, by } => open.on_cut(now, cut, by == self.me),
@@ -397,12 +397,14 @@ impl Agent {
         let mut closed = Vec::new();
         if !old.is_empty() {
             self.regions.close(ROOT, cut);
+            self.groups.look_again();
             closed.push(ROOT);
             self.groups.deliver(&mut self.regions);
             for id in self.regions.ending(view).into_iter().filter(|id| *id != ROOT) {
                 self.regions.close(id, cut);
                 closed.push(id);
             }
+            self.groups.look_again();
             self.groups.deliver(&mut self.regions);
             self.on_outputs(now, io);
             self.outbox.close(&closed, io, &mut self.regions, &mut self.objects);

@@ -5,6 +5,7 @@
 //! in which the node's objects must hear of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use live_objects::{Member, ObjectId, ObjectType, Order, View};
 
@@ -37,8 +38,11 @@ pub(crate) struct Groups {
     me: Member,
     map: Option<Map>,
     lives: BTreeMap<u32, Live>,
-    /// Groups with a change that is not installed yet.
+    /// Groups with a change that is not installed yet, and those of them that may be now.
     changing: BTreeSet<u32>,
+    due: BTreeSet<u32>,
+    /// Those that wait until the stream of a member in a region passes a change.
+    waiting: BTreeMap<(u32, Member), BTreeSet<u32>>,
     /// What changed and is not known to be held by everybody, in order.
     unsettled: VecDeque<Unsettled>,
     /// Up to this map all changes are held by everybody.
@@ -93,6 +97,8 @@ impl Groups {
             map: None,
             lives: BTreeMap::new(),
             changing: BTreeSet::new(),
+            due: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             unsettled: VecDeque::new(),
             settled: 0,
             outputs: Vec::new(),
@@ -112,7 +118,7 @@ impl Groups {
     /// Whether a group waits for what comes in a region.
     pub(crate) fn awaits(&self, region: u32) -> bool {
         let mut changing = self.changing.iter().filter_map(|group| self.lives.get(group));
-        changing.any(|live| live.awaited().contains(&region))
+        changing.any(|live| live.awaited().any(|awaited| awaited == region))
     }
 
     /// What came about since it was last asked.
@@ -141,9 +147,16 @@ impl Groups {
             let change = self.unsettled.pop_front().expect("there is one");
             self.settle(change.number, change.sequels, regions);
         }
-        for group in self.changing.clone() {
-            self.install(group, regions);
+        for passed in regions.passed() {
+            self.due.extend(self.waiting.remove(&passed).unwrap_or_default());
         }
+        self.install_due(regions);
+    }
+
+    /// Streams that were waited for may have come to their end.
+    pub(crate) fn look_again(&mut self) {
+        self.waiting.clear();
+        self.due.clone_from(&self.changing);
     }
 
     fn on_part(&mut self, by: (u32, Member), map: u64, ordered_by: u64, part: Part) {
@@ -191,9 +204,8 @@ impl Groups {
         let Some(number) = self.map.as_ref().map(Map::number) else { return };
         let sequels = self.on_effects(effects, regions);
         self.settle(number, sequels, regions);
-        for group in self.changing.clone() {
-            self.install(group, regions);
-        }
+        self.look_again();
+        self.install_due(regions);
         regions.on_map();
     }
 
@@ -215,7 +227,7 @@ impl Groups {
         for effect in effects {
             match effect {
                 Effect::Regrouped(regrouped) => {
-                    sequels.groups.extend(self.on_regrouped(regrouped, regions));
+                    sequels.groups.extend(self.on_regrouped(regrouped));
                 }
                 Effect::Refused { object, by, held } if by.member == self.me => {
                     self.outputs.push(Output::Refused { object, session: by.session, held });
@@ -232,12 +244,15 @@ impl Groups {
                     let output = |object| Output::Complete { object, cut: number };
                     self.outputs.extend(object.map(output));
                 }
-                Effect::Moved { group, to } => {
-                    let Some(live) = self.lives.get(&group) else { continue };
-                    let object = live.object;
-                    self.open(to, regions);
-                    let (from, joins) = (None, None);
-                    sequels.groups.push(Sequel { group, object, from, to: Some(to), joins });
+                Effect::Moved { group, from, to } => {
+                    sequels.groups.extend(self.on_moved(group, (from, to), number, regions));
+                }
+                Effect::Opened { region: id } => {
+                    let map = self.map.as_ref().expect("it was changed just now");
+                    let region = map.region(id).expect("it is open");
+                    if region.members.binary_search(&self.me).is_ok() {
+                        regions.open(id, region);
+                    }
                 }
                 Effect::Idle { region } => {
                     sequels.idle.extend(regions.get(region).map(|_| region));
@@ -247,7 +262,7 @@ impl Groups {
         sequels
     }
 
-    fn on_regrouped(&mut self, regrouped: Regrouped, regions: &mut Regions) -> Option<Sequel> {
+    fn on_regrouped(&mut self, regrouped: Regrouped) -> Option<Sequel> {
         let Regrouped { group, from, to, .. } = regrouped;
         let is_mine = |members: &[Member]| members.contains(&self.me);
         let (was_in, is_in) = (is_mine(&regrouped.before), is_mine(&regrouped.after));
@@ -260,7 +275,6 @@ impl Groups {
             let held = map.group(group).expect("somebody is in it");
             let (class, object) = (class_of(&held.ty), held.object);
             self.lives.entry(group).or_insert_with(|| Live::new(class, object, self.me));
-            self.open(to.expect("somebody is in it"), regions);
         }
         let live = self.lives.get_mut(&group)?;
         live.on_change(regrouped, joins);
@@ -269,20 +283,31 @@ impl Groups {
         Some(Sequel { group, object, from, to: to.filter(|_| is_in), joins })
     }
 
+    /// A group is in another region.
+    fn on_moved(
+        &mut self,
+        group: u32,
+        (from, to): (u32, u32),
+        number: u64,
+        regions: &Regions,
+    ) -> Option<Sequel> {
+        self.map.as_ref()?.group(group)?.session_of(self.me)?;
+        let before = regions.get(from).map(|region| Arc::clone(region.streams.members()));
+        let live = self.lives.get_mut(&group).expect("this member is in it");
+        live.on_move(number, before.unwrap_or_default(), from);
+        self.changing.insert(group);
+        Some(Sequel { group, object: live.object, from: Some(from), to: Some(to), joins: None })
+    }
+
     /// A snapshot is wanted of a group's state.
     fn on_cut(&mut self, group: u32, by: Member, number: u64) -> Option<Sequel> {
         let held = self.map.as_ref()?.group(group)?;
         let session = held.session_of(self.me)?;
-        let region = held.region();
+        let region = self.map.as_ref()?.region_of(group);
         let live = self.lives.get_mut(&group).expect("this member is in it");
-        live.on_cut(number, by, held.members(), (region, session));
+        live.on_cut(number, by, held.members().into(), (region, session));
         self.changing.insert(group);
         Some(Sequel { group, object: live.object, from: region, to: region, joins: None })
-    }
-
-    fn open(&self, region: u32, regions: &mut Regions) {
-        let map = self.map.as_ref().expect("it was changed just now");
-        regions.open(region, map.region(region).expect("a group is in it"));
     }
 
     /// Everybody holds what changed up to this map.
@@ -294,6 +319,7 @@ impl Groups {
             }
         }
         for Sequel { group, object, from, to, joins } in sequels.groups {
+            self.due.insert(group);
             if let Some(region) = from.and_then(|from| regions.get_mut(from)) {
                 region.mark(number);
             }
@@ -303,9 +329,19 @@ impl Groups {
             if let Some(live) = self.lives.get_mut(&group) {
                 live.sends_in = to;
             }
-            if let Some(session) = joins {
+            if joins.is_some() || from != to {
                 self.outputs.push(Output::Regrouping { object });
+            }
+            if let Some(session) = joins {
                 self.outputs.push(Output::Joined { object, group, session, number });
+            }
+        }
+    }
+
+    fn install_due(&mut self, regions: &mut Regions) {
+        for group in std::mem::take(&mut self.due) {
+            if self.changing.contains(&group) {
+                self.install(group, regions);
             }
         }
     }
@@ -314,21 +350,23 @@ impl Groups {
     fn install(&mut self, group: u32, regions: &mut Regions) {
         let live = self.lives.get_mut(&group).expect("a group with a change is lived");
         let (object, class) = (live.object, live.class);
-        let awaited = live.awaited();
+        let (awaited, before): (Vec<u32>, usize) = (live.awaited().collect(), live.changes());
         let told = live.install(self.settled, |region, member| {
             region.and_then(|region| regions.get(region)?.passed(class, member))
         });
-        if told.is_empty() && live.is_changing() {
+        if let Some(awaits) = live.awaits() {
+            self.waiting.entry(awaits).or_default().insert(group);
+        }
+        if live.changes() == before {
             return;
         }
         // Regions that this waited for may be of no use any more.
         awaited.into_iter().for_each(|region| regions.touch(region));
-        let is_over = !live.is_changing() && !live.is_in();
-        if !live.is_changing() {
+        if live.changes() == 0 {
             self.changing.remove(&group);
-        }
-        if is_over {
-            self.lives.remove(&group);
+            if !live.is_in() {
+                self.lives.remove(&group);
+            }
         }
         self.outputs.extend(told.into_iter().map(|told| Output::Told { object, told }));
     }

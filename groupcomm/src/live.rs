@@ -18,6 +18,7 @@
 //! Invariant: every member delivers a message in the view in which it was sent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use live_objects::{Member, ObjectId, Port};
@@ -54,7 +55,7 @@ pub(crate) enum Told {
 
 /// A view of the group that this member is in.
 struct Stay {
-    members: Vec<Member>,
+    members: Arc<[Member]>,
     /// Its members send under this map, or a later one.
     since: u64,
     /// In which opening this member is in it.
@@ -73,9 +74,12 @@ struct Change {
     /// The map that the members send under from there on.
     number: u64,
     /// Whose streams are to pass it, in the region where the group is until then.
-    before: Vec<Member>,
+    before: Arc<[Member]>,
     from: Option<u32>,
-    what: Told,
+    /// How many of these have.
+    passed: usize,
+    /// What is told when all have.
+    what: Option<Told>,
     /// In which opening this member is in the group from there on.
     session: Option<u32>,
 }
@@ -117,9 +121,22 @@ impl Live {
 
     /// The group's members change. This member is in it then in this opening, or in none.
     pub(crate) fn on_change(&mut self, change: Regrouped, session: Option<u32>) {
-        let (number, before, from) = (change.number, change.before.clone(), change.from);
-        let what = Told::Installed(change);
-        self.changes.push_back(Change { number, before, from, what, session });
+        let (number, before, from) = (change.number, Arc::clone(&change.before), change.from);
+        let what = Some(Told::Installed(change));
+        self.changes.push_back(Change { number, before, from, passed: 0, what, session });
+    }
+
+    /// The group moves from a region with these members to another.
+    pub(crate) fn on_move(&mut self, number: u64, before: Arc<[Member]>, from: u32) {
+        let (what, session) = (None, None);
+        self.changes.push_back(Change {
+            number,
+            before,
+            from: Some(from),
+            passed: 0,
+            what,
+            session,
+        });
     }
 
     /// A member of the group, which has these now, wants a snapshot. The group is in that region,
@@ -128,11 +145,11 @@ impl Live {
         &mut self,
         cut: u64,
         by: Member,
-        before: Vec<Member>,
+        before: Arc<[Member]>,
         (from, session): (Option<u32>, u32),
     ) {
-        let (what, session) = (Told::Cut { cut, by }, Some(session));
-        self.changes.push_back(Change { number: cut, before, from, what, session });
+        let (what, session) = (Some(Told::Cut { cut, by }), Some(session));
+        self.changes.push_back(Change { number: cut, before, from, passed: 0, what, session });
     }
 
     /// Whether this member is in the group's present view.
@@ -141,13 +158,19 @@ impl Live {
     }
 
     /// The regions that it waits for what comes in.
-    pub(crate) fn awaited(&self) -> Vec<u32> {
-        self.changes.iter().filter_map(|change| change.from).collect()
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = u32> {
+        self.changes.iter().filter_map(|change| change.from)
     }
 
-    /// Whether a change waits to be installed.
-    pub(crate) fn is_changing(&self) -> bool {
-        !self.changes.is_empty()
+    /// The member whose stream it waits for next to pass a change, and in which region.
+    pub(crate) fn awaits(&self) -> Option<(u32, Member)> {
+        let change = self.changes.front()?;
+        change.from.zip(change.before.get(change.passed).copied())
+    }
+
+    /// How many changes wait to be installed.
+    pub(crate) fn changes(&self) -> usize {
+        self.changes.len()
     }
 
     /// A message comes in a region from a member, or a part of one, sent under this map.
@@ -220,23 +243,26 @@ impl Live {
         map_of: impl Fn(Option<u32>, Member) -> Option<u64>,
     ) -> Vec<Told> {
         let mut told = Vec::new();
-        while let Some(change) = self.changes.front() {
-            let has_passed = |member: &Member| {
-                map_of(change.from, *member).is_none_or(|map| map >= change.number)
-            };
-            if change.number > settled || !change.before.iter().all(has_passed) {
+        while let Some(change) = self.changes.front_mut() {
+            while let Some(member) = change.before.get(change.passed)
+                && map_of(change.from, *member).is_none_or(|map| map >= change.number)
+            {
+                change.passed += 1;
+            }
+            if change.number > settled || change.passed < change.before.len() {
                 break;
             }
-            let Change { what, session, .. } = self.changes.pop_front().expect("there is one");
-            if let Told::Installed(change) = &what {
-                let (members, since) = (change.after.clone(), change.number);
-                self.stay = session.map(|session| Stay { members, since, session });
-                // What was half said in the view that is over is said anew, if at all.
+            let change = self.changes.pop_front().expect("there is one");
+            if !matches!(change.what, Some(Told::Cut { .. })) {
+                // What was half said before is said anew, if at all.
                 self.partials.retain(|_, partial| partial.map >= change.number);
             }
-            if self.stay.is_some() || matches!(what, Told::Installed(_)) {
-                told.push(what);
+            if let Some(Told::Installed(regrouped)) = &change.what {
+                let (members, since) = (Arc::clone(&regrouped.after), change.number);
+                self.stay = change.session.map(|session| Stay { members, since, session });
             }
+            let is_view = matches!(change.what, Some(Told::Installed(_)));
+            told.extend(change.what.filter(|_| self.stay.is_some() || is_view));
             let until = self.changes.front().map_or(u64::MAX, |next| next.number);
             let held = std::mem::take(&mut self.held);
             let (now, later): (VecDeque<_>, VecDeque<_>) =
@@ -308,7 +334,7 @@ mod tests {
         let expected = [Told::Installed(change(5, &[1, 2], &[1, 2, 3])), told(2)];
         assert_eq!(live.install(8, map(8, 6)), expected);
         assert_eq!(live.install(8, map(8, 8))[1], told(3));
-        assert!(!live.is_changing());
+        assert_eq!(live.changes(), 0);
     }
 
     #[test]
@@ -388,11 +414,25 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_by_the_region_that_a_group_moves_to_waits_for_what_came_by_the_other() {
+        let mut live = live();
+        live.install(4, |_, _| None);
+        live.on_move(5, [member(1), member(2)].into(), 1);
+        assert_eq!(live.awaits(), Some((1, member(1))));
+        assert_eq!(live.on_message(5, message(1)), None);
+        assert_eq!(live.install(5, |_, from| (from == member(2)).then_some(4)), []);
+        assert_eq!(live.awaits(), Some((1, member(2))), "who sends no more is not waited for");
+        assert_eq!(live.on_message(4, message(2)), Some(told(2)));
+        assert_eq!(live.install(5, |_, _| Some(5)), [told(1)], "the view is as it was");
+        assert_eq!((live.awaits(), live.changes()), (None, 0));
+    }
+
+    #[test]
     fn a_snapshot_is_taken_where_all_streams_have_passed_the_wish_for_it() {
         let mut live = live();
         let both = vec![member(1), member(2)];
-        live.on_cut(5, member(2), both, (Some(1), SESSION));
-        assert_eq!(live.awaited(), [1]);
+        live.on_cut(5, member(2), both.into(), (Some(1), SESSION));
+        assert_eq!(live.awaited().collect::<Vec<_>>(), [1]);
         assert_eq!(live.on_message(4, message(2)), Some(told(2)));
         assert_eq!(live.on_message(5, message(1)), None);
         assert_eq!(live.install(5, |_, from| Some(if from == member(1) { 5 } else { 4 })), []);

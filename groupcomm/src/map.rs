@@ -18,6 +18,7 @@
 //! and says only the others again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use live_objects::{Kind, Member, ObjectId, ObjectType, View};
@@ -61,8 +62,10 @@ pub(crate) enum Effect {
     Orphaned { group: u32 },
     /// All members of a group hold its state: no snapshot is needed any more.
     Complete { group: u32 },
-    /// A group whose region is lost is in this one from now on, with the same members.
-    Moved { group: u32, to: u32 },
+    /// A group is in another region from now on, with the same members.
+    Moved { group: u32, from: u32, to: u32 },
+    /// There is another region: all its members have part in it, whatever groups they are in.
+    Opened { region: u32 },
     /// No group is in a region any more.
     Idle { region: u32 },
 }
@@ -73,8 +76,8 @@ pub(crate) struct Regrouped {
     pub(crate) group: u32,
     /// The map's number.
     pub(crate) number: u64,
-    pub(crate) before: Vec<Member>,
-    pub(crate) after: Vec<Member>,
+    pub(crate) before: Arc<[Member]>,
+    pub(crate) after: Arc<[Member]>,
     /// In which region it was, and is, if it had and has members.
     pub(crate) from: Option<u32>,
     pub(crate) to: Option<u32>,
@@ -109,8 +112,6 @@ pub(crate) struct Group {
     pub(crate) object: ObjectId,
     pub(crate) ty: ObjectType,
     seats: Vec<Seat>,
-    /// In which region it is. Only a group without members is in none.
-    region: Option<u32>,
     /// Since which map nobody is known to hold its state.
     orphaned: Option<u64>,
 }
@@ -158,6 +159,11 @@ impl Map {
         self.groups.get(&group)
     }
 
+    /// In which region a group is.
+    pub(crate) fn region_of(&self, group: u32) -> Option<u32> {
+        self.cover.region_of(group)
+    }
+
     pub(crate) fn region(&self, region: u32) -> Option<&Region> {
         self.cover.region(region)
     }
@@ -181,7 +187,7 @@ impl Map {
         let is_sane = map.number == view.epoch.number << 32
             && map.numbers.len() == map.groups.len()
             && map.groups.keys().all(|number| *number < map.next_group)
-            && map.cover.is_of(view, map.groups.values().map(|it| (it.region, it.members())));
+            && map.cover.complete(view, map.groups.iter().map(|(of, it)| (*of, it.members())));
         is_sane.then_some(map)
     }
 
@@ -247,14 +253,11 @@ impl Map {
                 Change::Cut { group } => cuts.push((*group, by)),
             }
         }
-        for (group, before) in before {
-            self.regroup(group, before, &mut effects);
-        }
+        self.regroup(before, &mut effects);
         let is_complete = |group: &u32| self.groups.get(group).is_some_and(Group::is_complete);
         let complete = restored.into_iter().filter(is_complete);
         effects.extend(complete.map(|group| Effect::Complete { group }));
         effects.extend(cuts.into_iter().map(|(group, by)| Effect::Cut { group, by }));
-        effects.extend(self.cover.idle().into_iter().map(|region| Effect::Idle { region }));
         effects
     }
 
@@ -276,20 +279,19 @@ impl Map {
             }
         }
         let members: BTreeSet<Member> = view.members.iter().copied().collect();
-        let lost = self.cover.install(view);
         let mut effects = Vec::new();
-        for number in self.groups.keys().copied().collect::<Vec<_>>() {
-            let group = self.groups.get_mut(&number).expect("it was just listed");
-            let before = group.speakers();
+        let mut before = Before::new();
+        let lost = self.cover.install(view);
+        for (number, group) in &mut self.groups {
+            let speakers = group.speakers();
             group.seats.retain(|seat| members.contains(&seat.speaker.member));
-            if group.seats.len() < before.len() {
-                self.regroup(number, before, &mut effects);
-            } else if group.region.is_some_and(|region| lost.contains(&region)) {
-                group.region = self.cover.place(group.members(), None, self.number);
-                let to = group.region.expect("it has members");
-                effects.push(Effect::Moved { group: number, to });
+            if group.seats.len() < speakers.len() {
+                before.insert(*number, speakers);
+            } else if lost.contains(number) {
+                self.cover.place(*number, &group.members(), self.number);
             }
         }
+        self.regroup(before, &mut effects);
         effects
     }
 
@@ -351,35 +353,54 @@ impl Map {
         }
     }
 
-    /// Says what became of a group, and forgets it if nobody is in it.
-    fn regroup(&mut self, group: u32, before: Vec<Speaker>, effects: &mut Vec<Effect>) {
-        let held = self.groups.get_mut(&group).expect("it was changed just now");
-        let founded =
-            !held.seats.is_empty() && held.seats.iter().all(|it| it.standing == Standing::Bereft);
-        if founded {
-            held.seats.iter_mut().for_each(|seat| seat.standing = Standing::Holds);
+    /// Says what became of groups, and forgets those that nobody is in.
+    fn regroup(&mut self, before: Before, effects: &mut Vec<Effect>) {
+        let mut regrouped = Vec::new();
+        for (group, before) in before {
+            let held = self.groups.get_mut(&group).expect("it was changed just now");
+            let founded = !held.seats.is_empty()
+                && held.seats.iter().all(|it| it.standing == Standing::Bereft);
+            if founded {
+                held.seats.iter_mut().for_each(|seat| seat.standing = Standing::Holds);
+            }
+            let (number, after) = (self.number, held.members());
+            let is_changed = held.speakers() != before;
+            let before = before.into_iter().map(|speaker| speaker.member).collect();
+            if is_changed {
+                self.cover.place(group, &after, number);
+            }
+            let snapshot = !held.is_complete();
+            let is_orphaned = !after.is_empty() && held.holders().next().is_none();
+            held.orphaned = is_orphaned.then(|| held.orphaned.unwrap_or(number));
+            if after.is_empty() {
+                self.numbers.remove(&held.object);
+                self.groups.remove(&group);
+            }
+            if is_changed || founded {
+                let (from, to, after) = (None, None, after.into());
+                let it = Regrouped { group, number, before, after, from, to, snapshot, founded };
+                regrouped.push((it, is_orphaned));
+            }
         }
-        let (number, after) = (self.number, held.members());
-        let is_changed = held.speakers() != before;
-        let before = before.into_iter().map(|speaker| speaker.member).collect();
-        let from = held.region;
-        if is_changed {
-            held.region = self.cover.place(after.clone(), from, number);
-        }
-        let (to, snapshot) = (held.region, !held.is_complete());
-        let is_orphaned = !after.is_empty() && held.holders().next().is_none();
-        held.orphaned = is_orphaned.then(|| held.orphaned.unwrap_or(number));
-        if after.is_empty() {
-            self.numbers.remove(&held.object);
-            self.groups.remove(&group);
-        }
-        if is_changed || founded {
-            let regrouped = Regrouped { group, number, before, after, from, to, snapshot, founded };
+        // In which region each is now depends on all of them.
+        let opened = self.cover.opened().into_iter();
+        effects.extend(opened.map(|region| Effect::Opened { region }));
+        let mut moved = self.cover.moved();
+        for (mut regrouped, is_orphaned) in regrouped {
+            let group = regrouped.group;
+            regrouped.to = self.cover.region_of(group);
+            regrouped.from = moved.remove(&group).unwrap_or(regrouped.to);
             effects.push(Effect::Regrouped(regrouped));
             if is_orphaned {
                 effects.push(Effect::Orphaned { group });
             }
         }
+        let moved = moved.into_iter().filter_map(|(group, from)| {
+            let (from, to) = from.zip(self.cover.region_of(group))?;
+            (from != to).then_some(Effect::Moved { group, from, to })
+        });
+        effects.extend(moved);
+        effects.extend(self.cover.idle().into_iter().map(|region| Effect::Idle { region }));
     }
 }
 
@@ -412,11 +433,7 @@ impl Group {
     }
 
     fn new(object: ObjectId, ty: ObjectType) -> Self {
-        Self { object, ty, seats: Vec::new(), region: None, orphaned: None }
-    }
-
-    pub(crate) fn region(&self) -> Option<u32> {
-        self.region
+        Self { object, ty, seats: Vec::new(), orphaned: None }
     }
 
     /// What a member is to say, if nobody is known to hold the state and not all have said that
@@ -468,6 +485,13 @@ mod tests {
         Change::Join { object: object(name), ty, session: 0 }
     }
 
+    /// That of a cluster of nine members in which nobody has said anything.
+    fn empty() -> Map {
+        let mut map = Map::default();
+        map.install(&view(0, &[1, 2, 3, 4, 5, 6, 7, 8, 9]), &[]);
+        map
+    }
+
     /// What one member asks for.
     fn apply(map: &mut Map, node: u8, changes: impl IntoIterator<Item = Change>) -> Vec<Effect> {
         map.apply(&[(member(node), changes.into_iter().collect())])
@@ -479,19 +503,20 @@ mod tests {
     }
 
     fn regrouped(mut effects: Vec<Effect>) -> Regrouped {
-        effects.retain(|effect| !matches!(effect, Effect::Idle { .. }));
+        effects.retain(|it| !matches!(it, Effect::Opened { .. } | Effect::Idle { .. }));
         let [Effect::Regrouped(regrouped)] = &effects[..] else { panic!("{effects:?}") };
         regrouped.clone()
     }
 
     #[test]
     fn a_group_begins_with_its_first_member_and_ends_with_its_last() {
-        let mut map = Map::default();
+        let mut map = empty();
         let topic = ObjectType::topic(Order::Fifo);
         let first = regrouped(apply(&mut map, 1, [join("/a", topic.clone())]));
-        assert_eq!((first.number, first.before, first.after), (1, vec![], vec![member(1)]));
+        let (before, after) = (first.before.to_vec(), first.after.to_vec());
+        assert_eq!((first.number, before, after), (1, vec![], vec![member(1)]));
         let second = regrouped(apply(&mut map, 2, [join("/a", topic.clone())]));
-        assert_eq!((second.before, second.after.len()), (vec![member(1)], 2));
+        assert_eq!((second.before.to_vec(), second.after.len()), (vec![member(1)], 2));
         assert_eq!(apply(&mut map, 2, [join("/a", topic)]), [], "said twice, joined once");
         for node in [1, 2] {
             apply(&mut map, node, [Change::Leave { object: object("/a"), session: 0 }]);
@@ -501,7 +526,7 @@ mod tests {
 
     #[test]
     fn who_leaves_and_joins_at_once_is_in_anew() {
-        let mut map = Map::default();
+        let mut map = empty();
         let ty = ObjectType::topic(Order::Fifo);
         apply(&mut map, 1, [join("/a", ty.clone())]);
         let leave = Change::Leave { object: object("/a"), session: 0 };
@@ -513,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_name_has_one_type() {
-        let mut map = Map::default();
+        let mut map = empty();
         let fifo = ObjectType::topic(Order::Fifo);
         apply(&mut map, 1, [join("/a", fifo.clone())]);
         let by = Speaker { member: member(2), session: 0 };
@@ -527,7 +552,7 @@ mod tests {
 
     /// A state that the first of three members holds, and the group's number.
     fn state_of_three() -> (Map, u32) {
-        let mut map = Map::default();
+        let mut map = empty();
         let ty = ObjectType::replicated();
         let first = regrouped(apply(&mut map, 1, [join("/s", ty.clone())]));
         assert!(first.founded && !first.snapshot);
@@ -551,7 +576,7 @@ mod tests {
     fn an_orphaned_state_is_founded_when_nobody_has_it_after_all() {
         let (mut map, group) = state_of_three();
         let effects = map.install(&view(2, &[2, 3]), &[]);
-        let [Effect::Regrouped(regroup), orphaned] = &effects[..] else { panic!("{effects:?}") };
+        let [_, Effect::Regrouped(regroup), orphaned] = &effects[..] else { panic!("{effects:?}") };
         assert!(!regroup.founded);
         assert_eq!(*orphaned, Effect::Orphaned { group });
         let mut restored = map.clone();
@@ -571,7 +596,7 @@ mod tests {
 
     #[test]
     fn what_became_of_an_absent_one_is_remembered_until_its_node_starts_again() {
-        let mut map = Map::default();
+        let mut map = empty();
         let [one, two] = [1, 2].map(member);
         let ended = |region, last| Ended { member: two, region, last };
         map.install(&view(2, &[1, 3]), &[ended(7, 8)]);
@@ -588,7 +613,7 @@ mod tests {
 
     #[test]
     fn a_map_that_is_read_finds_what_was_written() {
-        let mut map = Map::default();
+        let mut map = empty();
         apply(&mut map, 1, [join("/a", ObjectType::topic(Order::Fifo))]);
         apply(&mut map, 1, [join("/b", ObjectType::replicated())]);
         apply(&mut map, 1, [Change::Leave { object: object("/a"), session: 0 }]);
@@ -603,7 +628,7 @@ mod tests {
 
     #[test]
     fn a_map_that_does_not_fit_together_is_refused() {
-        let mut map = Map::default();
+        let mut map = empty();
         apply(&mut map, 1, [join("/a", ObjectType::topic(Order::Fifo))]);
         apply(&mut map, 2, [join("/a", ObjectType::topic(Order::Fifo))]);
         let present = view(2, &[1, 2]);
@@ -622,16 +647,39 @@ mod tests {
         };
         assert!(is_refused(in_two, &present), "one object in two groups");
         assert!(is_refused(|map| map.next_group = 0, &present), "a number that is given again");
-        assert!(is_refused(|map| map.groups.get_mut(&0).unwrap().region = None, &present));
-        assert!(is_refused(|map| map.groups.get_mut(&0).unwrap().region = Some(9), &present));
+        assert!(is_refused(|map| map.cover = Cover::default(), &present), "a group in no region");
         assert!(is_refused(|map| map.groups.get_mut(&0).unwrap().seats.clear(), &present));
         assert!(is_refused(|map| map.groups.clear(), &present), "a region of no group");
+    }
+
+    #[test]
+    fn what_is_placed_anew_in_a_view_may_widen_a_region_that_goes_on() {
+        let mut map = empty();
+        let ty = ObjectType::topic(Order::Fifo);
+        for node in 1..=9 {
+            apply(&mut map, node, [join("/a", ty.clone())]);
+        }
+        for node in 1..=7 {
+            apply(&mut map, node, [join("/b", ty.clone())]);
+        }
+        let from = map.region_of(1).unwrap();
+        assert_ne!(map.region_of(0), Some(from));
+        let effects = map.install(&view(2, &[1, 2, 3, 4, 5, 6, 7, 8]), &[]);
+        let to = map.region_of(0).unwrap();
+        assert_eq!(map.region_of(1), Some(to));
+        for effect in [
+            Effect::Opened { region: to },
+            Effect::Moved { group: 1, from, to },
+            Effect::Idle { region: from },
+        ] {
+            assert!(effects.contains(&effect), "{effect:?} of {effects:?}");
+        }
     }
 
     /// It was to be in the second view, but never heard of it.
     #[test]
     fn who_is_left_out_may_be_a_view_behind() {
-        let mut map = Map::default();
+        let mut map = empty();
         let ended = |region| [Ended { member: member(2), region, last: 5 }];
         map.install(&view(2, &[1, 2]), &ended(7));
         assert_eq!(map.fate(member(2), 7), None);
@@ -646,7 +694,7 @@ mod tests {
 
     #[test]
     fn the_fates_of_those_who_are_away_are_bounded() {
-        let mut map = Map::default();
+        let mut map = empty();
         let absent = |number: usize| Member {
             node: NodeId::from_public_key(&number.to_be_bytes()),
             incarnation: Incarnation::from_bytes([1; Incarnation::LEN]),

@@ -7,7 +7,7 @@
 //! that lacks one of its members: its streams then go as far as the view says. It is *idle* when no
 //! group is in it any more, and let go of when all members hold all that was sent in it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use live_objects::{Io, Member, Time};
@@ -26,6 +26,10 @@ pub(crate) struct Region {
     delivery: Delivery,
     /// For each class, the group map under which each member sends by now.
     marks: [Vec<Marks>; 2],
+    /// Which of these are not as far as is known, by class and place.
+    unstable: BTreeSet<(usize, usize)>,
+    /// Who has stably passed something since that was last asked.
+    passed: Vec<usize>,
     /// The last change of a group in it that everybody holds: what is sent is sent under that.
     as_of: u64,
     /// Others wait for this member to send something under that.
@@ -63,6 +67,8 @@ impl Region {
             sending: Sending::with_pause(pause),
             delivery: Delivery::new(members, streams.sequencer()),
             marks: [marks(), marks()],
+            unstable: BTreeSet::new(),
+            passed: Vec::new(),
             as_of: 0,
             must_mark: false,
             draft: None,
@@ -88,9 +94,20 @@ impl Region {
 
     /// Goes by what is stable now.
     pub(crate) fn on_stable(&mut self) {
-        for marks in self.marks.iter_mut().flatten() {
-            marks.on_stable(&self.streams);
-        }
+        let Self { marks, unstable, passed, streams, .. } = self;
+        unstable.retain(|(class, place)| {
+            let marks = &mut marks[*class][*place];
+            if marks.on_stable(streams) {
+                passed.push(*place);
+            }
+            !marks.unstable.is_empty()
+        });
+    }
+
+    /// Who has stably passed something since this was last asked.
+    pub(crate) fn passed_lately(&mut self) -> impl Iterator<Item = Member> {
+        let members = self.streams.members();
+        self.passed.drain(..).map(|place| members[place])
     }
 
     /// Whether what stands there is held by everybody.
@@ -125,7 +142,8 @@ impl Region {
         let last = marks.unstable.back().map_or(marks.map, |(map, _)| *map);
         if map > last {
             marks.unstable.push_back((map, place));
-            marks.on_stable(&self.streams);
+            self.unstable.insert((class as usize, place.origin));
+            self.on_stable();
         }
     }
 
@@ -136,8 +154,11 @@ impl Region {
     /// Under which map a member sends by now, as far as its stream is stable. None if nothing more
     /// is to be waited for.
     pub(crate) fn passed(&self, class: Class, member: Member) -> Option<u64> {
-        let mut members = self.streams.members().iter();
-        let place = members.position(|other| *other == member).filter(|_| !self.is_closed)?;
+        if self.is_closed {
+            return None;
+        }
+        // Those of a region are in the order of their ids, and no group is in the root.
+        let place = self.streams.members().binary_search(&member).ok()?;
         Some(self.marks[class as usize][place].map)
     }
 
@@ -231,13 +252,16 @@ impl Region {
 }
 
 impl Marks {
-    fn on_stable(&mut self, streams: &Streams) {
+    /// Tells whether it has stably passed something.
+    fn on_stable(&mut self, streams: &Streams) -> bool {
+        let before = self.map;
         while let Some((map, place)) = self.unstable.front()
             && is_stable(streams, *place)
         {
             self.map = *map;
             self.unstable.pop_front();
         }
+        self.map > before
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Regions {
     touched: BTreeSet<u32>,
     /// Those that may have something to deliver.
     ready: BTreeSet<u32>,
+    /// Whose streams have stably passed something, and in which region.
+    passed: Vec<(u32, Member)>,
     /// When each has something to do.
     wakes: BTreeSet<(Time, u32)>,
     wake_of: BTreeMap<u32, Time>,
@@ -58,6 +60,7 @@ impl Regions {
             done: VecDeque::new(),
             touched: BTreeSet::new(),
             ready: BTreeSet::new(),
+            passed: Vec::new(),
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
             has_map: false,
@@ -181,6 +184,7 @@ impl Regions {
             if let Some(region) = self.regions.get_mut(id) {
                 region.take_in();
                 region.on_stable();
+                self.passed.extend(region.passed_lately().map(|member| (*id, member)));
                 self.ready.insert(*id);
             }
         }
@@ -189,12 +193,21 @@ impl Regions {
     /// What comes next of any region, given the number of the group map as it is now.
     pub(crate) fn hear(&mut self, map: u64) -> Option<(u32, Heard)> {
         while let Some(id) = self.ready.first().copied() {
-            if let Some(heard) = self.regions.get_mut(&id).and_then(|region| region.hear(map)) {
-                return Some((id, heard));
+            if let Some(region) = self.regions.get_mut(&id) {
+                let heard = region.hear(map);
+                self.passed.extend(region.passed_lately().map(|member| (id, member)));
+                if let Some(heard) = heard {
+                    return Some((id, heard));
+                }
             }
             self.ready.remove(&id);
         }
         None
+    }
+
+    /// Whose streams have stably passed something since this was last asked, and in which region.
+    pub(crate) fn passed(&mut self) -> Vec<(u32, Member)> {
+        std::mem::take(&mut self.passed)
     }
 
     /// The group map has changed, which others may wait for.
@@ -207,7 +220,7 @@ impl Regions {
     pub(crate) fn wedge(&mut self, going: &BTreeSet<Member>) -> Holdings {
         let mut holdings = Holdings { has_map: self.has_map, regions: BTreeMap::new() };
         let Some(root) = self.regions.get(&ROOT) else { return holdings };
-        let places = (0..).zip(root.streams.members());
+        let places = (0..).zip(root.streams.members().iter());
         let places: BTreeMap<Member, u16> = places.map(|(place, it)| (*it, place)).collect();
         for (id, region) in &mut self.regions {
             let streams = &mut region.streams;
@@ -215,7 +228,7 @@ impl Regions {
             if *id == ROOT || streams.is_wedged() || may_lose() {
                 self.touched.insert(*id);
                 let held = region.streams.wedge();
-                let held = held.into_iter().zip(region.streams.members());
+                let held = held.into_iter().zip(region.streams.members().iter());
                 let held = held.map(|((prefix, beyond), member)| {
                     let of = *places.get(member).expect("who is in a region is in the view");
                     Held { of, prefix, beyond }
@@ -375,9 +388,11 @@ mod tests {
         let mut regions = Regions::new(member(0), Rng::from_seed([7; 32]));
         regions.begin_view(&view(1, &[4, 3, 2, 1, 0]));
         let mut cover = Cover::default();
-        let ids = [&[0, 1, 2][..], &[0, 4]].map(|nodes| {
-            let members = nodes.iter().map(|node| member(*node)).collect();
-            let id = cover.place(members, None, 1).expect("it has members");
+        cover.install(&view(1, &[4, 3, 2, 1, 0]));
+        let ids = [(0, &[0, 1, 2][..]), (1, &[0, 4])].map(|(group, nodes)| {
+            let members: Vec<Member> = nodes.iter().map(|node| member(*node)).collect();
+            cover.place(group, &members, 1);
+            let id = cover.region_of(group).expect("it has members");
             regions.open(id, cover.region(id).expect("it was made just now"));
             id
         });

@@ -15,6 +15,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
 /// A member's part in the streams of a region.
 pub(crate) struct Streams {
     tag: Tag,
-    members: Vec<Member>,
+    members: Arc<[Member]>,
     others: Vec<NodeId>,
     me: usize,
     sequencer: usize,
@@ -91,11 +92,12 @@ impl Streams {
     /// The streams of these members, of which this is one, and the sequencer another or the same.
     pub(crate) fn new(
         tag: Tag,
-        members: Vec<Member>,
+        members: impl Into<Arc<[Member]>>,
         me: Member,
         sequencer: usize,
         rng: Rng,
     ) -> Self {
+        let members: Arc<[Member]> = members.into();
         let place = members.iter().position(|member| *member == me);
         let others = members.iter().filter(|member| **member != me);
         Self {
@@ -120,7 +122,7 @@ impl Streams {
         self.tag
     }
 
-    pub(crate) fn members(&self) -> &[Member] {
+    pub(crate) fn members(&self) -> &Arc<[Member]> {
         &self.members
     }
 
