@@ -11,7 +11,7 @@ use live_objects::{Member, ObjectId, ObjectType, Order, View};
 
 use crate::delivery::Place;
 use crate::live::{Live, Message, Told};
-use crate::map::{Change, Effect, Ended, Map, Regrouped};
+use crate::map::{Change, Effect, Ended, Map, Regrouped, Seated};
 use crate::region::Heard;
 use crate::regions::{ROOT, Regions};
 use crate::wire::{Class, Frame, Item, Part};
@@ -48,6 +48,8 @@ pub(crate) struct Groups {
     /// Up to this map all changes are held by everybody.
     settled: u64,
     outputs: Vec<Output>,
+    /// Whose message came last, and its place in the view.
+    heard: Option<(Member, usize)>,
     pub(crate) tally: Tally,
 }
 
@@ -102,6 +104,7 @@ impl Groups {
             unsettled: VecDeque::new(),
             settled: 0,
             outputs: Vec::new(),
+            heard: None,
             tally: Tally::default(),
         }
     }
@@ -164,6 +167,15 @@ impl Groups {
             self.tally.unwanted += 1;
             return;
         };
+        let place = match self.heard {
+            Some((member, place)) if member == by.1 => Some(place),
+            _ => self.map.as_ref().and_then(|map| map.place(by.1)),
+        };
+        self.heard = place.map(|place| (by.1, place));
+        if !place.is_some_and(|place| live.speakers.contains(place)) {
+            self.tally.absurd += 1;
+            return;
+        }
         self.tally.wanted += 1;
         let told = live.on_part(by, map, ordered_by, part);
         self.tally.absurd += std::mem::take(&mut live.absurd);
@@ -195,6 +207,15 @@ impl Groups {
     ) -> Vec<Effect> {
         let Some(mut map) = map.or_else(|| self.map.take()) else { return Vec::new() };
         let effects = map.install(view, ended);
+        self.heard = None;
+        for (group, live) in &mut self.lives {
+            // Those who are gone have said all that they ever will.
+            let before: Vec<usize> = live.before().filter_map(|member| map.place(member)).collect();
+            live.speakers.clear();
+            live.speakers.grow(view.members.len());
+            live.speakers.extend(before);
+            live.speakers.extend(map.group(*group).into_iter().flat_map(Seated::places));
+        }
         self.map = Some(map);
         effects
     }
@@ -277,6 +298,7 @@ impl Groups {
             self.lives.entry(group).or_insert_with(|| Live::new(class, object, self.me));
         }
         let live = self.lives.get_mut(&group)?;
+        live.speakers.extend(map.group(group).into_iter().flat_map(Seated::places));
         live.on_change(regrouped, joins);
         self.changing.insert(group);
         let (object, from) = (live.object, from.filter(|_| was_in));

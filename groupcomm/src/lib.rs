@@ -33,7 +33,7 @@
 //!
 //! **Reading order.** Views: `configuration` (a member's state, and how views follow each other),
 //! `change` (one change, as an instance of Paxos), `holdings`, `founding`, `peers`. Groups: `map`
-//! (who is in which), `cover` (which region each is in), `live` (how a member lives a change),
+//! (who is in which), `cover` (which region each is in), `roster`, `live` (how a member lives a change),
 //! `groups` (all of them). Messages: `region`, and of each `streams` (frames, repair, stability),
 //! `delivery` (the two orders) and `sending` (what becomes of what is said there); `regions` (all
 //! of them), `outbox` (what is sent), `post`. States: `transfer`. The machine that these are parts of:
@@ -57,6 +57,7 @@ mod peers;
 mod post;
 mod region;
 mod regions;
+mod roster;
 mod sending;
 mod streams;
 mod transfer;

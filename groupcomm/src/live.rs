@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use fixedbitset::FixedBitSet;
 use live_objects::{Member, ObjectId, Port};
 
 use crate::map::Regrouped;
@@ -54,8 +55,8 @@ pub(crate) enum Told {
 }
 
 /// A view of the group that this member is in.
+#[derive(Clone, Copy)]
 struct Stay {
-    members: Arc<[Member]>,
     /// Its members send under this map, or a later one.
     since: u64,
     /// In which opening this member is in it.
@@ -91,6 +92,9 @@ pub(crate) struct Live {
     me: Member,
     /// In which region this member sends what it says, if it may say anything.
     pub(crate) sends_in: Option<u32>,
+    /// Who may say something, by place in the configuration: members of the group, or of one of its
+    /// views that is not over.
+    pub(crate) speakers: FixedBitSet,
     /// The view that was installed, if it holds this member.
     stay: Option<Stay>,
     /// Changes that are known and not installed.
@@ -99,7 +103,7 @@ pub(crate) struct Live {
     partials: BTreeMap<(u32, Member), Partial>,
     /// What belongs to views not yet installed, and the map that it was said under.
     held: VecDeque<(u64, Message)>,
-    /// Messages of members that were not in the view.
+    /// Parts that do not fit together.
     pub(crate) absurd: usize,
 }
 
@@ -111,6 +115,7 @@ impl Live {
             object,
             me,
             sends_in: None,
+            speakers: FixedBitSet::new(),
             stay: None,
             changes: VecDeque::new(),
             partials: BTreeMap::new(),
@@ -166,6 +171,11 @@ impl Live {
     pub(crate) fn awaits(&self) -> Option<(u32, Member)> {
         let change = self.changes.front()?;
         change.from.zip(change.before.get(change.passed).copied())
+    }
+
+    /// Members of views that are not over.
+    pub(crate) fn before(&self) -> impl Iterator<Item = Member> {
+        self.changes.iter().flat_map(|change| change.before.iter().copied())
     }
 
     /// How many changes wait to be installed.
@@ -224,13 +234,9 @@ impl Live {
     }
 
     /// What is told in the present view.
-    fn tell(&mut self, map: u64, message: Message) -> Option<Told> {
+    fn tell(&self, map: u64, message: Message) -> Option<Told> {
         // The group may have been in this region before this member was in the group.
         let stay = self.stay.as_ref().filter(|stay| map >= stay.since)?;
-        if !stay.members.contains(&message.from) {
-            self.absurd += 1;
-            return None;
-        }
         let session = (message.from == self.me).then_some(stay.session);
         Some(Told::Message(Message { session, ..message }))
     }
@@ -257,11 +263,11 @@ impl Live {
                 // What was half said before is said anew, if at all.
                 self.partials.retain(|_, partial| partial.map >= change.number);
             }
-            if let Some(Told::Installed(regrouped)) = &change.what {
-                let (members, since) = (Arc::clone(&regrouped.after), change.number);
-                self.stay = change.session.map(|session| Stay { members, since, session });
-            }
             let is_view = matches!(change.what, Some(Told::Installed(_)));
+            if is_view {
+                let since = change.number;
+                self.stay = change.session.map(|session| Stay { since, session });
+            }
             told.extend(change.what.filter(|_| self.stay.is_some() || is_view));
             let until = self.changes.front().map_or(u64::MAX, |next| next.number);
             let held = std::mem::take(&mut self.held);
@@ -370,12 +376,6 @@ mod tests {
         assert_eq!(live.partials.len(), 2, "it may say the rest yet");
         live.install(5, |_, _| Some(5));
         assert_eq!(live.partials.keys().map(|(_, from)| *from).collect::<Vec<_>>(), [member(1)]);
-    }
-
-    #[test]
-    fn what_a_stranger_says_is_dropped() {
-        let mut live = live();
-        assert_eq!((live.on_message(1, message(9)), live.absurd), (None, 1));
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! and says only the others again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use live_objects::{Kind, Member, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
 
 use crate::cover::{Cover, Region};
+use crate::roster::Roster;
 
 /// One opening of an object by one node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -95,6 +97,9 @@ type Before = BTreeMap<u32, Vec<Speaker>>;
 pub(crate) struct Map {
     number: u64,
     next_group: u32,
+    /// All who can be in groups.
+    #[serde(skip)]
+    roster: Roster,
     groups: BTreeMap<u32, Group>,
     cover: Cover,
     /// Of members that were left out, the last of them last.
@@ -132,9 +137,19 @@ pub(crate) struct Ended {
     pub(crate) last: u64,
 }
 
+/// A group, with the names of its members.
+#[derive(Clone, Copy)]
+pub(crate) struct Seated<'a> {
+    group: &'a Group,
+    roster: &'a Roster,
+}
+
+/// One opening of a group's object. There may be millions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Seat {
-    speaker: Speaker,
+    /// Whose, by place in the view.
+    place: u16,
+    session: u32,
     standing: Standing,
 }
 
@@ -155,8 +170,17 @@ impl Map {
         self.number
     }
 
-    pub(crate) fn group(&self, group: u32) -> Option<&Group> {
-        self.groups.get(&group)
+    pub(crate) fn group(&self, group: u32) -> Option<Seated<'_>> {
+        self.groups.get(&group).map(|group| self.seated(group))
+    }
+
+    fn seated<'a>(&'a self, group: &'a Group) -> Seated<'a> {
+        Seated { group, roster: &self.roster }
+    }
+
+    /// The place of a member in the view.
+    pub(crate) fn place(&self, member: Member) -> Option<usize> {
+        self.roster.place(member).map(usize::from)
     }
 
     /// In which region a group is.
@@ -166,12 +190,6 @@ impl Map {
 
     pub(crate) fn region(&self, region: u32) -> Option<&Region> {
         self.cover.region(region)
-    }
-
-    /// The group of an object.
-    pub(crate) fn find(&self, object: ObjectId) -> Option<(u32, &Group)> {
-        let number = *self.numbers.get(&object)?;
-        Some((number, &self.groups[&number]))
     }
 
     /// Writes it, for whoever joins.
@@ -184,27 +202,36 @@ impl Map {
     pub(crate) fn from_bytes(bytes: &[u8], view: &View) -> Option<Self> {
         let mut map: Self = postcard::from_bytes(bytes).ok()?;
         map.numbers = map.groups.iter().map(|(number, group)| (group.object, *number)).collect();
+        map.roster = Roster::of(view);
+        let mut seats = map.groups.values().flat_map(|group| &group.seats);
         let is_sane = map.number == view.epoch.number << 32
             && map.numbers.len() == map.groups.len()
             && map.groups.keys().all(|number| *number < map.next_group)
-            && map.cover.complete(view, map.groups.iter().map(|(of, it)| (*of, it.members())));
-        is_sane.then_some(map)
+            && seats.all(|seat| usize::from(seat.place) < map.roster.len());
+        if !is_sane {
+            return None;
+        }
+        let Self { groups, cover, roster, .. } = &mut map;
+        let groups = groups.iter().map(|(number, group)| (*number, Seated { group, roster }));
+        let fits = cover.complete(view, groups.map(|(number, group)| (number, group.members())));
+        fits.then_some(map)
     }
 
     /// All openings of a member.
     pub(crate) fn seats_of(&self, member: Member) -> Vec<(ObjectId, u32)> {
-        let seats = self
-            .groups
-            .values()
-            .flat_map(|group| group.seats.iter().map(move |seat| (group.object, seat.speaker)));
-        let own = seats.filter(|(_, speaker)| speaker.member == member);
-        own.map(|(object, speaker)| (object, speaker.session)).collect()
+        let Some(place) = self.roster.place(member) else { return Vec::new() };
+        let seats = self.groups.values().filter_map(|group| {
+            let seat = group.seats.iter().find(|seat| seat.place == place)?;
+            Some((group.object, seat.session))
+        });
+        seats.collect()
     }
 
     /// Whether somebody has joined a group whose state this member holds, and not got it yet.
     pub(crate) fn awaits_state_of(&self, member: Member) -> bool {
+        let place = self.roster.place(member);
         let mut incomplete = self.groups.values().filter(|group| !group.is_complete());
-        incomplete.any(|group| group.holders().any(|holder| holder == member))
+        incomplete.any(|group| group.holders().any(|holder| Some(holder) == place))
     }
 
     /// The last frame that was delivered of a member's stream in a region without it, if that is
@@ -223,20 +250,20 @@ impl Map {
         let mut restored = BTreeSet::new();
         let each = changes.iter().flat_map(|(by, changes)| changes.iter().map(|it| (*by, it)));
         for (by, change) in each {
+            let place = self.roster.place(by).expect("only members of the view say something");
             match change {
                 Change::Join { object, ty, session } => {
-                    let speaker = Speaker { member: by, session: *session };
-                    if let Err(held) = self.join(*object, ty, speaker, &mut before) {
-                        effects.push(Effect::Refused { object: *object, by: speaker, held });
+                    if let Err(held) = self.join(*object, ty, (place, *session), &mut before) {
+                        let by = Speaker { member: by, session: *session };
+                        effects.push(Effect::Refused { object: *object, by, held });
                     }
                 }
                 Change::Leave { object, session } => {
-                    let speaker = Speaker { member: by, session: *session };
-                    self.leave(*object, speaker, &mut before);
+                    self.leave(*object, (place, *session), &mut before);
                 }
                 Change::Restored { group } => {
                     let Some(held) = self.groups.get_mut(group) else { continue };
-                    held.stand(by, Standing::Holds);
+                    held.stand(place, Standing::Holds);
                     held.orphaned = None;
                     for seat in held.seats.iter_mut().filter(|it| it.standing == Standing::Bereft) {
                         seat.standing = Standing::Lacks;
@@ -246,8 +273,8 @@ impl Map {
                 Change::Bereft { group, since } => {
                     let Some(held) = self.groups.get_mut(group) else { continue };
                     if held.orphaned == Some(*since) {
-                        held.stand(by, Standing::Bereft);
-                        before.entry(*group).or_insert_with(|| held.speakers());
+                        held.stand(place, Standing::Bereft);
+                        before.entry(*group).or_insert_with(|| speakers(held, &self.roster));
                     }
                 }
                 Change::Cut { group } => cuts.push((*group, by)),
@@ -278,17 +305,25 @@ impl Map {
                 self.note_fate(*ended);
             }
         }
-        let members: BTreeSet<Member> = view.members.iter().copied().collect();
         let mut effects = Vec::new();
         let mut before = Before::new();
         let lost = self.cover.install(view);
+        let old = std::mem::replace(&mut self.roster, Roster::of(view));
+        let places = (0..old.len()).map(|place| self.roster.place(old.member(place as u16)));
+        let places: Vec<Option<u16>> = places.collect();
+        let place = |seat: &Seat| places[usize::from(seat.place)];
         for (number, group) in &mut self.groups {
-            let speakers = group.speakers();
-            group.seats.retain(|seat| members.contains(&seat.speaker.member));
-            if group.seats.len() < speakers.len() {
-                before.insert(*number, speakers);
-            } else if lost.contains(number) {
-                self.cover.place(*number, &group.members(), self.number);
+            let is_smaller = group.seats.iter().any(|seat| place(seat).is_none());
+            if is_smaller {
+                before.insert(*number, speakers(group, &old));
+                group.seats.retain(|seat| place(seat).is_some());
+            }
+            for seat in &mut group.seats {
+                seat.place = place(seat).expect("the others are gone");
+            }
+            if !is_smaller && lost.contains(number) {
+                let members = Seated { group, roster: &self.roster }.members();
+                self.cover.place(*number, &members, self.number);
             }
         }
         self.regroup(before, &mut effects);
@@ -310,17 +345,20 @@ impl Map {
         }
     }
 
-    /// Somebody opened an object; the type that it has, if that is another.
+    /// Somebody opened an object, who has this place and says which opening it is; the type that it
+    /// has, if that is another.
     fn join(
         &mut self,
         object: ObjectId,
         ty: &ObjectType,
-        speaker: Speaker,
+        (place, session): (u16, u32),
         before: &mut Before,
     ) -> Result<(), ObjectType> {
-        let number = match self.find(object) {
-            Some((_, group)) if group.ty != *ty => return Err(group.ty.clone()),
-            Some((number, _)) => number,
+        let number = match self.numbers.get(&object) {
+            Some(number) if self.groups[number].ty != *ty => {
+                return Err(self.groups[number].ty.clone());
+            }
+            Some(number) => *number,
             None => {
                 let number = self.next_group;
                 self.next_group += 1;
@@ -330,26 +368,27 @@ impl Map {
             }
         };
         let group = self.groups.get_mut(&number).expect("found or made");
-        if group.seats.iter().any(|seat| seat.speaker == speaker) {
+        if group.seats.iter().any(|seat| (seat.place, seat.session) == (place, session)) {
             return Ok(());
         }
-        before.entry(number).or_insert_with(|| group.speakers());
-        group.seats.retain(|seat| seat.speaker.member != speaker.member);
+        before.entry(number).or_insert_with(|| speakers(group, &self.roster));
+        group.seats.retain(|seat| seat.place != place);
         let standing = match ty.kind {
             Kind::Replicated if group.holders().next().is_some() => Standing::Lacks,
             Kind::Replicated => Standing::Bereft,
             _ => Standing::Holds,
         };
-        group.seats.push(Seat { speaker, standing });
+        group.seats.push(Seat { place, session, standing });
         Ok(())
     }
 
-    fn leave(&mut self, object: ObjectId, speaker: Speaker, before: &mut Before) {
-        let Some(number) = self.find(object).map(|(number, _)| number) else { return };
-        let group = self.groups.get_mut(&number).expect("it was just found");
-        if group.seats.iter().any(|seat| seat.speaker == speaker) {
-            before.entry(number).or_insert_with(|| group.speakers());
-            group.seats.retain(|seat| seat.speaker != speaker);
+    fn leave(&mut self, object: ObjectId, (place, session): (u16, u32), before: &mut Before) {
+        let Some(number) = self.numbers.get(&object) else { return };
+        let group = self.groups.get_mut(number).expect("it has a number");
+        let is_it = |seat: &Seat| (seat.place, seat.session) == (place, session);
+        if group.seats.iter().any(is_it) {
+            before.entry(*number).or_insert_with(|| speakers(group, &self.roster));
+            group.seats.retain(|seat| !is_it(seat));
         }
     }
 
@@ -363,8 +402,9 @@ impl Map {
             if founded {
                 held.seats.iter_mut().for_each(|seat| seat.standing = Standing::Holds);
             }
-            let (number, after) = (self.number, held.members());
-            let is_changed = held.speakers() != before;
+            let after = Seated { group: held, roster: &self.roster }.members();
+            let number = self.number;
+            let is_changed = speakers(held, &self.roster) != before;
             let before = before.into_iter().map(|speaker| speaker.member).collect();
             if is_changed {
                 self.cover.place(group, &after, number);
@@ -405,35 +445,24 @@ impl Map {
 }
 
 impl Group {
-    /// Who is in it, by seniority.
-    pub(crate) fn members(&self) -> Vec<Member> {
-        self.seats.iter().map(|seat| seat.speaker.member).collect()
-    }
-
-    fn speakers(&self) -> Vec<Speaker> {
-        self.seats.iter().map(|seat| seat.speaker).collect()
-    }
-
-    /// Who holds its state.
-    pub(crate) fn holders(&self) -> impl Iterator<Item = Member> {
-        let holders = self.seats.iter().filter(|seat| seat.standing == Standing::Holds);
-        holders.map(|seat| seat.speaker.member)
-    }
-
-    /// In which opening a member is in it.
-    pub(crate) fn session_of(&self, member: Member) -> Option<u32> {
-        let mut seats = self.seats.iter();
-        let seat = seats.find(|seat| seat.speaker.member == member)?;
-        Some(seat.speaker.session)
-    }
-
-    /// Whether this opening is in it.
-    pub(crate) fn has(&self, speaker: Speaker) -> bool {
-        self.seats.iter().any(|seat| seat.speaker == speaker)
-    }
-
     fn new(object: ObjectId, ty: ObjectType) -> Self {
         Self { object, ty, seats: Vec::new(), orphaned: None }
+    }
+
+    /// Who holds its state, by place.
+    fn holders(&self) -> impl Iterator<Item = u16> {
+        let holders = self.seats.iter().filter(|seat| seat.standing == Standing::Holds);
+        holders.map(|seat| seat.place)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.seats.iter().all(|seat| seat.standing == Standing::Holds)
+    }
+
+    fn stand(&mut self, place: u16, standing: Standing) {
+        if let Some(seat) = self.seats.iter_mut().find(|seat| seat.place == place) {
+            seat.standing = standing;
+        }
     }
 
     /// What a member is to say, if nobody is known to hold the state and not all have said that
@@ -443,23 +472,59 @@ impl Group {
         let bereft = Change::Bereft { group, since };
         Some(if holds_state { Change::Restored { group } } else { bereft })
     }
+}
+
+impl<'a> Seated<'a> {
+    /// Who is in it, by seniority.
+    pub(crate) fn members(self) -> Vec<Member> {
+        self.group.seats.iter().map(|seat| self.roster.member(seat.place)).collect()
+    }
+
+    /// The same, by place in the view.
+    pub(crate) fn places(self) -> impl Iterator<Item = usize> + use<'a> {
+        self.group.seats.iter().map(|seat| seat.place.into())
+    }
+
+    /// Who holds its state.
+    pub(crate) fn holders(self) -> impl Iterator<Item = Member> + use<'a> {
+        self.group.holders().map(move |place| self.roster.member(place))
+    }
+
+    /// In which opening a member is in it.
+    pub(crate) fn session_of(self, member: Member) -> Option<u32> {
+        Some(self.seat(member)?.session)
+    }
+
+    /// Whether this opening is in it.
+    pub(crate) fn has(self, speaker: Speaker) -> bool {
+        self.session_of(speaker.member) == Some(speaker.session)
+    }
 
     /// Whether this member is to fetch the state.
-    pub(crate) fn lacks(&self, member: Member) -> bool {
-        let seat = self.seats.iter().find(|seat| seat.speaker.member == member);
-        self.orphaned.is_none() && seat.is_some_and(|seat| seat.standing == Standing::Lacks)
+    pub(crate) fn lacks(self, member: Member) -> bool {
+        let is_lacking = |seat: Seat| seat.standing == Standing::Lacks;
+        self.group.orphaned.is_none() && self.seat(member).is_some_and(is_lacking)
     }
 
-    fn is_complete(&self) -> bool {
-        self.seats.iter().all(|seat| seat.standing == Standing::Holds)
+    fn seat(self, member: Member) -> Option<Seat> {
+        let place = self.roster.place(member)?;
+        self.group.seats.iter().find(|seat| seat.place == place).copied()
     }
+}
 
-    fn stand(&mut self, member: Member, standing: Standing) {
-        let mut seats = self.seats.iter_mut();
-        if let Some(seat) = seats.find(|seat| seat.speaker.member == member) {
-            seat.standing = standing;
-        }
+impl Deref for Seated<'_> {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        self.group
     }
+}
+
+/// The openings of a group's object.
+fn speakers(group: &Group, roster: &Roster) -> Vec<Speaker> {
+    let speaker =
+        |seat: &Seat| Speaker { member: roster.member(seat.place), session: seat.session };
+    group.seats.iter().map(speaker).collect()
 }
 
 /// Of how many members that were left out a map remembers what became of them, and of how many
@@ -521,7 +586,7 @@ mod tests {
         for node in [1, 2] {
             apply(&mut map, node, [Change::Leave { object: object("/a"), session: 0 }]);
         }
-        assert_eq!((map.number(), map.find(object("/a"))), (5, None));
+        assert_eq!((map.number(), map.numbers.get(&object("/a"))), (5, None));
     }
 
     #[test]
@@ -617,11 +682,11 @@ mod tests {
         apply(&mut map, 1, [join("/a", ObjectType::topic(Order::Fifo))]);
         apply(&mut map, 1, [join("/b", ObjectType::replicated())]);
         apply(&mut map, 1, [Change::Leave { object: object("/a"), session: 0 }]);
-        assert_eq!(map.find(object("/a")), None);
+        assert_eq!(map.numbers.get(&object("/a")), None);
         let view = view(2, &[1]);
         map.install(&view, &[]);
         let read = |map: &Map| Map::from_bytes(&map.to_bytes(), &view);
-        assert_eq!(read(&map).unwrap().find(object("/b")).unwrap().0, 1);
+        assert_eq!(read(&map).unwrap().numbers[&object("/b")], 1);
         assert_eq!(read(&map).unwrap(), map);
         assert_eq!(Map::from_bytes(b"no map", &view), None);
     }

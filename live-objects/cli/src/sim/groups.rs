@@ -30,7 +30,7 @@ pub(crate) enum Figures {
     Overlap(overlap::Overlap),
     /// What thousands of groups cost, whose members overlap in one way or another.
     ///
-    /// All nodes open all their groups at once; then each says ten messages of 100 bytes a second,
+    /// All nodes open all their groups, 256 at once; then each says ten messages of 100 bytes a second,
     /// each in one of its groups at random; then one node crashes. --model cloned: services, each
     /// of them partitioned, and each partition cloned on five nodes. --model zipf: interests, each
     /// with many groups, of which some are far more popular than others and have far more groups;

@@ -59,7 +59,6 @@ impl Scale {
         let opened = Groups::open(&mut world, members);
         let rss = rss_bytes().zip(rss_before).map(|(after, before)| after - before);
         let mut groups = opened.groups;
-        join::complain(&format!("seed {seed}: all open after {:.1} s", opened.took_s));
         let regions = |node: usize, world: &World| {
             world.counts(node).map_or(0, |counts| counts.get("groupcomm.regions"))
         };
@@ -188,7 +187,7 @@ struct Opened {
 }
 
 impl Groups {
-    /// All nodes open their groups at once, and are in them.
+    /// All nodes open their groups, some hundreds at once, and are in them.
     fn open(world: &mut World, members: Vec<Vec<usize>>) -> Opened {
         let (begin, before) = (world.now(), Sent::by(world));
         let mut of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -197,29 +196,33 @@ impl Groups {
         }
         let ids = (0..).map(|group| spec(group, Order::Fifo).name.id());
         let ids: Vec<ObjectId> = ids.take(members.len()).collect();
-        for (node, groups) in &of {
-            for group in groups {
-                let number = u32::try_from(*group).expect("a number of a group");
-                world.open(*node, spec(number, Order::Fifo)).expect("a module carries it");
-            }
-        }
         let mut groups = Self { ids, members, of, views: Views::default() };
-        groups.run_until_settled(world, &[]);
+        let all: Vec<usize> = (0..groups.ids.len()).collect();
+        for some in all.chunks(OPEN_AT_ONCE) {
+            for group in some {
+                let number = u32::try_from(*group).expect("a number of a group");
+                for node in &groups.members[*group] {
+                    world.open(*node, spec(number, Order::Fifo)).expect("a module carries it");
+                }
+            }
+            groups.run_until_settled(world, some, &[]);
+            let opened = some.last().map_or(0, |last| last + 1);
+            join::complain(&format!("{opened} groups are open at {:?}", world.now()));
+        }
         let (now, sent) = (world.now(), Sent::by(world).since(before));
         world.run(QUIET);
         groups.read(world);
         Opened { took_s: now.since(begin).as_secs_f64(), groups, sent }
     }
 
-    /// Lets time pass until all are in views of just the members that are not gone.
-    fn run_until_settled(&mut self, world: &mut World, gone: &[usize]) {
+    /// Lets time pass until in these groups all are in views of just the members that are not gone.
+    fn run_until_settled(&mut self, world: &mut World, groups: &[usize], gone: &[usize]) {
         let left = world.nodes() - gone.len();
         let mut waiting: Vec<(usize, usize)> = Vec::new();
-        for (group, members) in self.members.iter().enumerate() {
-            waiting.extend(members.iter().map(|node| (group, *node)));
+        for group in groups {
+            waiting.extend(self.members[*group].iter().map(|node| (*group, *node)));
         }
         waiting.retain(|(_, node)| !gone.contains(node));
-        let mut told = world.now();
         // All were in one view from the beginning.
         let is_whole = |views: &Views| gone.is_empty() || views.count(left) == left;
         while !waiting.is_empty() || !is_whole(&self.views) {
@@ -230,10 +233,6 @@ impl Groups {
                 let left = members[*group].iter().filter(|node| !gone.contains(node)).count();
                 views.of(*node, ids[*group]) != Some(left)
             });
-            if world.now().since(told) >= Duration::from_secs(1) {
-                told = world.now();
-                join::complain(&format!("{} views are to come at {told:?}", waiting.len()));
-            }
         }
     }
 
@@ -270,7 +269,8 @@ impl Groups {
         };
         world.crash(victim);
         let before = counted(world);
-        self.run_until_settled(world, &[victim]);
+        let all: Vec<usize> = (0..self.ids.len()).collect();
+        self.run_until_settled(world, &all, &[victim]);
         world.run(QUIET);
         self.read(world);
         counted(world) - before
@@ -308,7 +308,8 @@ const SERVICES_PER_RACK: usize = 3;
 const SERVICE_RACKS_MAX: usize = 8;
 const INTERESTS: usize = 12;
 const DOES_WITHOUT: f64 = 0.05;
-const MESSAGES: u32 = 100;
+const OPEN_AT_ONCE: usize = 256;
+const MESSAGES: u32 = 20;
 const MESSAGE_BYTES: usize = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_secs(2);
