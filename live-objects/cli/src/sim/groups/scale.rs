@@ -218,21 +218,20 @@ impl Groups {
     /// Lets time pass until in these groups all are in views of just the members that are not gone.
     fn run_until_settled(&mut self, world: &mut World, groups: &[usize], gone: &[usize]) {
         let left = world.nodes() - gone.len();
-        let mut waiting: Vec<(usize, usize)> = Vec::new();
+        // Which nodes wait for how large a view of which group.
+        let mut waiting: Vec<(usize, ObjectId, usize)> = Vec::new();
         for group in groups {
-            waiting.extend(self.members[*group].iter().map(|node| (*group, *node)));
+            let members = self.members[*group].iter().filter(|node| !gone.contains(node));
+            let (id, count) = (self.ids[*group], members.clone().count());
+            waiting.extend(members.map(|node| (*node, id, count)));
         }
-        waiting.retain(|(_, node)| !gone.contains(node));
         // All were in one view from the beginning.
         let is_whole = |views: &Views| gone.is_empty() || views.count(left) == left;
         while !waiting.is_empty() || !is_whole(&self.views) {
             world.run(GLANCE);
             self.read(world);
-            let Self { views, ids, members, .. } = &*self;
-            waiting.retain(|(group, node)| {
-                let left = members[*group].iter().filter(|node| !gone.contains(node)).count();
-                views.of(*node, ids[*group]) != Some(left)
-            });
+            let views = &self.views;
+            waiting.retain(|(node, group, count)| views.of(*node, *group) != Some(*count));
         }
     }
 
