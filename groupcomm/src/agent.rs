@@ -23,7 +23,7 @@ use crate::config::{Config, Mutation};
 use crate::configuration::{Configuration, Decision, News};
 use crate::control::{Control, Cut, What};
 use crate::groups::{Groups, Output};
-use crate::live::Told;
+use crate::live::{Message, Told};
 use crate::map::{Change, Ended, Map};
 use crate::objects::Objects;
 use crate::outbox::{Outbox, With};
@@ -126,7 +126,7 @@ impl Agent {
             rng: rng.fork("agent"),
             configuration: Configuration::new(me, config, rng.fork("configuration")),
             regions: Regions::new(me, rng.fork("regions")),
-            groups: Groups::new(me),
+            groups: Groups::new(me, config),
             objects: Objects::default(),
             observers: Observers::default(),
             outbox: Outbox::default(),
@@ -351,7 +351,10 @@ impl Agent {
                 open.on_installed(now, view, &change);
             }
             Told::Cut { cut, by } => open.on_cut(now, cut, by == self.me),
-            Told::Message(message) => {
+            Told::Message(mut message) => {
+                if !spoil(self.config, self.me, &mut message) {
+                    return;
+                }
                 let session = message.session.filter(|session| *session == open.session);
                 let own = session.map(|_| message.number);
                 open.on_message(message.from, own, message.bytes);
@@ -392,6 +395,8 @@ impl Agent {
     /// the others may wait for.
     fn install(&mut self, now: Time, decision: &Decision, io: &mut Io<'_>) {
         let Decision { view, cut } = decision;
+        let nowhere = Cut::default();
+        let end = if self.config.plants(Mutation::SkipTrim) { &nowhere } else { cut };
         let old: Vec<Member> =
             self.regions.get(ROOT).map_or(Vec::new(), |root| root.streams.members().to_vec());
         let mut closed = Vec::new();
@@ -401,7 +406,7 @@ impl Agent {
             closed.push(ROOT);
             self.groups.deliver(&mut self.regions);
             for id in self.regions.ending(view).into_iter().filter(|id| *id != ROOT) {
-                self.regions.close(id, cut);
+                self.regions.close(id, end);
                 closed.push(id);
             }
             self.groups.look_again();
@@ -456,6 +461,15 @@ fn ended(members: &[Member], view: &View, cut: &Cut) -> Vec<Ended> {
         closed.flat_map(|(region, trim)| trim.iter().map(|(of, last)| (*region, *of, *last)));
     let said = lasts.filter(|(_, _, last)| *last > 0);
     said.filter_map(|(region, of, last)| Some(Ended { member: place(of)?, region, last })).collect()
+}
+
+/// Planted bugs: what becomes of a message. Tells whether it is delivered.
+fn spoil(config: Config, me: Member, message: &mut Message) -> bool {
+    let is_chosen = message.number % 16 == 15;
+    if is_chosen && config.plants(Mutation::AlterMessage) {
+        message.bytes = message.bytes.iter().map(|byte| byte ^ 1).collect();
+    }
+    !(is_chosen && config.plants(Mutation::LoseMessage) && message.from < me)
 }
 
 /// How long a node that stops waits for a view without it, and half as long for others to get the

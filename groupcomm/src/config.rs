@@ -34,4 +34,26 @@ pub enum Mutation {
     DeliverTwice,
     /// An update is told to be stable as soon as it is applied here.
     AckBeforeStable,
+    /// A member that has accepted a view does not say so when it promises to follow another leader.
+    ForgetAccepted,
+    /// A member ends its streams where it is, and not where the view says.
+    SkipTrim,
+    /// A group's view is installed before all streams have passed the change.
+    SkipMarks,
+    /// What is to be delivered in total order is sent as if it were not.
+    SkipOrder,
+    /// One message in sixteen is not delivered at some members.
+    LoseMessage,
+    /// A message is delivered with another byte at the end.
+    AlterMessage,
+    /// What follows a state that is being fetched is forgotten.
+    DropUpdates,
+    /// A member that was cut off says all again that was not stable, whatever became of it.
+    ForgetFate,
+}
+
+impl Config {
+    pub(crate) fn plants(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
 }

@@ -211,6 +211,8 @@ impl Configuration {
                 let Some(epoch) = self.present(from, epoch) else { return };
                 let answer = match self.acceptor.prepare(ballot) {
                     Ok(accepted) => {
+                        let forgets = self.config.plants(Mutation::ForgetAccepted);
+                        let accepted = accepted.filter(|_| !forgets);
                         let holdings = regions.wedge(&going.into_iter().collect());
                         Control::Promise(epoch, ballot, accepted, holdings)
                     }
@@ -276,7 +278,7 @@ impl Configuration {
 
     /// Sees to it that this member holds all that its regions end with. Tells whether it does.
     fn gathers(&self, ends: &Ends, view: &View, regions: &mut Regions) -> bool {
-        regions.gather(ends, view) || self.config.mutation == Some(Mutation::SkipRepair)
+        regions.gather(ends, view) || self.config.plants(Mutation::SkipRepair)
     }
 
     pub(crate) fn next_wake(&self) -> Option<Time> {
@@ -446,7 +448,7 @@ impl Configuration {
         if let Some(present) = self.view() {
             let follows = present.epoch.number + 1 == epoch.number;
             let Decision { view, cut } = &told;
-            let skips_repair = self.config.mutation == Some(Mutation::SkipRepair);
+            let skips_repair = self.config.plants(Mutation::SkipRepair);
             let may_end = || regions.admit(view, cut) && (skips_repair || regions.hold(view, cut));
             if follows && is_in && may_end() {
                 self.install(told);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use live_objects::{Member, ObjectId, ObjectType, Order, View};
 
+use crate::config::{Config, Mutation};
 use crate::delivery::Place;
 use crate::live::{Live, Message, Told};
 use crate::map::{Change, Effect, Ended, Map, Regrouped, Seated};
@@ -36,6 +37,7 @@ pub(crate) enum Output {
 /// The groups of a member.
 pub(crate) struct Groups {
     me: Member,
+    config: Config,
     map: Option<Map>,
     lives: BTreeMap<u32, Live>,
     /// Groups with a change that is not installed yet, and those of them that may be now.
@@ -93,9 +95,10 @@ struct Sequel {
 }
 
 impl Groups {
-    pub(crate) fn new(me: Member) -> Self {
+    pub(crate) fn new(me: Member, config: Config) -> Self {
         Self {
             me,
+            config,
             map: None,
             lives: BTreeMap::new(),
             changing: BTreeSet::new(),
@@ -116,6 +119,11 @@ impl Groups {
     /// In which region this member sends what it says in a group.
     pub(crate) fn region_of(&self, group: u32) -> Option<u32> {
         self.lives.get(&group)?.sends_in
+    }
+
+    /// In which order what is said in groups of a type is to be delivered.
+    pub(crate) fn class_of(&self, ty: &ObjectType) -> Class {
+        if self.config.plants(Mutation::SkipOrder) { Class::Fifo } else { class_of(ty) }
     }
 
     /// Whether a group waits for what comes in a region.
@@ -238,7 +246,7 @@ impl Groups {
 
     /// This member is in no view.
     pub(crate) fn step_out(&mut self) {
-        *self = Self { tally: self.tally, ..Self::new(self.me) };
+        *self = Self { tally: self.tally, ..Self::new(self.me, self.config) };
     }
 
     /// What changed in the map. Resequels what groups of this member come to when all hold that.
@@ -373,8 +381,10 @@ impl Groups {
         let live = self.lives.get_mut(&group).expect("a group with a change is lived");
         let (object, class) = (live.object, live.class);
         let (awaited, before): (Vec<u32>, usize) = (live.awaited().collect(), live.changes());
+        let awaits_marks = !self.config.plants(Mutation::SkipMarks);
         let told = live.install(self.settled, |region, member| {
-            region.and_then(|region| regions.get(region)?.passed(class, member))
+            let region = region.filter(|_| awaits_marks)?;
+            regions.get(region)?.passed(class, member)
         });
         if let Some(awaits) = live.awaits() {
             self.waiting.entry(awaits).or_default().insert(group);
@@ -415,7 +425,7 @@ impl Groups {
 }
 
 /// In which order the messages of a type are delivered.
-pub(crate) fn class_of(ty: &ObjectType) -> Class {
+fn class_of(ty: &ObjectType) -> Class {
     match ty.properties.order {
         Order::Total => Class::Total,
         Order::Any | Order::Fifo => Class::Fifo,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use live_objects::{Io, ObjectId, Time};
 
 use crate::config::Mutation;
-use crate::groups::{Groups, class_of};
+use crate::groups::Groups;
 use crate::map::Change;
 use crate::objects::Objects;
 use crate::regions::{ROOT, Regions};
@@ -133,7 +133,7 @@ impl Outbox {
         let Some(taken) = io.take(id, room - PART_LEN) else { return true };
         let bytes: Bytes = taken.command.payload().clone();
         self.turn = Some((id, taken_bytes + bytes.len()));
-        let class = class_of(&object.spec.ty);
+        let class = with.groups.class_of(&object.spec.ty);
         let message = taken.message;
         let offset = u32::try_from(taken.offset).expect("a message is shorter than 4 GiB");
         let frame = region.streams.next_number();

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use live_objects::{Io, NodeId, Time, Via};
 
 use super::Agent;
+use crate::config::Mutation;
 use crate::control::{Chunk, Control, What};
 use crate::map::{Change, Map};
 use crate::outbox::rewind;
@@ -55,6 +56,9 @@ impl Agent {
         let is_next = |pull: &mut Pull| pull.on_chunk(now, from, &chunk);
         if !open.pull.as_mut().is_some_and(is_next) {
             return;
+        }
+        if chunk.last && self.config.plants(Mutation::DropUpdates) {
+            open.drop_later();
         }
         open.on_piece(chunk.offset, chunk.bytes, chunk.last);
         if chunk.last {
@@ -130,7 +134,9 @@ impl Agent {
         self.regions.set_has_map();
         if was_away {
             let map = self.groups.map().expect("it is known");
-            let delivered = self.outbox.return_from(|region| map.fate(self.me, region));
+            let forgets = self.config.plants(Mutation::ForgetFate);
+            let fate = |region| map.fate(self.me, region).filter(|_| !forgets);
+            let delivered = self.outbox.return_from(fate);
             for object in self.objects.ids() {
                 let Some(open) = self.objects.get(object) else { continue };
                 let said = delivered.get(&object).copied().unwrap_or(0);

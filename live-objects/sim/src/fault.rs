@@ -31,6 +31,9 @@ pub enum Fault {
     CutOneWay(Vec<usize>, Vec<usize>),
     /// Nothing gets from any of the first to any of the second any more, nor back.
     Cut(Vec<usize>, Vec<usize>),
+    /// Each of these, in a ring, hears from now on only those that are nearest to it: a majority of
+    /// all, but not the same one as its neighbours.
+    CutRing(Vec<usize>),
     /// All cuts are undone.
     Heal,
     /// From now on this share of packets is lost.
@@ -120,16 +123,24 @@ impl Plot {
         }
     }
 
-    /// Halves, one node alone, one way only, or two nodes that cannot hear each other while all
-    /// others hear both.
+    /// Halves, one node alone, one way only, halves with a bridge of one node that hears both, a
+    /// ring, or two nodes that cannot hear each other while all others hear both.
     fn draw_cut(&self, rng: &mut Rng) -> Fault {
         let mut nodes: Vec<usize> = (0..self.nodes).collect();
         nodes.shuffle(rng);
         let side = rng.random_range(1..self.nodes);
-        let rest = nodes.split_off(side);
-        match rng.random_range(0..4) {
+        let mut rest = nodes.split_off(side);
+        match rng.random_range(0..6) {
             0 | 1 => Fault::Cut(nodes, rest),
             2 => Fault::CutOneWay(nodes, rest),
+            3 if rest.len() > 1 => {
+                rest.pop();
+                Fault::Cut(nodes, rest)
+            }
+            4 => {
+                nodes.append(&mut rest);
+                Fault::CutRing(nodes)
+            }
             _ => Fault::Cut(vec![nodes[0]], vec![rest[0]]),
         }
     }

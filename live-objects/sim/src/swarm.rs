@@ -60,7 +60,8 @@ impl SeedReport {
             lasted: world.now().since(Time::ZERO),
             crashes: count(|what| matches!(what, What::Crashed)),
             partitions: count(|what| {
-                matches!(what, What::Fault(Fault::Cut(..) | Fault::CutOneWay(..)))
+                let What::Fault(fault) = what else { return false };
+                matches!(fault, Fault::Cut(..) | Fault::CutOneWay(..) | Fault::CutRing(_))
             }),
             trace_hash: world.trace_hash(),
         }

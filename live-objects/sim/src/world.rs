@@ -186,6 +186,15 @@ impl World {
                 self.cuts.add(self.hosts.len(), from, to);
                 self.cuts.add(self.hosts.len(), to, from);
             }
+            Fault::CutRing(ring) => {
+                // As many on both sides, a majority with itself.
+                let near = (ring.len() / 2).div_ceil(2);
+                for (place, node) in ring.iter().enumerate() {
+                    let far = near + 1..ring.len().saturating_sub(near);
+                    let far = far.map(|step| ring[(place + step) % ring.len()]);
+                    self.cuts.add(self.hosts.len(), &[*node], &far.collect::<Vec<_>>());
+                }
+            }
             Fault::Heal => self.cuts.heal(),
             Fault::Loss(loss) => self.network.loss = *loss,
         }

@@ -56,11 +56,16 @@ impl Mutate {
 
 /// A cluster is founded, works through a minute of faults, and has a minute to settle.
 pub(crate) fn story(seed: u64, nodes: usize, mutate: Option<Mutate>) -> World {
+    told(seed, nodes, 0.2, mutate.map(Mutate::mutation))
+}
+
+/// The same, with losses of up to so much, and whatever bug.
+pub(crate) fn told(seed: u64, nodes: usize, loss_max: f64, mutation: Option<Mutation>) -> World {
     let is_founded = AtomicBool::new(false);
     let mut world = World::new(seed, nodes, move |node| {
         let founds = node == 0 && !is_founded.swap(true, Ordering::Relaxed);
         let founding = if founds { Founding::Alone } else { Founding::Wait };
-        let config = Config { founding, mutation: mutate.map(Mutate::mutation) };
+        let config = Config { founding, mutation };
         vec![Box::new(Gossip::default()), Box::new(Groupcomm::new(config))]
     });
     let mut rng = world.rng("mixed");
@@ -75,7 +80,7 @@ pub(crate) fn story(seed: u64, nodes: usize, mutate: Option<Mutate>) -> World {
         open_all(&mut world, node);
     }
     world.run(Duration::from_secs(5));
-    let plan = plan(nodes, loss, &mut rng);
+    let plan = plan(nodes, (loss, loss_max), &mut rng);
     let mut load = Load { rng: rng.fork("load"), said: 0, read: 0 };
     let begin = world.now();
     for (at, fault) in plan {
@@ -101,18 +106,21 @@ pub(crate) fn is_rich(report: &SeedReport) -> bool {
 }
 
 /// Faults, with at least two crashes and a partition among them.
-fn plan(nodes: usize, loss: f64, rng: &mut Rng) -> Vec<(Duration, Fault)> {
+fn plan(nodes: usize, (loss, loss_max): (f64, f64), rng: &mut Rng) -> Vec<(Duration, Fault)> {
     let nemesis = Nemesis {
         lasts: Duration::from_secs(60),
         pause: Duration::from_secs(2),
         down_max: nodes.saturating_sub(1) / 4 + 1,
-        loss_max: 0.2,
+        loss_max,
     };
     loop {
         let plan = nemesis.plan(nodes, loss, rng);
         let count = |is: fn(&Fault) -> bool| plan.iter().filter(|(_, fault)| is(fault)).count();
         let crashes = count(|fault| matches!(fault, Fault::Crash(_)));
-        let cuts = count(|fault| matches!(fault, Fault::Cut(..) | Fault::CutOneWay(..)));
+        let is_cut = |fault: &Fault| {
+            matches!(fault, Fault::Cut(..) | Fault::CutOneWay(..) | Fault::CutRing(_))
+        };
+        let cuts = plan.iter().filter(|(_, fault)| is_cut(fault)).count();
         if crashes >= 2 && cuts >= 1 {
             return plan;
         }
