@@ -21,7 +21,7 @@ use fixedbitset::FixedBitSet;
 use live_objects::{Member, View};
 use serde::{Deserialize, Serialize};
 
-use crate::roster::Roster;
+use crate::places::Places;
 
 /// The regions, and which groups are in each.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub(crate) struct Cover {
     count: u32,
     /// All who can be members.
     #[serde(skip)]
-    roster: Roster,
+    places: Places,
     /// Of each region.
     #[serde(skip)]
     shapes: BTreeMap<u32, Shape>,
@@ -101,7 +101,7 @@ impl Cover {
             let shape = self.shapes.get_mut(id).expect("it was just seen");
             for group in &region.groups {
                 let Some(members) = members.get(group) else { return false };
-                let set = set(&self.roster, members);
+                let set = set(&self.places, members);
                 if !shape.fits(&set) || self.seats.insert(*group, (*id, members.len())).is_some() {
                     return false;
                 }
@@ -113,7 +113,7 @@ impl Cover {
 
     /// Places a group that has these members now, under this map.
     pub(crate) fn place(&mut self, group: u32, members: &[Member], map: u64) {
-        let set = set(&self.roster, members);
+        let set = set(&self.places, members);
         let from = self.region_of(group);
         if let Some(from) = from.filter(|from| self.shapes[from].fits(&set)) {
             self.leave(group);
@@ -174,9 +174,9 @@ impl Cover {
 
     /// The members of this view can be members of regions. Sees those anew, with no groups.
     fn see(&mut self, view: &View) {
-        self.roster = Roster::of(view);
+        self.places = Places::of_view(view);
         let shape = |region: &Region| Shape {
-            members: set(&self.roster, &region.members),
+            members: set(&self.places, &region.members),
             sizes: BTreeMap::new(),
         };
         self.shapes = self.regions.iter().map(|(id, region)| (*id, shape(region))).collect();
@@ -223,7 +223,7 @@ impl Cover {
     }
 
     fn listed(&self, members: &FixedBitSet) -> Vec<Member> {
-        members.ones().map(|place| self.roster.member(place as u16)).collect()
+        members.ones().map(|place| self.places.member(place as u16)).collect()
     }
 
     fn enter(&mut self, group: u32, region: u32, size: usize) {
@@ -267,10 +267,10 @@ fn fits(all: usize, few: usize) -> bool {
 }
 
 /// Where these are among all, all of whom are known.
-fn set(roster: &Roster, members: &[Member]) -> FixedBitSet {
-    let mut set = FixedBitSet::with_capacity(roster.len());
+fn set(places: &Places, members: &[Member]) -> FixedBitSet {
+    let mut set = FixedBitSet::with_capacity(places.len());
     for member in members {
-        let place = roster.place(*member).expect("only members of the view are in groups");
+        let place = places.of(*member).expect("only members of the view are in groups");
         set.insert(usize::from(place));
     }
     set

@@ -33,11 +33,11 @@
 //!
 //! **Reading order.** Views: `configuration` (a member's state, and how views follow each other),
 //! `change` (one change, as an instance of Paxos), `holdings`, `founding`, `peers`. Groups: `map`
-//! (who is in which), `cover` (which region each is in), `roster`, `live` (how a member lives a change),
-//! `groups` (all of them). Messages: `region`, and of each `streams` (frames, repair, stability),
-//! `delivery` (the two orders) and `sending` (what becomes of what is said there); `regions` (all
-//! of them), `outbox` (what is sent), `post`. States: `transfer`. The machine that these are parts of:
-//! `objects`, `agent`. What travels: `wire`, `control`.
+//! (who is in which), `cover` (which region each is in), `places`, `live` (how a member lives a
+//! change), `groups` (all of them). Messages: `region`, and of each `streams` (frames, repair,
+//! stability), `delivery` (the two orders) and `sending` (what becomes of what is said there);
+//! `regions` (all of them), `outbox` (what is sent), `post`. States: `transfer`. The machine that
+//! these are parts of: `objects`, `agent`. What travels: `wire`, `control`.
 
 mod agent;
 mod change;
@@ -54,10 +54,10 @@ mod map;
 mod objects;
 mod outbox;
 mod peers;
+mod places;
 mod post;
 mod region;
 mod regions;
-mod roster;
 mod sending;
 mod streams;
 mod transfer;

@@ -26,7 +26,7 @@ use live_objects::{Kind, Member, ObjectId, ObjectType, View};
 use serde::{Deserialize, Serialize};
 
 use crate::cover::{Cover, Region};
-use crate::roster::Roster;
+use crate::places::Places;
 
 /// One opening of an object by one node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub(crate) struct Map {
     next_group: u32,
     /// All who can be in groups.
     #[serde(skip)]
-    roster: Roster,
+    places: Places,
     groups: BTreeMap<u32, Group>,
     cover: Cover,
     /// Of members that were left out, the last of them last.
@@ -141,7 +141,7 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy)]
 pub(crate) struct Seated<'a> {
     group: &'a Group,
-    roster: &'a Roster,
+    places: &'a Places,
 }
 
 /// One opening of a group's object. There may be millions.
@@ -175,12 +175,12 @@ impl Map {
     }
 
     fn seated<'a>(&'a self, group: &'a Group) -> Seated<'a> {
-        Seated { group, roster: &self.roster }
+        Seated { group, places: &self.places }
     }
 
     /// The place of a member in the view.
     pub(crate) fn place(&self, member: Member) -> Option<usize> {
-        self.roster.place(member).map(usize::from)
+        self.places.of(member).map(usize::from)
     }
 
     /// In which region a group is.
@@ -202,24 +202,24 @@ impl Map {
     pub(crate) fn from_bytes(bytes: &[u8], view: &View) -> Option<Self> {
         let mut map: Self = postcard::from_bytes(bytes).ok()?;
         map.numbers = map.groups.iter().map(|(number, group)| (group.object, *number)).collect();
-        map.roster = Roster::of(view);
+        map.places = Places::of_view(view);
         let mut seats = map.groups.values().flat_map(|group| &group.seats);
         let is_sane = map.number == view.epoch.number << 32
             && map.numbers.len() == map.groups.len()
             && map.groups.keys().all(|number| *number < map.next_group)
-            && seats.all(|seat| usize::from(seat.place) < map.roster.len());
+            && seats.all(|seat| usize::from(seat.place) < map.places.len());
         if !is_sane {
             return None;
         }
-        let Self { groups, cover, roster, .. } = &mut map;
-        let groups = groups.iter().map(|(number, group)| (*number, Seated { group, roster }));
+        let Self { groups, cover, places, .. } = &mut map;
+        let groups = groups.iter().map(|(number, group)| (*number, Seated { group, places }));
         let fits = cover.complete(view, groups.map(|(number, group)| (number, group.members())));
         fits.then_some(map)
     }
 
     /// All openings of a member.
     pub(crate) fn seats_of(&self, member: Member) -> Vec<(ObjectId, u32)> {
-        let Some(place) = self.roster.place(member) else { return Vec::new() };
+        let Some(place) = self.places.of(member) else { return Vec::new() };
         let seats = self.groups.values().filter_map(|group| {
             let seat = group.seats.iter().find(|seat| seat.place == place)?;
             Some((group.object, seat.session))
@@ -229,7 +229,7 @@ impl Map {
 
     /// Whether somebody has joined a group whose state this member holds, and not got it yet.
     pub(crate) fn awaits_state_of(&self, member: Member) -> bool {
-        let place = self.roster.place(member);
+        let place = self.places.of(member);
         let mut incomplete = self.groups.values().filter(|group| !group.is_complete());
         incomplete.any(|group| group.holders().any(|holder| Some(holder) == place))
     }
@@ -250,7 +250,7 @@ impl Map {
         let mut restored = BTreeSet::new();
         let each = changes.iter().flat_map(|(by, changes)| changes.iter().map(|it| (*by, it)));
         for (by, change) in each {
-            let place = self.roster.place(by).expect("only members of the view say something");
+            let place = self.places.of(by).expect("only members of the view say something");
             match change {
                 Change::Join { object, ty, session } => {
                     if let Err(held) = self.join(*object, ty, (place, *session), &mut before) {
@@ -274,7 +274,7 @@ impl Map {
                     let Some(held) = self.groups.get_mut(group) else { continue };
                     if held.orphaned == Some(*since) {
                         held.stand(place, Standing::Bereft);
-                        before.entry(*group).or_insert_with(|| speakers(held, &self.roster));
+                        before.entry(*group).or_insert_with(|| speakers(held, &self.places));
                     }
                 }
                 Change::Cut { group } => cuts.push((*group, by)),
@@ -308,8 +308,8 @@ impl Map {
         let mut effects = Vec::new();
         let mut before = Before::new();
         let lost = self.cover.install(view);
-        let old = std::mem::replace(&mut self.roster, Roster::of(view));
-        let places = (0..old.len()).map(|place| self.roster.place(old.member(place as u16)));
+        let old = std::mem::replace(&mut self.places, Places::of_view(view));
+        let places = (0..old.len()).map(|place| self.places.of(old.member(place as u16)));
         let places: Vec<Option<u16>> = places.collect();
         let place = |seat: &Seat| places[usize::from(seat.place)];
         for (number, group) in &mut self.groups {
@@ -322,7 +322,7 @@ impl Map {
                 seat.place = place(seat).expect("the others are gone");
             }
             if !is_smaller && lost.contains(number) {
-                let members = Seated { group, roster: &self.roster }.members();
+                let members = Seated { group, places: &self.places }.members();
                 self.cover.place(*number, &members, self.number);
             }
         }
@@ -371,7 +371,7 @@ impl Map {
         if group.seats.iter().any(|seat| (seat.place, seat.session) == (place, session)) {
             return Ok(());
         }
-        before.entry(number).or_insert_with(|| speakers(group, &self.roster));
+        before.entry(number).or_insert_with(|| speakers(group, &self.places));
         group.seats.retain(|seat| seat.place != place);
         let standing = match ty.kind {
             Kind::Replicated if group.holders().next().is_some() => Standing::Lacks,
@@ -387,7 +387,7 @@ impl Map {
         let group = self.groups.get_mut(number).expect("it has a number");
         let is_it = |seat: &Seat| (seat.place, seat.session) == (place, session);
         if group.seats.iter().any(is_it) {
-            before.entry(*number).or_insert_with(|| speakers(group, &self.roster));
+            before.entry(*number).or_insert_with(|| speakers(group, &self.places));
             group.seats.retain(|seat| !is_it(seat));
         }
     }
@@ -402,9 +402,9 @@ impl Map {
             if founded {
                 held.seats.iter_mut().for_each(|seat| seat.standing = Standing::Holds);
             }
-            let after = Seated { group: held, roster: &self.roster }.members();
+            let after = Seated { group: held, places: &self.places }.members();
             let number = self.number;
-            let is_changed = speakers(held, &self.roster) != before;
+            let is_changed = speakers(held, &self.places) != before;
             let before = before.into_iter().map(|speaker| speaker.member).collect();
             if is_changed {
                 self.cover.place(group, &after, number);
@@ -477,7 +477,7 @@ impl Group {
 impl<'a> Seated<'a> {
     /// Who is in it, by seniority.
     pub(crate) fn members(self) -> Vec<Member> {
-        self.group.seats.iter().map(|seat| self.roster.member(seat.place)).collect()
+        self.group.seats.iter().map(|seat| self.places.member(seat.place)).collect()
     }
 
     /// The same, by place in the view.
@@ -487,7 +487,7 @@ impl<'a> Seated<'a> {
 
     /// Who holds its state.
     pub(crate) fn holders(self) -> impl Iterator<Item = Member> + use<'a> {
-        self.group.holders().map(move |place| self.roster.member(place))
+        self.group.holders().map(move |place| self.places.member(place))
     }
 
     /// In which opening a member is in it.
@@ -507,7 +507,7 @@ impl<'a> Seated<'a> {
     }
 
     fn seat(self, member: Member) -> Option<Seat> {
-        let place = self.roster.place(member)?;
+        let place = self.places.of(member)?;
         self.group.seats.iter().find(|seat| seat.place == place).copied()
     }
 }
@@ -521,9 +521,9 @@ impl Deref for Seated<'_> {
 }
 
 /// The openings of a group's object.
-fn speakers(group: &Group, roster: &Roster) -> Vec<Speaker> {
+fn speakers(group: &Group, places: &Places) -> Vec<Speaker> {
     let speaker =
-        |seat: &Seat| Speaker { member: roster.member(seat.place), session: seat.session };
+        |seat: &Seat| Speaker { member: places.member(seat.place), session: seat.session };
     group.seats.iter().map(speaker).collect()
 }
 

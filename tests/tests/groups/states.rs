@@ -141,7 +141,7 @@ fn a_state_of_a_megabyte_is_handed_over_while_updates_go_on() {
         assert_eq!(world.replica_hash(others[1], object), hash);
         assert_eq!(world.replica_hash(4, object), hash);
         let mut later = heard(&world, others[0], object, 0);
-        later.retain(|update| update.at > crashed && others.contains(&update.from));
+        later.retain(|update| update.at >= crashed && others.contains(&update.from));
         assert!(later.len() >= 200, "{} updates", later.len());
     }
 }

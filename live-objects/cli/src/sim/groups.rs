@@ -31,11 +31,11 @@ pub(crate) enum Figures {
     Overlap(overlap::Overlap),
     /// What thousands of groups cost, whose members overlap in one way or another.
     ///
-    /// All nodes open all their groups, 256 at once; then each says ten messages of 100 bytes a second,
-    /// each in one of its groups at random; then one node crashes. --model cloned: services, each
-    /// of them partitioned, and each partition cloned on five nodes. --model zipf: interests, each
-    /// with many groups, of which some are far more popular than others and have far more groups;
-    /// who has an interest does without some of its groups.
+    /// All nodes open all their groups, 256 at once; then each says ten messages of 100 bytes a
+    /// second, each in one of its groups at random; then one node crashes. --model cloned:
+    /// services, each of them partitioned, and each partition cloned on five nodes. --model zipf:
+    /// interests, each with many groups, of which some are far more popular than others and have
+    /// far more groups; who has an interest does without some of its groups.
     ///
     /// opened_s: until all are in all their groups. regions_per_node_mean, regions_per_node_max.
     /// packets_per_message: datagrams of all nodes over messages; packets_per_delivery: over
@@ -47,7 +47,7 @@ pub(crate) enum Figures {
     ///
     /// Example: logo sim groups scale --model zipf --json
     Scale(scale::Scale),
-    /// Groups through crashes, pauses, partitions and losses, and the checkers through planted bugs.
+    /// Groups through crashes, pauses, partitions and losses; checkers through planted bugs.
     ///
     /// As `sim mixed`, under 5 to 25 nodes in turn, with losses of up to 30 %: nodes crash, stop,
     /// start, pause, are slow, and have clocks that run wrong; the network falls into halves, one

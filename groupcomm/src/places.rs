@@ -7,10 +7,10 @@ use live_objects::{Member, View};
 
 /// Members, in the order of their ids.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Roster(Arc<[Member]>);
+pub(crate) struct Places(Arc<[Member]>);
 
-impl Roster {
-    pub(crate) fn of(view: &View) -> Self {
+impl Places {
+    pub(crate) fn of_view(view: &View) -> Self {
         let mut members = view.members.clone();
         members.sort_unstable();
         Self(members.into())
@@ -21,7 +21,7 @@ impl Roster {
     }
 
     /// The place of a member, if it is one of these.
-    pub(crate) fn place(&self, member: Member) -> Option<u16> {
+    pub(crate) fn of(&self, member: Member) -> Option<u16> {
         let place = self.0.binary_search(&member).ok()?;
         Some(u16::try_from(place).expect("a view has at most 1,024 members"))
     }
