@@ -4,10 +4,12 @@ use bytes::Bytes;
 use live_objects::{Io, NodeId, Target, Via};
 
 use crate::control::Control;
+use crate::wire::Packet;
 
 /// Sends a datagram to each of these. What there is no room for is lost, as on the way.
 pub(crate) fn datagram(to: &[NodeId], bytes: Bytes, io: &mut Io<'_>) {
     io.count_many("groupcomm.datagrams", to.len());
+    io.count_many(Packet::counter(&bytes), to.len());
     io.count_many("groupcomm.datagram_bytes", to.len() * bytes.len());
     if io.send(Target::Nodes(to), Via::Datagram, bytes).is_err() {
         io.count("groupcomm.no_room");

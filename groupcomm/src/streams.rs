@@ -253,7 +253,8 @@ impl Streams {
                 let stream = &mut self.streams[from];
                 stream.last = stream.last.max(last);
                 stream.set_stable(stable);
-                stream.is_asked = true;
+                // If not all of it is, the sender may lack what this member said of it.
+                stream.is_asked |= stable < last;
             }
             Packet::Query => {
                 let tail = Packet::Tail { last: self.next_number() - 1, stable: self.own.stable };

@@ -179,6 +179,19 @@ impl Packet {
         out.freeze()
     }
 
+    /// How packets like this one, that was written, are counted.
+    pub(crate) fn counter(written: &[u8]) -> &'static str {
+        match written.first() {
+            Some(&DATA) => "groupcomm.data",
+            Some(&ACK) => "groupcomm.acks",
+            Some(&NAK) => "groupcomm.naks",
+            Some(&TAIL) => "groupcomm.tails",
+            Some(&QUERY) => "groupcomm.queries",
+            Some(&DONE) => "groupcomm.dones",
+            _ => unreachable!("no packet is written otherwise"),
+        }
+    }
+
     /// Reads one.
     pub(crate) fn decode(mut bytes: Bytes) -> Result<(Tag, Self), DecodeError> {
         let kind = bytes.try_get_u8()?;
