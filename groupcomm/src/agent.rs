@@ -253,6 +253,7 @@ impl Agent {
         }
         self.observers.flush(io);
         io.gauge("groupcomm.regions", self.regions.len());
+        io.gauge("groupcomm.kept_bytes", self.regions.kept_bytes());
         for (to, message) in std::mem::take(&mut self.configuration.out) {
             post::message(to, Via::Control, &message, io);
         }

@@ -39,6 +39,8 @@ pub(crate) struct Region {
     /// Since which change no group is in it.
     idle_since: Option<u64>,
     is_closed: bool,
+    /// How many bytes of frames are counted as kept in it.
+    pub(crate) counted_bytes: usize,
 }
 
 /// What comes out of a region.
@@ -74,6 +76,7 @@ impl Region {
             draft: None,
             idle_since: None,
             is_closed: false,
+            counted_bytes: 0,
             streams,
         }
     }

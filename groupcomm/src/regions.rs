@@ -36,6 +36,8 @@ pub(crate) struct Regions {
     /// Whether this member knows the group map, and so can make sense of what is sent.
     has_map: bool,
     is_choked: bool,
+    /// How many bytes of frames are kept in all of them.
+    kept_bytes: usize,
     out: Vec<(NodeId, Bytes)>,
 }
 
@@ -65,6 +67,7 @@ impl Regions {
             wake_of: BTreeMap::new(),
             has_map: false,
             is_choked: false,
+            kept_bytes: 0,
             out: Vec::new(),
         }
     }
@@ -103,6 +106,11 @@ impl Regions {
     /// How many there are beside the root.
     pub(crate) fn len(&self) -> usize {
         self.regions.len() - usize::from(self.regions.contains_key(&ROOT))
+    }
+
+    /// How many bytes of frames are kept that not all are known to hold.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Region> {
@@ -303,6 +311,7 @@ impl Regions {
 
     fn remove(&mut self, id: u32) {
         let Some(region) = self.regions.remove(&id) else { return };
+        self.kept_bytes -= region.counted_bytes;
         self.by_tag.remove(&region.streams.tag());
         self.touched.remove(&id);
         self.ready.remove(&id);
@@ -322,6 +331,9 @@ impl Regions {
         for id in std::mem::take(&mut self.touched) {
             let Some(region) = self.regions.get_mut(&id) else { continue };
             out.extend(region.streams.finish(now));
+            let kept_bytes = region.streams.kept_bytes();
+            let counted = std::mem::replace(&mut region.counted_bytes, kept_bytes);
+            self.kept_bytes = self.kept_bytes + kept_bytes - counted;
             let (wakes_at, is_done) = (region.next_wake(now), region.is_done());
             if is_done && !is_awaited(id) {
                 self.done.push_back(region.streams.tag());

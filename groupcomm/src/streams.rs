@@ -43,6 +43,8 @@ pub(crate) struct Streams {
     is_choked: bool,
     /// Frames in order, to be delivered.
     fresh: VecDeque<Frame>,
+    /// How many bytes of frames are kept.
+    kept_bytes: usize,
     out: Vec<(NodeId, Bytes)>,
     /// When there is something to do next, as the last step left it.
     wakes_at: Option<Time>,
@@ -113,6 +115,7 @@ impl Streams {
             goal: None,
             is_choked: false,
             fresh: VecDeque::new(),
+            kept_bytes: 0,
             out: Vec::new(),
             wakes_at: None,
         }
@@ -143,6 +146,11 @@ impl Streams {
 
     pub(crate) fn is_wedged(&self) -> bool {
         self.is_wedged
+    }
+
+    /// How many bytes of frames are kept that not all are known to hold.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
     }
 
     /// The next frame to be delivered, in the order of its stream.
@@ -215,6 +223,7 @@ impl Streams {
         self.own.acknowledged[self.me] = frame.number;
         if self.members.len() > 1 {
             self.own.unstable_bytes += bytes.len();
+            self.kept_bytes += bytes.len();
             stream.kept.insert(frame.number, bytes);
             self.own.tails = 0;
             self.own.tail_at = Some(now + self.own.pause());
@@ -252,7 +261,7 @@ impl Streams {
             Packet::Tail { last, stable } => {
                 let stream = &mut self.streams[from];
                 stream.last = stream.last.max(last);
-                stream.set_stable(stable);
+                self.kept_bytes -= stream.set_stable(stable);
                 // If not all of it is, the sender may lack what this member said of it.
                 stream.is_asked |= stable < last;
             }
@@ -264,7 +273,7 @@ impl Streams {
                 // Everybody holds all that it sent, and it wants no more of anybody.
                 let stream = &mut self.streams[from];
                 stream.last = stream.prefix;
-                stream.set_stable(stream.prefix);
+                self.kept_bytes -= stream.set_stable(stream.prefix);
                 self.own.is_done[from] = true;
                 self.settle(now);
             }
@@ -280,7 +289,7 @@ impl Streams {
         let is_wedged = self.is_wedged;
         let stream = &mut self.streams[origin];
         if from == origin {
-            stream.set_stable(frame.stable);
+            self.kept_bytes -= stream.set_stable(frame.stable);
         }
         stream.last = stream.last.max(frame.number);
         if frame.number <= stream.prefix || stream.early.contains_key(&frame.number) {
@@ -291,6 +300,7 @@ impl Streams {
         if frame.number > stream.prefix + AHEAD_MAX {
             return true;
         }
+        self.kept_bytes += bytes.len();
         stream.kept.insert(frame.number, bytes);
         stream.early.insert(frame.number, frame);
         if !is_wedged {
@@ -325,6 +335,7 @@ impl Streams {
             let rest = kept.split_off(&(stable + 1));
             let freed: usize = std::mem::replace(kept, rest).values().map(Bytes::len).sum();
             self.own.unstable_bytes -= freed;
+            self.kept_bytes -= freed;
             self.own.tails = 0;
             self.own.tail_at = Some(now + TAIL);
         }
@@ -518,15 +529,18 @@ impl Own {
 }
 
 impl Stream {
-    fn set_stable(&mut self, stable: u64) {
+    /// Tells how many bytes need not be kept any more.
+    fn set_stable(&mut self, stable: u64) -> usize {
         // What this member does not hold is not stable, whatever the sender says.
         let stable = stable.min(self.prefix);
-        if stable > self.stable {
-            self.stable = stable;
-            self.query_at = None;
-            self.queried = 0;
-            self.kept = self.kept.split_off(&(stable + 1));
+        if stable <= self.stable {
+            return 0;
         }
+        self.stable = stable;
+        self.query_at = None;
+        self.queried = 0;
+        let rest = self.kept.split_off(&(stable + 1));
+        std::mem::replace(&mut self.kept, rest).values().map(Bytes::len).sum()
     }
 
     /// Hands out what follows without a gap.
