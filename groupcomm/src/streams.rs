@@ -11,6 +11,7 @@
 //! Invariants: what a member acknowledged it holds until all members do. A wedged member
 //! acknowledges nothing that it did not promise.
 
+mod pace;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use live_objects::{Member, NodeId, Rng, Time};
 use rand::RngExt;
 use rand::seq::IteratorRandom;
 
+use self::pace::Pace;
 use crate::wire::{Frame, Packet, RANGES_MAX, Tag};
 
 /// A member's part in the streams of a region.
@@ -86,6 +88,9 @@ struct Own {
     /// Whether what became stable is to be told at once.
     is_awaited: bool,
     unstable_bytes: usize,
+    pace: Pace,
+    /// When it is to be found out who does not keep up.
+    pace_at: Option<Time>,
     tail_at: Option<Time>,
     tails: u32,
 }
@@ -174,7 +179,7 @@ impl Streams {
 
     /// Whether the credit lets this member cut another frame.
     pub(crate) fn has_credit(&self) -> bool {
-        self.own.unstable_bytes < WINDOW_BYTES
+        self.own.pace.has_room() && self.own.unstable_bytes < UNSTABLE_BYTES_MAX
     }
 
     /// Whether all that was sent is held by everybody, as far as this member knows.
@@ -223,6 +228,7 @@ impl Streams {
         self.own.acknowledged[self.me] = frame.number;
         if self.members.len() > 1 {
             self.own.unstable_bytes += bytes.len();
+            self.own.pace.cast(now, bytes.len());
             self.kept_bytes += bytes.len();
             stream.kept.insert(frame.number, bytes);
             self.own.tails = 0;
@@ -321,11 +327,26 @@ impl Streams {
             return;
         }
         *acknowledged = number;
+        self.own.pace.on_ack(now, from, number);
         self.settle(now);
+    }
+
+    /// Finds out who does not keep up.
+    fn look(&mut self, now: Time) {
+        let Own { acknowledged, is_done, pace, pace_at, .. } = &mut self.own;
+        let others = lacking(acknowledged, is_done, self.me);
+        let had_room = pace.has_room();
+        *pace_at = pace.look(now, others.clone());
+        pace.settle(others, &self.streams[self.me].kept);
+        if !had_room && pace.has_room() {
+            *pace_at = Some(now);
+        }
     }
 
     /// Lets go of what all hold by now.
     fn settle(&mut self, now: Time) {
+        let Own { acknowledged, is_done, pace, .. } = &mut self.own;
+        pace.settle(lacking(acknowledged, is_done, self.me), &self.streams[self.me].kept);
         let counts = self.own.acknowledged.iter().zip(&self.own.is_done);
         let counts = counts.filter(|(_, is_done)| !**is_done).map(|(number, _)| *number);
         let stable = counts.min().expect("this member is not done");
@@ -412,8 +433,9 @@ impl Streams {
             self.query(now, place);
         }
         self.tell(now);
+        self.look(now);
         let timers = self.streams.iter().flat_map(|stream| [stream.ask_at, stream.query_at]);
-        self.wakes_at = timers.chain([self.own.tail_at]).flatten().min();
+        self.wakes_at = timers.chain([self.own.tail_at, self.own.pace_at]).flatten().min();
         std::mem::take(&mut self.out)
     }
 
@@ -508,6 +530,17 @@ impl Streams {
     }
 }
 
+/// How far each of the others has come who wants more, by its place.
+fn lacking<'a>(
+    acknowledged: &'a [u64],
+    is_done: &'a [bool],
+    me: usize,
+) -> impl Iterator<Item = (usize, u64)> + Clone + 'a {
+    let all = acknowledged.iter().copied().zip(is_done).enumerate();
+    let wanting = all.filter(move |(place, (_, is_done))| *place != me && !**is_done);
+    wanting.map(|(place, (number, _))| (place, number))
+}
+
 impl Own {
     /// How long it is silent after its last frame, at first.
     fn pause(&self) -> Duration {
@@ -522,6 +555,8 @@ impl Own {
             told_stable: 0,
             is_awaited: false,
             unstable_bytes: 0,
+            pace: Pace::new(members),
+            pace_at: None,
             tail_at: None,
             tails: 0,
         }
@@ -570,8 +605,8 @@ impl Stream {
     }
 }
 
-/// How many bytes of frames a member may have under way that not everybody is known to hold.
-pub(crate) const WINDOW_BYTES: usize = 256 << 10;
+/// How many bytes of frames a member keeps for those who do not keep up.
+const UNSTABLE_BYTES_MAX: usize = 16 << 20;
 /// How far ahead of what is missing a frame is kept.
 const AHEAD_MAX: u64 = 4_096;
 /// How many ranges of frames beyond gaps are promised.

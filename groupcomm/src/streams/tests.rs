@@ -189,11 +189,57 @@ fn credit_ends_with_the_window_and_comes_back_with_stability() {
         cast(&mut a);
         frames += 1;
     }
-    assert!(frames * HEADER_LEN >= WINDOW_BYTES);
+    assert!(frames * HEADER_LEN >= pace::WINDOW_BYTES);
     for from in [1, 2] {
         say(&mut a, from, &Packet::Ack(frames as u64));
     }
     assert!(a.has_credit());
+}
+
+/// Casts as much as the window takes, and tells the last number.
+fn fill(streams: &mut Streams) -> u64 {
+    while streams.has_credit() {
+        cast(streams);
+    }
+    streams.next_number() - 1
+}
+
+#[test]
+fn nobody_waits_long_for_one_who_does_not_keep_up() {
+    let [mut a, ..] = three();
+    let first = fill(&mut a);
+    say(&mut a, 1, &Packet::Ack(first));
+    sent(&mut a, Time::ZERO);
+    assert!(!a.has_credit(), "it may be late");
+    assert_eq!(a.own.pace_at, Some(Time::ZERO + pace::BEHIND));
+    sent(&mut a, Time::ZERO + pace::BEHIND);
+    assert!(a.has_credit());
+    let second = fill(&mut a);
+    say(&mut a, 1, &Packet::Ack(second));
+    assert!(a.has_credit(), "it is behind still");
+    assert_eq!(a.own_stable(), 0, "and what it lacks is kept");
+    assert_eq!(a.kept_bytes(), second as usize * HEADER_LEN);
+    say(&mut a, 2, &Packet::Ack(second));
+    assert_eq!((a.own_stable(), a.kept_bytes()), (second, 0));
+    let third = fill(&mut a);
+    say(&mut a, 1, &Packet::Ack(third));
+    assert!(!a.has_credit(), "it keeps up again");
+}
+
+#[test]
+fn all_wait_if_nobody_keeps_up_or_too_much_is_kept() {
+    let [mut a, ..] = three();
+    fill(&mut a);
+    sent(&mut a, LATER);
+    assert!(!a.has_credit());
+    let mut rounds = 0;
+    while a.own.unstable_bytes < UNSTABLE_BYTES_MAX {
+        let last = fill(&mut a);
+        say(&mut a, 1, &Packet::Ack(last));
+        sent(&mut a, LATER);
+        rounds += 1;
+    }
+    assert!(rounds > 10 && !a.has_credit());
 }
 
 #[test]
