@@ -44,7 +44,7 @@ pub enum Mutation {
     SkipOrder,
     /// One message in sixteen is not delivered at some members.
     LoseMessage,
-    /// A message is delivered with another byte at the end.
+    /// One message in sixteen is delivered with other bytes.
     AlterMessage,
     /// What follows a state that is being fetched is forgotten.
     DropUpdates,

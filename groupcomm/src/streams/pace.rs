@@ -66,7 +66,9 @@ impl Pace {
         // If nobody keeps up, all are waited for.
         let passed = keep_up.map(|(_, number)| number).min();
         let passed = passed.or_else(|| others.map(|(_, number)| number).min());
-        let passed = passed.unwrap_or(u64::MAX);
+        // If nobody wants more, nobody is.
+        let last = || kept.last_key_value().map_or(self.passed, |(number, _)| *number);
+        let passed = passed.unwrap_or_else(last);
         if passed > self.passed {
             let freed = kept.range(self.passed + 1..=passed).map(|(_, bytes)| bytes.len());
             self.bytes -= freed.sum::<usize>();

@@ -227,6 +227,18 @@ fn nobody_waits_long_for_one_who_does_not_keep_up() {
 }
 
 #[test]
+fn nobody_is_waited_for_who_wants_no_more() {
+    let [mut a, ..] = three();
+    for from in [1, 2] {
+        say(&mut a, from, &Packet::Done);
+    }
+    for _ in 0..2 * pace::WINDOW_BYTES / HEADER_LEN {
+        cast(&mut a);
+    }
+    assert!(a.has_credit());
+}
+
+#[test]
 fn all_wait_if_nobody_keeps_up_or_too_much_is_kept() {
     let [mut a, ..] = three();
     fill(&mut a);

@@ -11,10 +11,12 @@ mod views;
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use ::gossip::{Gossip, Roster};
 use clap::{Args, Subcommand};
-use live_objects::{Agreement, ObjectType, Rng, Spec};
+use live_objects::{Agreement, Module, ObjectType, Rng, Spec};
 use live_objects_sim::{Network, SeedReport, SwarmReport, World, swarm};
 use rand::RngExt;
 use serde::Serialize;
@@ -287,11 +289,42 @@ fn set_network(world: &mut World, rng: &mut Rng) -> f64 {
     loss
 }
 
+/// A world whose first nodes will know each other when they start: `modules` makes those of a node
+/// of its gossip.
+fn acquainted_world(
+    seed: u64,
+    (nodes, all): (u32, u32),
+    config: ::gossip::Config,
+    modules: impl Fn(Gossip) -> Vec<Box<dyn Module>> + Send + Sync + 'static,
+) -> World {
+    let roster: Arc<OnceLock<Arc<Roster>>> = Arc::default();
+    let known = Arc::clone(&roster);
+    let world = World::new(seed, all as usize, move |_| {
+        let roster = Arc::clone(known.get().expect("it is written before anybody starts"));
+        modules(Gossip::acquainted(config, roster).expect("its numbers were checked"))
+    });
+    let members = (0..nodes as usize).map(|node| {
+        let (member, address, credential) = world.next_member(node);
+        (member, vec![address], credential)
+    });
+    let written = roster.set(Arc::new(Roster::new(members, config.whole_max)));
+    written.unwrap_or_else(|_| unreachable!("it is written once"));
+    world
+}
+
 /// Opens the object that tells a node who is in.
 fn open_members(world: &mut World, node: usize, agreement: Agreement) {
     let name = "/members".parse().expect("a name");
     let spec = Spec::new(name, ObjectType::members(agreement));
     world.open(node, spec).expect("a module carries it");
+}
+
+/// How much memory this process has, by the name that the system has for it, where it tells.
+fn memory_bytes(name: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0)
 }
 
 fn threads_of_machine() -> usize {

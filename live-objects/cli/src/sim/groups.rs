@@ -57,8 +57,9 @@ pub(crate) enum Figures {
     /// messages received. unwanted_share: of the messages that come to a node, those of groups that
     /// it is not in. bytes_per_node: memory of this process over nodes. crash_messages: what was
     /// sent from the crash until all survivors are in new views of all groups, datagrams and
-    /// messages; regions_touched: the regions of the one that crashed; crash_messages_one_group:
-    /// the same in a cluster with one group of as many members as these regions have on average.
+    /// messages; regions_touched: the regions of the one that crashed, without the root;
+    /// crash_messages_one_group: the same in a cluster with one group, of as many members as the
+    /// groups of the one that crashed have on average.
     ///
     /// Example: logo sim groups scale --model zipf --json
     Scale(scale::Scale),

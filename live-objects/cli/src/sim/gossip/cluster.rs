@@ -5,14 +5,13 @@
 //! comes, and the history is dropped as it is read: rosters of all nodes would be the square of
 //! their number. The other stories begin when all have known each other for a while.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gossip::{Config, Gossip, Roster};
+use gossip::{Config, Gossip};
 use live_objects::{Agreement, Envelope, Event, MembersEvent, Time};
 use live_objects_sim::{Latency, Network, Record, What, World};
 
-use crate::sim::open_members;
+use crate::sim::{acquainted_world, open_members};
 
 /// All nodes start at once and are told of these seeds, on a network that loses so much.
 pub(super) fn started(seed: u64, nodes: u32, threads: usize, seeds: &[usize], loss: f64) -> World {
@@ -58,19 +57,7 @@ pub(super) fn acquainted(
     config: Config,
     threads: usize,
 ) -> World {
-    let roster: Arc<OnceLock<Arc<Roster>>> = Arc::default();
-    let known = Arc::clone(&roster);
-    let mut world = World::new(seed, all as usize, move |_| {
-        let roster = Arc::clone(known.get().expect("it is written before anybody starts"));
-        let gossip = Gossip::acquainted(config, roster).expect("its numbers were checked");
-        vec![Box::new(gossip)]
-    });
-    let members = (0..nodes as usize).map(|node| {
-        let (member, address, credential) = world.next_member(node);
-        (member, vec![address], credential)
-    });
-    let written = roster.set(Arc::new(Roster::new(members, config.whole_max)));
-    written.unwrap_or_else(|_| unreachable!("it is written once"));
+    let mut world = acquainted_world(seed, (nodes, all), config, |gossip| vec![Box::new(gossip)]);
     world.set_threads(threads);
     world.set_network(Network { latency: LATENCY, ..Network::LAN });
     world.set_seeds(&[]);

@@ -17,6 +17,7 @@ use super::cluster::{Sent, acquainted};
 use super::setting::Setting;
 use crate::join;
 use crate::sim::figures::{Figure, Outcome, Sample, Told, keep};
+use crate::sim::memory_bytes;
 
 /// What the story of the whole is told.
 #[derive(Args)]
@@ -92,10 +93,7 @@ impl Whole {
 
 /// The most memory that this process had at once, where the system tells.
 fn rss_gib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / (1 << 20) as f64)
+    Some(memory_bytes("VmHWM:")? / (1 << 30) as f64)
 }
 
 fn whole_max(text: &str) -> Result<usize, String> {

@@ -2,33 +2,25 @@
 //! that they open, and what they send.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gossip::{Gossip, Roster};
 use groupcomm::{Config, Founding, Groupcomm};
-use live_objects::{Agreement, Event, MembersEvent, ObjectId, ObjectType, Order, Spec, TopicEvent};
+use live_objects::{
+    Agreement, Event, MembersEvent, Module, ObjectId, ObjectType, Order, Spec, TopicEvent,
+};
 use live_objects_sim::{Network, Record, What, World};
 
-use crate::sim::open_members;
+use crate::sim::{acquainted_world, open_members};
 
 /// A world whose nodes are all in one view.
 pub(super) fn founded(seed: u64, nodes: u32, threads: usize) -> World {
-    let roster: Arc<OnceLock<Arc<Roster>>> = Arc::default();
-    let known = Arc::clone(&roster);
     let expected = u16::try_from(nodes).expect("a view has at most 1,024 members");
-    let mut world = World::new(seed, nodes as usize, move |_| {
-        let roster = Arc::clone(known.get().expect("it is written before anybody starts"));
-        let gossip = Gossip::acquainted(gossip::Config::default(), roster);
-        let config = Config { founding: Founding::Expect(expected), ..Config::default() };
-        vec![Box::new(gossip.expect("its numbers were checked")), Box::new(Groupcomm::new(config))]
-    });
-    let members = (0..nodes as usize).map(|node| {
-        let (member, address, credential) = world.next_member(node);
-        (member, vec![address], credential)
-    });
-    let written = roster.set(Arc::new(Roster::new(members, gossip::Config::default().whole_max)));
-    written.unwrap_or_else(|_| unreachable!("it is written once"));
+    let config = Config { founding: Founding::Expect(expected), ..Config::default() };
+    let modules = move |gossip| -> Vec<Box<dyn Module>> {
+        vec![Box::new(gossip), Box::new(Groupcomm::new(config))]
+    };
+    let all = (nodes, nodes);
+    let mut world = acquainted_world(seed, all, gossip::Config::default(), modules);
     world.set_threads(threads);
     world.set_network(Network::LAN);
     world.start_all();

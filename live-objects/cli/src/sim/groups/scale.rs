@@ -15,6 +15,7 @@ use super::cluster::{GLANCE, Sent, Views, founded, spec};
 use super::setting::Setting;
 use crate::join;
 use crate::sim::figures::{Figure, Outcome, Told};
+use crate::sim::memory_bytes;
 
 /// What the story of the scale is told.
 #[derive(Args)]
@@ -55,9 +56,9 @@ impl Scale {
         let mut world = founded(seed, self.nodes, threads);
         let mut rng = world.rng("scale");
         let members = self.model.members(self.nodes as usize, self.groups, &mut rng);
-        let rss_before = rss_bytes();
+        let rss_before = memory_bytes("VmRSS:");
         let opened = Groups::open(&mut world, members);
-        let rss = rss_bytes().zip(rss_before).map(|(after, before)| after - before);
+        let rss = memory_bytes("VmRSS:").zip(rss_before).map(|(after, before)| after - before);
         let mut groups = opened.groups;
         let regions = |node: usize, world: &World| {
             world.counts(node).map_or(0, |counts| counts.get("groupcomm.regions"))
@@ -286,14 +287,6 @@ impl Groups {
     fn seats(&self) -> usize {
         self.members.iter().map(Vec::len).sum()
     }
-}
-
-/// The memory that this process has, where the system tells.
-fn rss_bytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024.0)
 }
 
 const REGIONS_MAX: &str = "regions_per_node_max";

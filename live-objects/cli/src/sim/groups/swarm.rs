@@ -22,6 +22,12 @@ pub(crate) struct Swarm {
     /// How many seeds to run: 0, 1, 2, …
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// Run this seed alone, and plant no bug.
+    #[arg(long, conflicts_with_all = ["seeds", "mutation_seeds"])]
+    seed: Option<u64>,
+    /// Print all that happened; with --seed.
+    #[arg(long, requires = "seed")]
+    history: bool,
     /// Under how many seeds at most each bug is looked for; 0 plants none.
     #[arg(long, default_value_t = 60)]
     mutation_seeds: u64,
@@ -74,9 +80,15 @@ impl Swarm {
     pub(crate) fn run(&self) -> ExitCode {
         let (begin, ended) = (Instant::now(), AtomicU64::new(0));
         let report = swarm(
-            0..self.seeds,
+            self.seed.map_or(0..self.seeds, |seed| seed..seed + 1),
             self.threads,
-            |seed| story(seed, None),
+            |seed| {
+                let world = story(seed, None);
+                for record in world.history().iter().filter(|_| self.history) {
+                    let _ = join::line(&record.to_string());
+                }
+                world
+            },
             |_| {
                 let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
                 if ended.is_multiple_of(PROGRESS_SEEDS) {
@@ -85,12 +97,15 @@ impl Swarm {
             },
         );
         let seconds = begin.elapsed().as_secs_f64();
-        let bugs = if self.mutation_seeds > 0 { &BUGS[..] } else { &[] };
+        let plants = self.seed.is_none() && self.mutation_seeds > 0;
+        let bugs = if plants { &BUGS[..] } else { &[] };
         let caught: Vec<Caught> = bugs.iter().map(|bug| self.look_for(bug)).collect();
         let first_bad = report.first_bad.as_ref().map(|bad| {
             let found = bad.violations.iter().chain(&bad.stuck).next();
             let found = found.expect("a bad seed has something wrong with it");
-            format!("seed {} of {} nodes: {found}", bad.seed, nodes_of(bad.seed))
+            let (seed, nodes) = (bad.seed, nodes_of(bad.seed));
+            let replay = format!("cargo run --release -- sim groups swarm --seed {seed} --history");
+            format!("{found} ({nodes} nodes; replay it: {replay})")
         });
         let summary = Summary {
             scenario: "swarm",
